@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * status.c - `peercache status`: the node, its pool, the members and the counters.
+ *
+ * The node decides what a section has; here is only how it looks, so that a newer node's numbers
+ * show up in an older program too.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "ask.h"
+#include "command.h"
+#include "common/exit.h"
+#include "text.h"
+
+enum { NAME_COLUMN = 28 };
+
+static bool is_size(const char *name)
+{
+    size_t len = strlen(name), end = strlen("bytes");
+    return len >= end && !strcmp(name + len - end, "bytes");
+}
+
+static void print_value(const char *name, const json_t *value)
+{
+    if (json_is_string(value)) {
+        text_print_name(stdout, json_string_value(value));
+    } else if (json_is_integer(value)) {
+        json_int_t number = json_integer_value(value);
+        printf("%" JSON_INTEGER_FORMAT, number);
+        if (is_size(name) && number >= 1024)
+            printf("  (%s)", text_size((uint64_t)number).text);
+    } else {
+        json_dumpf(value, stdout, JSON_ENCODE_ANY | JSON_COMPACT);
+    }
+}
+
+static void print_section(const char *title, json_t *section)
+{
+    const char *name;
+    json_t *value;
+    if (!json_object_size(section))
+        return;
+    printf("%s\n", title);
+    json_object_foreach(section, name, value)
+    {
+        printf("  %-*s ", NAME_COLUMN, name);
+        print_value(name, value);
+        putchar('\n');
+    }
+}
+
+static void print_member(const json_t *member)
+{
+    char address[96];
+    snprintf(address, sizeof address, "%s:%" PRIu64, ask_text(member, "host"),
+             ask_number(member, "control_port"));
+    printf("  %-32s  ", ask_text(member, "node_id"));
+    text_print_name(stdout, address);
+    printf("%*s  %-8s  %s\n", strlen(address) < 24 ? (int)(24 - strlen(address)) : 0, "",
+           ask_text(member, "state"), text_size(ask_number(member, "pool_bytes")).text);
+}
+
+static void print_members(const json_t *members)
+{
+    size_t i;
+    json_t *member;
+    printf("members: %zu\n", json_array_size(members));
+    json_array_foreach(members, i, member) print_member(member);
+}
+
+int command_status(const struct invocation *invocation)
+{
+    struct reply reply;
+    int status = ask(invocation, ask_new(invocation, "status", false), NULL, 0, &reply);
+    if (status)
+        return status;
+    if (invocation->json) {
+        ask_print_json(stdout, &reply);
+    } else {
+        print_section("node", json_object_get(reply.json, "node"));
+        print_section("pool", json_object_get(reply.json, "pool"));
+        print_section("directory", json_object_get(reply.json, "directory"));
+        print_members(json_object_get(reply.json, "members"));
+        print_section("counters", json_object_get(reply.json, "counters"));
+    }
+    ask_fini(&reply);
+    return EXIT_OK;
+}

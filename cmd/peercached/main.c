@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * main.c - peercached: a node of the cluster without an engine.
+ *
+ * The main thread opens the node, waits for SIGTERM or SIGINT, and closes the node.  Both signals
+ * are blocked before the node starts its threads, so that sigwait() is the one place that sees the
+ * first of them; while the node leaves the cluster, a second one ends the process at once.
+ */
+#include <errno.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/exit.h"
+#include "common/options.h"
+#include "peercache.h"
+
+static void print_help(void)
+{
+    printf("usage: peercached [--config FILE] [--OPTION VALUE ...]\n"
+           "\n"
+           "Runs a node of the cluster: it stores pages, answers for its share of the directory,\n"
+           "and leaves the cluster on SIGTERM or SIGINT.  A second signal ends it at once.\n"
+           "\n"
+           "  --config FILE   takes options from a JSON object, e.g. {\"control_port\": 7000}\n"
+           "  --help          shows this text\n"
+           "  --version       shows the version\n"
+           "\n"
+           "Options and their defaults.  Each is also read from the environment\n"
+           "(PEERCACHE_<OPTION>, in capitals); a file overrides the environment, and the\n"
+           "command line overrides both.\n");
+    options_print();
+    printf("\n"
+           "Exit status: %d after it has left; %d when the node cannot start; %d when an option\n"
+           "is wrong.\n",
+           EXIT_OK, EXIT_OPEN_FAILED, EXIT_USAGE);
+}
+
+static int fail(enum exit_status status, const char *text)
+{
+    fprintf(stderr, "peercached: %s\n", text);
+    return status;
+}
+
+/* The options that are no options of the node.  Returns whether @word was one of them. */
+static bool is_own_option(const struct option_word *word)
+{
+    return !strcmp(word->name, "config");
+}
+
+static int load_config_files(struct peercache_config *config, char **argv,
+                             struct peercache_error *ret_error)
+{
+    for (int i = 1; argv[i]; i++) {
+        struct option_word word;
+        const char *value;
+        if (!options_split(argv[i], &word))
+            continue;
+        if (!is_own_option(&word)) {
+            i += !word.value && argv[i + 1];
+            continue;
+        }
+        if (options_value(&word, argv, &i, &value, ret_error) < 0 ||
+            options_load_file(config, value, ret_error) < 0)
+            return -EINVAL;
+    }
+    return 0;
+}
+
+static int load_command_line(struct peercache_config *config, char **argv,
+                             struct peercache_error *ret_error)
+{
+    for (int i = 1; argv[i]; i++) {
+        struct option_word word;
+        if (!options_split(argv[i], &word)) {
+            snprintf(ret_error->text, sizeof ret_error->text,
+                     "'%.80s' is no option; see peercached --help", argv[i]);
+            return -EINVAL;
+        }
+        if (is_own_option(&word))
+            i += !word.value;
+        else if (options_take(config, &word, argv, &i, ret_error) < 0)
+            return -EINVAL;
+    }
+    return 0;
+}
+
+/* The later of two sources counts: environment, file, command line. */
+static int load_options(struct peercache_config *config, char **argv,
+                        struct peercache_error *ret_error)
+{
+    if (peercache_config_load_environment(config, ret_error) < 0)
+        return -EINVAL;
+    if (load_config_files(config, argv, ret_error) < 0)
+        return -EINVAL;
+    return load_command_line(config, argv, ret_error);
+}
+
+static const char *text_at(const json_t *object, const char *name)
+{
+    const char *text = json_string_value(json_object_get(object, name));
+    return text && *text ? text : "none";
+}
+
+/* Scripts wait for this line and read the addresses from it. */
+static int print_ready(struct peercache_node *node)
+{
+    char *text = NULL;
+    if (peercache_node_status(node, &text) < 0)
+        return -EIO;
+    json_t *status = json_loads(text, 0, NULL);
+    free(text);
+    if (!status)
+        return -EIO;
+    const json_t *own = json_object_get(status, "node");
+    const json_t *pool = json_object_get(status, "pool");
+    printf("ready node_id=%s control=%s:%lld discovery=%s pool=%lld\n", text_at(own, "node_id"),
+           text_at(own, "host"),
+           (long long)json_integer_value(json_object_get(own, "control_port")),
+           text_at(own, "discovery_addr"),
+           (long long)json_integer_value(json_object_get(pool, "bytes")));
+    json_decref(status);
+    return fflush(stdout) == 0 ? 0 : -EIO;
+}
+
+static void exit_at_once(int signal_number)
+{
+    _exit(128 + signal_number);
+}
+
+static void let_signals_end_us(const sigset_t *signals)
+{
+    struct sigaction action = {.sa_handler = exit_at_once};
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    pthread_sigmask(SIG_UNBLOCK, signals, NULL);
+}
+
+static int run(const struct peercache_config *config)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+
+    struct peercache_error error = {{0}};
+    struct peercache_node *node;
+    if (peercache_node_open(config, &node, &error) < 0)
+        return fail(EXIT_OPEN_FAILED, error.text);
+    if (print_ready(node) < 0)
+        fail(EXIT_OK, "cannot write the ready line to the standard output");
+    int received;
+    sigwait(&signals, &received);
+    let_signals_end_us(&signals);
+    fprintf(stderr, "peercached: leaving signal=%s\n", sigabbrev_np(received));
+    peercache_node_close(node);
+    return EXIT_OK;
+}
+
+int main(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
+            return print_help(), EXIT_OK;
+        if (!strcmp(argv[i], "--version"))
+            return printf("peercached %s\n", peercache_version()), EXIT_OK;
+    }
+    struct peercache_config *config;
+    if (peercache_config_new(&config) < 0)
+        return fail(EXIT_OPEN_FAILED, "not enough memory");
+    struct peercache_error error = {{0}};
+    int status =
+        load_options(config, argv, &error) < 0 ? fail(EXIT_USAGE, error.text) : run(config);
+    peercache_config_free(config);
+    return status;
+}

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From SGLang's extra config to the options of a node.
+
+The extra config is one dictionary for everybody: SGLang's own keys, the keys of this adapter and
+the options of the library stand side by side, and foreign keys are legal.  A foreign key that looks
+like a misspelt option of ours is worth a warning, because silence would leave a default in place.
+"""
+import logging
+import operator
+
+from . import _native
+
+_log = logging.getLogger("peercache")
+
+# What SGLang reads from the same dictionary; some releases leave these keys in it.
+SGLANG_KEYS = frozenset((
+    "backend_name", "module_path", "class_name", "interface_v1", "prefetch_threshold",
+    "prefetch_timeout_base", "prefetch_timeout_per_ki_token", "prefetch_timeout_max",
+    "hicache_storage_pass_prefix_keys", "allocator", "tp_lcm_size"))
+
+# What the adapter itself takes; `prefix` is the older name of `tag`.
+TAG_KEYS = ("tag", "prefix")
+REVISION_KEY = "model_revision"
+
+
+class Settings:
+    """What the extra config and the environment say.  Read-only once made."""
+
+    def __init__(self, extra_config):
+        extra = _as_dict(extra_config)
+        known = {name for name, _, _ in _native.options()}
+        self.options = {}
+        for name, value in extra.items():
+            if name in known and value is not None:
+                self.options[name] = _text(name, value)
+            elif name not in known:
+                _warn_near_miss(name)
+        self.effective = self._resolve()
+        self.tag = self._tag(extra)
+        self.revision = _text(REVISION_KEY, extra.get(REVISION_KEY) or "")
+        self.interface_v1 = bool(extra.get("interface_v1"))
+        self.tp_lcm_size = extra.get("tp_lcm_size")
+
+    def _resolve(self):
+        """The value of every option: default, then environment, then extra config."""
+        try:
+            return _native.resolve(self.options)
+        except _native.ConfigError as error:
+            raise ValueError(f"PeerCache: {self._culprit()}{error}") from None
+
+    def _culprit(self):
+        """Names the option that is refused: the library's text alone need not quote it."""
+        for name, value in self.options.items():
+            try:
+                _native.resolve({name: value}, environment=False)
+            except _native.ConfigError:
+                return f"extra config option {name}={value!r}: "
+        return "an option in the environment (PEERCACHE_...): "
+
+    def _tag(self, extra):
+        given = {_text(key, extra[key]) for key in TAG_KEYS if extra.get(key) is not None}
+        if len(given) > 1:
+            raise ValueError("PeerCache: extra config gives both tag and prefix, two names of one "
+                             f"thing, and they differ: {sorted(given)}; keep tag")
+        if given:
+            return given.pop()
+        return next((self.effective[key] for key in TAG_KEYS if self.effective.get(key)), "")
+
+
+def _as_dict(extra_config):
+    if extra_config is None:
+        return {}
+    if not isinstance(extra_config, dict):
+        raise ValueError("PeerCache: extra_config must be a dictionary, not "
+                         f"{type(extra_config).__name__}")
+    return extra_config
+
+
+def _text(name, value):
+    """An option's value as the table of options parses it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return ",".join(_text(name, item) for item in value)
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, str):
+        if "\0" in value:
+            raise ValueError(f"PeerCache: extra config option {name}={value!r} contains a NUL")
+        return value
+    try:
+        return str(operator.index(value))
+    except TypeError:
+        raise ValueError(f"PeerCache: extra config option {name}={value!r} is a "
+                         f"{type(value).__name__}; accepted are text, numbers, true and false, "
+                         "and lists of them") from None
+
+
+def _warn_near_miss(name):
+    ours = set(TAG_KEYS) | {REVISION_KEY}
+    if not isinstance(name, str) or name in SGLANG_KEYS or name in ours or "\0" in name:
+        return
+    nearest = _native.nearest(name)
+    if nearest is not None:
+        _log.warning("extra config key %r is not an option of PeerCache and is ignored; "
+                     "did you mean %r?", name, nearest)
+
+
+def seconds(text):
+    """A duration option as a number, or None where it has a form unknown here."""
+    for ending, scale in (("ms", 1e-3), ("s", 1.0), ("", 1.0)):
+        if text and text.endswith(ending):
+            try:
+                return float(text[:len(text) - len(ending)]) * scale
+            except ValueError:
+                continue
+    return None

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* query.c - one question to a running node, by a process that is no member. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/handle.h"
+#include "base/clock.h"
+#include "io/host_id.h"
+#include "io/tool_client.h"
+
+static int find_node(const struct options *options, const char *node, struct address *ret_address,
+                     struct peercache_error *ret_error)
+{
+    char text[ADDRESS_ERROR_BYTES];
+    const char *from = node ? node : options->discovery_addr;
+    if (from[0] == 0) {
+        handle_error(ret_error, "no node to ask: give a node's host:port or discovery_addr");
+        return -EDESTADDRREQ;
+    }
+    int error = address_parse(from, node ? 0 : OPTION_DISCOVERY_PORT, ret_address, text);
+    if (error)
+        handle_error(ret_error, text);
+    return error;
+}
+
+static void take_answer(struct server_answer *from, struct peercache_answer *ret_answer)
+{
+    *ret_answer = (struct peercache_answer){
+        .json = from->json, .body = from->body, .body_len_bytes = from->body_len};
+}
+
+int peercache_query(const struct peercache_config *config, const struct peercache_request *request,
+                    uint32_t timeout_ms, struct peercache_answer *ret_answer,
+                    struct peercache_error *ret_error)
+{
+    struct address address;
+    struct server_answer answer = {0};
+    char reason[HELLO_REASON_BYTES] = "";
+    if (!config || !request || !request->json || !ret_answer) {
+        handle_error(ret_error, "a query needs a configuration and a request");
+        return -EINVAL;
+    }
+    int error = find_node(&config->options, request->node, &address, ret_error);
+    if (error)
+        return error;
+    struct message_hello hello = {
+        .version_min = WIRE_VERSION_MIN,
+        .version_max = WIRE_VERSION_MAX,
+        .auth = AUTH_NONE,
+        .cluster = {config->options.cluster_name, (uint32_t)strlen(config->options.cluster_name)},
+    };
+    host_id_random(&hello.node_id);
+    struct server_request raw = {request->json, strlen(request->json), request->body,
+                                 request->body_len_bytes};
+    uint64_t timeout_ns = timeout_ms == PEERCACHE_TIMEOUT_DEFAULT
+                              ? config->options.get_timeout_ns : timeout_ms * UINT64_C(1000000);
+    error = tool_client_ask(&address, &hello, &raw, clock_now_ns() + timeout_ns, &answer, reason);
+    if (error) {
+        handle_error(ret_error, reason);
+        return error;
+    }
+    if (answer.error)
+        handle_error(ret_error, answer.json ? answer.json : "the node refused the request");
+    take_answer(&answer, ret_answer);
+    return answer.error;
+}
+
+void peercache_answer_fini(struct peercache_answer *answer)
+{
+    if (!answer)
+        return;
+    free(answer->json);
+    free(answer->body);
+    *answer = (struct peercache_answer){0};
+}

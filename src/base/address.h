@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * address.h - where a node can be reached, as a person writes it: a host and a port.
+ *
+ * Nothing is looked up here; the host is a name, an IPv4 or an IPv6 address.
+ */
+#ifndef BASE_ADDRESS_H
+#define BASE_ADDRESS_H
+
+#include <stdint.h>
+
+enum {
+    ADDRESS_HOST_BYTES = 64,   /* as a member's record has it, with the NUL */
+    ADDRESS_TEXT_BYTES = ADDRESS_HOST_BYTES + 8, /* "[", "]", ":", five digits */
+    ADDRESS_ERROR_BYTES = 256,
+};
+
+struct address {
+    char host[ADDRESS_HOST_BYTES]; /* without brackets */
+    uint16_t port;
+};
+
+/* Takes "host:port", "[IPv6]:port", and both without a port where @default_port is not 0.
+ * 0, or -EINVAL and a sentence that says what is wrong and what is accepted. */
+int address_parse(const char *text, uint16_t default_port, struct address *ret_address,
+                  char ret_error[ADDRESS_ERROR_BYTES]);
+
+/* Writes "host:port", with brackets where the host is an IPv6 address. */
+void address_format(const struct address *address, char ret_text[ADDRESS_TEXT_BYTES]);
+
+#endif

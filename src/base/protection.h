@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * protection.h - the named protections between a reader and a wrong byte or a lost page.
+ *
+ * Each check that the proofs rely on stands in this table and is asked for by name at the place
+ * where it works: `if (PROTECTED(word_after_copy) && ...)`.  In a release build PROTECTED() is the
+ * constant true and costs nothing.  A build with -Dprotections=switchable can turn one off
+ * (protection_disable(), or PEERCACHE_TEST_PROTECTIONS_OFF=name,name in the environment), so that
+ * the tests can show that something fails without it.
+ */
+#ifndef BASE_PROTECTION_H
+#define BASE_PROTECTION_H
+
+#include <stdbool.h>
+
+/* name, what goes wrong without it */
+#define PROTECTIONS(P)                                                                             \
+    P(word_before_copy, "a reader copies from a slot that already holds another page")             \
+    P(word_after_copy, "a page overwritten while it was copied counts as whole")                   \
+    P(header_digest, "a slot that holds another key's page counts as a hit")                       \
+    P(header_length, "a page of another length counts as a hit")                                   \
+    P(void_before_reuse, "a slot's bytes change while its word still says sealed")                 \
+    P(pins_block_void, "a page is evicted while the holder sends or copies it")                    \
+    P(serve_generation, "the holder sends whatever the slot holds now")                            \
+    P(fresh_generation, "a location of a former filling matches the present one")                  \
+    P(publish_after_seal, "a page is announced before its bytes are there")                        \
+    P(holder_incarnation, "locations of a holder's former life are believed")                      \
+    P(retract_generation, "a late retract removes the entry of a newer filling")                   \
+    P(sync_on_connect, "pages announced before a connection broke are not found again")            \
+    P(sync_on_ring_change, "pages are not found at their new owners")                              \
+    P(lookup_fallback, "an owner that does not know yet answers for those that do")                \
+    P(epoch_in_digest, "a cleared page is found again")                                            \
+    P(cancel_drains, "an operation that timed out leaves slots filling for ever")
+
+enum protection {
+#define P(name, without) PROTECTION_##name,
+    PROTECTIONS(P)
+#undef P
+    PROTECTION_COUNT
+};
+
+const char *protection_name(enum protection protection);
+const char *protection_without(enum protection protection);
+
+#ifdef PEERCACHE_PROTECTIONS_SWITCHABLE
+bool protection_is_on(enum protection protection);
+/* Returns false when no protection has this name. */
+bool protection_disable(const char *name);
+void protection_enable_all(void);
+#define PROTECTED(name) protection_is_on(PROTECTION_##name)
+#else
+#define PROTECTED(name) true
+#endif
+
+#endif

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* attempt.c - the order of holders, and one more look-up for a page whose holders all let it go. */
+#include "core/attempt.h"
+
+#include <errno.h>
+
+#include "peercache.h"
+
+void attempt_begin(struct attempt *attempt)
+{
+    *attempt = (struct attempt){.outcome = PEERCACHE_MISS_UNKNOWN};
+}
+
+/* Higher is better; 0: not to be read. */
+static int rank(const struct core_view *view, const struct location *place)
+{
+    struct view_peer peer;
+    if (place->holder == CORE_SELF)
+        return 4;
+    if (view_peer(view, place->holder, &peer) != 0)
+        return 0;
+    if (!view_peer_trusted(view, place->holder))
+        return 1;
+    return peer.same_host ? 3 : 2;
+}
+
+static bool choose(const struct attempt *attempt, const struct core_view *view,
+                   const struct locate_key *key, uint32_t length_bytes, uint32_t *ret_place)
+{
+    int best = 0;
+    for (uint32_t i = 0; i < key->n_places; i++) {
+        int r = attempt->tried >> i & 1 || key->places[i].length_bytes != length_bytes
+                    ? 0 : rank(view, &key->places[i]);
+        if (r > best) {
+            best = r;
+            *ret_place = i;
+        }
+    }
+    return best > 0;
+}
+
+static bool has_other_length(const struct locate_key *key, uint32_t length_bytes)
+{
+    for (uint32_t i = 0; i < key->n_places; i++)
+        if (key->places[i].length_bytes != length_bytes)
+            return true;
+    return false;
+}
+
+enum attempt_next attempt_next(struct attempt *attempt, const struct core_view *view,
+                               const struct locate_key *key, uint32_t length_bytes,
+                               uint32_t *ret_place)
+{
+    if (key->state == LOCATE_FAILED && attempt->outcome == PEERCACHE_MISS_UNKNOWN)
+        attempt->outcome = PEERCACHE_MISS_PEER;
+    if (key->state != LOCATE_FOUND)
+        return ATTEMPT_GIVE_UP;
+    if (choose(attempt, view, key, length_bytes, ret_place))
+        return ATTEMPT_READ;
+    if (has_other_length(key, length_bytes))
+        attempt->outcome = PEERCACHE_MISS_LENGTH;
+    if (attempt->outcome != PEERCACHE_MISS_EVICTED || attempt->was_located_again)
+        return ATTEMPT_GIVE_UP;
+    attempt->was_located_again = true;
+    attempt->tried = 0;
+    return ATTEMPT_LOCATE_AGAIN;
+}
+
+bool attempt_is_stale(int error)
+{
+    return error == -ESTALE || error == -EBADMSG;
+}
+
+static uint16_t outcome_of(int error)
+{
+    switch (error) {
+    case -ESTALE:
+    case -EBADMSG: return PEERCACHE_MISS_EVICTED;
+    case -EILSEQ: return PEERCACHE_MISS_CHECKSUM;
+    case -ETIMEDOUT: return PEERCACHE_MISS_DEADLINE;
+    case -ESHUTDOWN: return PEERCACHE_REFUSED_CLOSED;
+    default: return PEERCACHE_MISS_PEER;
+    }
+}
+
+void attempt_failed(struct attempt *attempt, uint32_t place, int error)
+{
+    attempt->tried |= (uint8_t)(1u << place);
+    attempt->outcome = outcome_of(error);
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * breaker.h - what callers found out about a peer themselves, shared by all of them.
+ *
+ * A peer that failed to answer is left alone for a while, which doubles with each further failure.
+ * Then one caller, and only one, may try it (half open); its success closes the breaker.  One
+ * atomic word, any thread.
+ */
+#ifndef CORE_BREAKER_H
+#define CORE_BREAKER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct breaker {
+    _Atomic(uint64_t) word;     /* when it may be tried again, in ms, above; failures in a row below */
+};
+
+/* Closed, for those who only ask.  Does not use up the probe. */
+bool breaker_is_closed(const struct breaker *breaker);
+/* Whether the caller may use the peer now: closed, or this call is the probe. */
+bool breaker_allows(struct breaker *breaker, uint64_t now_ns);
+void breaker_failed(struct breaker *breaker, uint64_t now_ns);
+void breaker_succeeded(struct breaker *breaker);
+
+#endif

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * core.h - the node's decisions, with no input or output, no clock and no threads.
+ *
+ * core_step() makes every change of state; core/view.h answers what only reads.  All memory is
+ * taken in core_new().  One caller at a time steps a core; which thread that is does not matter.
+ *
+ * A link is a control connection that the shell (node/, or the simulator) keeps; its number is
+ * chosen by the shell and may be used again after LINK_DOWN.
+ */
+#ifndef CORE_CORE_H
+#define CORE_CORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/id128.h"
+#include "wire/schema.h"
+#include "wire/slot_header.h"
+
+struct core;
+struct core_view;
+struct metrics;
+
+enum {
+    CORE_BATCH_MAX = BATCH_MAX,     /* pages of one event */
+    CORE_LINKS_MAX = 4096,
+    CORE_PEERS_MAX = 2048,          /* incarnations of members known at a time; 0 is this node */
+    CORE_OWNERS_MAX = 4,            /* the largest directory_replicas */
+    CORE_SELF = 0,                  /* this node's own peer index */
+    CORE_PEER_NONE = 0xffff,
+    CORE_SLOT_NONE = 0xffffffff,
+};
+
+struct core_config {
+    struct id128 node_id, boot_id;
+    uint64_t incarnation;
+    uint32_t uid;
+    char host[64];                  /* where others reach the control port */
+    uint16_t control_port;
+    char discovery_host[64];        /* "" : no discovery, a cluster of one */
+    uint16_t discovery_port;
+    uint64_t heartbeat_interval_ns, member_ttl_ns, ring_grace_ns;
+    uint32_t vnodes, directory_replicas;
+    uint32_t directory_limit;       /* entries of the own shard */
+    struct slot_header *headers;    /* the arena's header table, zeroed */
+    uint32_t slot_count;
+    uint64_t pool_bytes;            /* of payload */
+    struct metrics *metrics;        /* the shell's, counted into; NULL: not counted */
+};
+
+/* A page of a reserve or copied event.  The caller's until the step returns. */
+struct core_page {
+    struct id128 digest;
+    struct id128 identity;          /* of the namespace, and its epoch: what clear() sweeps by */
+    uint64_t epoch;
+    struct id128 parent;            /* digest of the page before it, or zero */
+    uint64_t ring_position;
+    uint32_t length_bytes, name_len;
+    /* out of reserve, in of copied: */
+    uint32_t slot;
+    uint64_t generation, offset_bytes;
+    int32_t error;                  /* 0; -EEXIST: already here; -EBUSY: no room; -EFBIG; -ESTALE */
+};
+
+enum core_event_type {
+    CORE_TICK = 1,      /* time passed */
+    CORE_HEAD,          /* this node got (or lost) the discovery port and serves as head */
+    CORE_LINK_UP,       /* a control or discovery connection said hello */
+    CORE_LINK_DOWN,     /* it broke */
+    CORE_MESSAGE,       /* a message arrived on a link */
+    CORE_RESERVE,       /* a set wants room: fills the pages' out fields and ret_op */
+    CORE_COPIED,        /* the set's pages are sealed (error 0) or were given up */
+    CORE_CANCEL,        /* the set no longer waits for its owners */
+    CORE_CLEAR,         /* a namespace's epoch is to be raised: fills ret_epoch and ret_op */
+    CORE_READ_OUTCOMES, /* what readers of this process saw: touches and stale locations */
+    CORE_LEAVE,         /* say that this node leaves */
+};
+
+struct core_event {
+    uint64_t now_ns;
+    enum core_event_type type;
+    uint32_t link;
+    union {
+        bool is_head;
+        struct {
+            enum purpose purpose;
+            struct id128 node_id;
+            uint64_t incarnation;
+        } up;
+        const struct message *message;
+        struct {
+            struct core_page *pages;
+            uint32_t n;
+            uint32_t *ret_op;       /* reserve: the operation's number, for copied and cancel */
+            uint32_t op;            /* copied, cancel */
+        } set;
+        struct {
+            struct id128 identity;
+            uint64_t *ret_epoch;
+            uint32_t *ret_op;
+        } clear;
+        struct {
+            const struct core_touch *touches;
+            uint32_t n_touches;
+            const struct core_stale *stales;
+            uint32_t n_stales;
+        } outcomes;
+    } u;
+};
+
+struct core_touch {
+    uint16_t peer;                  /* the holder; CORE_SELF for own pages */
+    uint32_t slot;
+    uint64_t generation;
+};
+
+struct core_stale {
+    uint16_t peer;                  /* the holder whose location failed */
+    struct id128 digest;
+    uint64_t ring_position, generation;
+};
+
+struct core_send {
+    uint32_t link;
+    const struct message *message;
+};
+
+struct core_dial {
+    enum purpose purpose;
+    const char *host;
+    uint16_t port;
+    struct id128 node_id;           /* whom to expect; zero for discovery */
+    uint64_t incarnation;
+};
+
+/* An operation that somebody waits for has ended. */
+struct core_completion {
+    uint32_t op;
+    int32_t error;                  /* 0; -EAGAIN: not confirmed by an owner (set) */
+    uint32_t n;
+    const uint8_t *recorded;        /* set: a byte a page, 1: an owner recorded it */
+};
+
+/* A peer index has a new meaning: the shell keeps connections and mappings by it. */
+struct core_peer_change {
+    uint16_t peer;
+    struct id128 node_id, boot_id;
+    uint64_t incarnation;
+    uint32_t uid;
+    char host[64];
+    uint16_t control_port;
+    uint8_t state;                  /* enum member_state */
+};
+
+/* What the shell must now do.  Arrays belong to the core until the next step. */
+struct core_update {
+    const struct core_send *sends;
+    size_t n_sends;
+    const struct core_dial *dials;
+    size_t n_dials;
+    const uint32_t *hangups;
+    size_t n_hangups;
+    const struct core_completion *completions;
+    size_t n_completions;
+    const struct core_peer_change *peer_changes;
+    size_t n_peer_changes;
+    uint64_t wake_at_ns;            /* step again no later than this; the event's time: there is more */
+};
+
+/* @config is copied.  -EINVAL, -ENOMEM. */
+int core_new(const struct core_config *config, struct core **ret_core);
+void core_free(struct core *core);
+void core_step(struct core *core, const struct core_event *event, struct core_update *ret_update);
+/* Lives as long as the core. */
+const struct core_view *core_view(const struct core *core);
+
+#endif

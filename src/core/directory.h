@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * directory.h - the own shard of the directory: which holders have a page.
+ *
+ * An entry is one 64-byte bucket: the page's digest and two packed locations.  Only a holder's own
+ * words change its locations; the shard itself drops what belongs to holders that are gone, what
+ * a holder did not name in its last sync, and its oldest entries at the limit.
+ */
+#ifndef CORE_DIRECTORY_H
+#define CORE_DIRECTORY_H
+
+#include "core/core.h"
+
+struct directory;
+struct seqtable;
+
+int directory_new(uint32_t limit, struct directory **ret_directory);
+void directory_free(struct directory *directory);
+struct seqtable *directory_table(const struct directory *directory);
+
+/* Upsert of (key, holder); location.holder is a peer index.  0; -ENOSPC: refused. */
+int directory_put(struct directory *directory, struct id128 digest, const struct location *location);
+/* Removes exactly this filling of this holder; 0 or -ENOENT. */
+int directory_remove(struct directory *directory, struct id128 digest, uint16_t holder,
+                     uint64_t generation);
+
+/* A holder begins to name all it has; at the end what it did not name is swept. */
+void directory_sync_begin(struct directory *directory, uint16_t holder);
+void directory_sync_end(struct directory *directory, uint16_t holder);
+/* The holder is gone for good: its locations are swept, then its index is free again. */
+void directory_drop_holder(struct directory *directory, uint16_t holder);
+bool directory_holder_is_free(const struct directory *directory, uint16_t holder);
+
+/* Goes on with sweeping, a bounded piece; false: nothing left to do. */
+bool directory_sweep(struct directory *directory);
+
+uint64_t directory_count(const struct directory *directory);
+uint64_t directory_bytes(const struct directory *directory);
+
+#endif

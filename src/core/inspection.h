@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* inspection.h - a copy of what a core knows, for people and for the simulator's checks. */
+#ifndef CORE_INSPECTION_H
+#define CORE_INSPECTION_H
+
+#include "core/core.h"
+#include "core/pool.h"
+
+struct core_member {
+    struct id128 node_id;
+    uint64_t incarnation, pool_bytes;
+    char host[64];
+    uint16_t control_port;
+    uint8_t state;
+    bool is_connected;
+};
+
+struct core_inspection {
+    struct pool_usage pool;
+    uint64_t directory_entries, directory_bytes;
+    uint32_t ring_nodes, n_members;
+    bool is_complete, is_connected, is_head;
+    struct core_member members[MEMBERS_MAX];
+};
+
+/* The thread that may step the core. */
+void core_inspect(struct core *core, struct core_inspection *ret_inspection);
+/* The live page in a slot; false: none there. */
+bool core_live_page(const struct core *core, uint32_t slot, struct pool_page *ret_page);
+
+#endif

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * locate.c - own pool, own shard, then the owners one after another until one is sure.
+ *
+ * "Not here" is final only from an owner that knows all: its ring is the asker's, and every alive
+ * member has named its pages to it.  An owner that cannot be asked costs the other keys nothing.
+ */
+#include "core/locate.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/protection.h"
+
+enum verdict { UNDECIDED = 0, USABLE, UNUSABLE };
+
+static void find_owners(struct locate *locate)
+{
+    const struct ring *ring = ring_borrow(locate->view->rings);
+    locate->ring_hash = ring_hash(ring);
+    for (uint32_t i = 0; i < locate->n; i++) {
+        struct locate_key *key = &locate->keys[i];
+        key->n_owners = (uint8_t)ring_owners(ring, key->ring_position,
+                                             locate->view->directory_replicas, key->owners);
+    }
+    ring_return(locate->view->rings, ring);
+}
+
+void locate_begin(struct locate *locate, const struct core_view *view, struct locate_key *keys,
+                  uint32_t n)
+{
+    CHECK(n <= LOCATE_KEYS_MAX);
+    locate->view = view;
+    locate->keys = keys;
+    locate->n = n;
+    find_owners(locate);
+    for (uint32_t i = 0; i < n; i++) {
+        struct locate_key *key = &keys[i];
+        key->state = LOCATE_PENDING;
+        key->n_places = key->owner = 0;
+        key->was_answered = false;
+        if (view_own_page(view, key->digest, &key->places[0]) == 0) {
+            key->n_places = 1;
+            key->state = LOCATE_FOUND;
+        }
+    }
+}
+
+void locate_again(struct locate *locate, uint32_t index)
+{
+    struct locate_key *key = &locate->keys[index];
+    key->state = LOCATE_PENDING;
+    key->n_places = key->owner = 0;
+    key->was_answered = false;
+}
+
+static void next_owner(struct locate_key *key)
+{
+    if (++key->owner >= key->n_owners)
+        key->state = key->was_answered ? LOCATE_UNKNOWN : LOCATE_FAILED;
+}
+
+static void add_place(struct locate_key *key, const struct location *place)
+{
+    if (place->length_bytes == 0 || key->n_places == LOCATE_PLACES_MAX)
+        return;
+    for (uint32_t i = 0; i < key->n_places; i++)
+        if (key->places[i].holder == place->holder)
+            return;
+    key->places[key->n_places++] = *place;
+}
+
+static void conclude(struct locate_key *key, bool is_final)
+{
+    if (key->n_places > 0) {
+        key->state = LOCATE_FOUND;
+    } else if (is_final || !PROTECTED(lookup_fallback)) {
+        key->state = LOCATE_UNKNOWN;
+    } else {
+        key->was_answered = true;
+        next_owner(key);
+    }
+}
+
+static void ask_own_shard(const struct locate *locate, struct locate_key *key)
+{
+    bool complete = view_is_complete(locate->view, locate->ring_hash);
+    struct location places[2];
+    int n = view_holders(locate->view, key->digest, places);
+    for (int i = 0; i < n; i++)
+        if (places[i].holder != CORE_SELF)      /* own pages were looked up where they are */
+            add_place(key, &places[i]);
+    conclude(key, complete && n >= 0);
+}
+
+/* Moves a pending key on to an owner that can be asked now, or to its end. */
+static void settle(const struct locate *locate, struct locate_key *key, uint64_t now_ns,
+                   uint8_t verdicts[CORE_PEERS_MAX])
+{
+    if (key->n_owners == 0)
+        key->state = LOCATE_FAILED;
+    while (key->state == LOCATE_PENDING) {
+        uint16_t owner = key->owners[key->owner];
+        if (owner == CORE_SELF) {
+            ask_own_shard(locate, key);
+            continue;
+        }
+        if (verdicts[owner] == UNDECIDED)
+            verdicts[owner] = view_peer_usable(locate->view, owner, now_ns) ? USABLE : UNUSABLE;
+        if (verdicts[owner] == USABLE)
+            return;
+        next_owner(key);
+    }
+}
+
+static uint16_t owner_of(const struct locate *locate, uint16_t index)
+{
+    const struct locate_key *key = &locate->keys[index];
+    return key->owners[key->owner];
+}
+
+/* By counting: the keys of one owner side by side, in the caller's order. */
+static void sort_by_owner(struct locate *locate, uint32_t n)
+{
+    uint16_t counts[CORE_PEERS_MAX + 1] = {0}, sorted[LOCATE_KEYS_MAX];
+    for (uint32_t i = 0; i < n; i++)
+        counts[owner_of(locate, locate->order[i]) + 1]++;
+    for (uint32_t i = 1; i <= CORE_PEERS_MAX; i++)
+        counts[i] += counts[i - 1];
+    for (uint32_t i = 0; i < n; i++)
+        sorted[counts[owner_of(locate, locate->order[i])]++] = locate->order[i];
+    memcpy(locate->order, sorted, n * sizeof *sorted);
+}
+
+uint32_t locate_plan(struct locate *locate, uint64_t now_ns,
+                     struct locate_ask ret_asks[LOCATE_ASKS_MAX])
+{
+    uint8_t verdicts[CORE_PEERS_MAX] = {UNDECIDED};
+    uint32_t n_pending = 0, n_asks = 0;
+    for (uint32_t i = 0; i < locate->n; i++) {
+        settle(locate, &locate->keys[i], now_ns, verdicts);
+        if (locate->keys[i].state == LOCATE_PENDING)
+            locate->order[n_pending++] = (uint16_t)i;
+    }
+    if (n_pending == 0)
+        return 0;
+    sort_by_owner(locate, n_pending);
+    for (uint32_t first = 0, end; first < n_pending && n_asks < LOCATE_ASKS_MAX; first = end) {
+        uint16_t peer = owner_of(locate, locate->order[first]);
+        for (end = first; end < n_pending && end - first < BATCH_MAX &&
+                          owner_of(locate, locate->order[end]) == peer;)
+            end++;
+        ret_asks[n_asks++] = (struct locate_ask){.peer = peer, .first = first, .n = end - first};
+    }
+    return n_asks;
+}
+
+void locate_fill_lookup(const struct locate *locate, const struct locate_ask *ask,
+                        struct record_key *keys, struct message_lookup *ret_lookup)
+{
+    for (uint32_t i = 0; i < ask->n; i++)
+        keys[i].digest = locate->keys[locate->order[ask->first + i]].digest;
+    *ret_lookup = (struct message_lookup){
+        .ring_hash = locate->ring_hash, .keys = keys, .n_keys = ask->n};
+}
+
+/* Holders that this node does not know, or only in another life, are no holders. */
+static void take_found(struct locate *locate, const struct locate_ask *ask,
+                       const struct message_locations *answer, const struct record_found *found)
+{
+    struct location place = found->place;
+    uint16_t holder;
+    if (found->index >= ask->n || place.holder >= answer->n_holders)
+        return;
+    const struct record_holder *named = &answer->holders[place.holder];
+    if (view_peer_index(locate->view, named->node_id, named->incarnation, &holder) != 0)
+        return;
+    place.holder = holder;
+    if (holder != CORE_SELF)
+        add_place(&locate->keys[locate->order[ask->first + found->index]], &place);
+}
+
+void locate_answer(struct locate *locate, const struct locate_ask *ask,
+                   const struct message_locations *answer)
+{
+    for (uint32_t i = 0; i < answer->n_found; i++)
+        take_found(locate, ask, answer, &answer->found[i]);
+    for (uint32_t i = 0; i < ask->n; i++)
+        conclude(&locate->keys[locate->order[ask->first + i]], answer->complete);
+}
+
+void locate_fail(struct locate *locate, const struct locate_ask *ask)
+{
+    for (uint32_t i = 0; i < ask->n; i++)
+        next_owner(&locate->keys[locate->order[ask->first + i]]);
+}
+
+bool locate_is_there(const struct locate *locate, const struct locate_key *key)
+{
+    for (uint32_t i = 0; key->state == LOCATE_FOUND && i < key->n_places; i++)
+        if (view_peer_trusted(locate->view, key->places[i].holder))
+            return true;
+    return false;
+}

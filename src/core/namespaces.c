@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * namespaces.c - a list of (identity, epoch) and the clears that wait for members to hear.
+ *
+ * A clear's operation number is its place in the table of clears with CLEAR_OP set, and its batch
+ * number is the same, so that an answer names the clear it is for.
+ */
+#include "core/namespaces.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/seqtable.h"
+
+#define CLEAR_OP UINT32_C(0x80000000)
+
+struct clear {
+    bool used;
+    uint32_t serial;                /* tells this use of the place from the one before */
+    uint32_t n_waiting;
+    struct record_epoch epoch;
+    bool waiting[CORE_PEERS_MAX];
+};
+
+struct namespaces {
+    struct seqtable *epochs;
+    uint32_t n;
+    struct record_epoch list[NAMESPACES_MAX];
+    struct clear clears[CLEARS_MAX];
+};
+
+int namespaces_new(struct namespaces **ret_namespaces)
+{
+    struct namespaces *namespaces = calloc(1, sizeof *namespaces);
+    if (!namespaces)
+        return -ENOMEM;
+    int error = seqtable_new(2 * NAMESPACES_MAX, &namespaces->epochs);
+    if (error) {
+        free(namespaces);
+        return error;
+    }
+    *ret_namespaces = namespaces;
+    return 0;
+}
+
+void namespaces_free(struct namespaces *namespaces)
+{
+    if (!namespaces)
+        return;
+    seqtable_free(namespaces->epochs);
+    free(namespaces);
+}
+
+struct seqtable *namespaces_epochs(const struct namespaces *namespaces)
+{
+    return namespaces->epochs;
+}
+
+static struct record_epoch *find(const struct namespaces *namespaces, struct id128 identity)
+{
+    for (uint32_t i = 0; i < namespaces->n; i++)
+        if (id128_equal(namespaces->list[i].identity, identity))
+            return (struct record_epoch *)&namespaces->list[i];
+    return NULL;
+}
+
+uint64_t namespaces_epoch(const struct namespaces *namespaces, struct id128 identity)
+{
+    const struct record_epoch *entry = find(namespaces, identity);
+    return entry ? entry->epoch : 0;
+}
+
+/* 1: raised; 0: not newer; -ENOSPC. */
+static int raise_to(struct namespaces *namespaces, struct id128 identity, uint64_t epoch)
+{
+    struct record_epoch *entry = find(namespaces, identity);
+    if (entry && epoch <= entry->epoch)
+        return 0;
+    if (!entry) {
+        if (namespaces->n == NAMESPACES_MAX)
+            return -ENOSPC;
+        entry = &namespaces->list[namespaces->n++];
+        entry->identity = identity;
+    }
+    entry->epoch = epoch;
+    struct seqtable_value value = {0};
+    memcpy(value.bytes, &epoch, sizeof epoch);
+    return seqtable_put(namespaces->epochs, identity, &value) == 0 ? 1 : -ENOSPC;
+}
+
+static uint32_t op_of(const struct namespaces *namespaces, const struct clear *clear)
+{
+    return CLEAR_OP | clear->serial << 8 | (uint32_t)(clear - namespaces->clears);
+}
+
+static struct clear *clear_of(struct namespaces *namespaces, uint32_t op)
+{
+    uint32_t index = op & 255;
+    if (!(op & CLEAR_OP) || index >= CLEARS_MAX || !namespaces->clears[index].used)
+        return NULL;
+    struct clear *clear = &namespaces->clears[index];
+    return op_of(namespaces, clear) == op ? clear : NULL;
+}
+
+static struct clear *begin_clear(struct namespaces *namespaces, struct record_epoch epoch)
+{
+    for (uint32_t i = 0; i < CLEARS_MAX; i++) {
+        struct clear *clear = &namespaces->clears[i];
+        if (clear->used)
+            continue;
+        uint32_t serial = (clear->serial + 1) & 0x7fffff;
+        *clear = (struct clear){.used = true, .serial = serial, .epoch = epoch};
+        return clear;
+    }
+    return NULL;
+}
+
+static void end_if_heard(struct namespaces *namespaces, struct update *update, struct clear *clear)
+{
+    if (clear->n_waiting > 0)
+        return;
+    update_complete(update, &(struct core_completion){.op = op_of(namespaces, clear)});
+    clear->used = false;
+}
+
+static void tell(const struct namespaces *namespaces, struct update *update, uint32_t link,
+                 const struct clear *clear)
+{
+    struct message *message = update_send(update, link, MESSAGE_epochs);
+    struct record_epoch *entry = update_allocate(update, sizeof *entry);
+    *entry = clear->epoch;
+    message->u.epochs = (struct message_epochs){
+        .batch = op_of(namespaces, clear), .entries = entry, .n_entries = 1};
+}
+
+int namespaces_clear(struct namespaces *namespaces, struct peers *peers, struct update *update,
+                     struct id128 identity, uint64_t *ret_epoch, uint32_t *ret_op)
+{
+    struct record_epoch epoch = {identity, namespaces_epoch(namespaces, identity) + 1};
+    struct clear *clear = begin_clear(namespaces, epoch);
+    if (!clear)
+        return -ENOSPC;
+    if (raise_to(namespaces, identity, epoch.epoch) < 0) {
+        clear->used = false;
+        return -ENOSPC;
+    }
+    for (uint16_t i = 1; peers_next(peers, &i); i++) {
+        const struct peer *peer = peers_get(peers, i);
+        if (peer->state != MEMBER_ALIVE && peer->state != MEMBER_DRAINING)
+            continue;
+        clear->waiting[i] = true;
+        clear->n_waiting++;
+        if (peer->link != LINK_NONE)
+            tell(namespaces, update, peer->link, clear);
+    }
+    *ret_epoch = epoch.epoch;
+    *ret_op = op_of(namespaces, clear);
+    end_if_heard(namespaces, update, clear);
+    return 0;
+}
+
+bool namespaces_hear(struct namespaces *namespaces, const struct message_epochs *message)
+{
+    bool raised = false;
+    for (uint32_t i = 0; i < message->n_entries; i++)
+        raised |= raise_to(namespaces, message->entries[i].identity, message->entries[i].epoch) > 0;
+    return raised;
+}
+
+static void stop_waiting(struct namespaces *namespaces, struct update *update, struct clear *clear,
+                         uint16_t peer)
+{
+    if (!clear->waiting[peer])
+        return;
+    clear->waiting[peer] = false;
+    clear->n_waiting--;
+    end_if_heard(namespaces, update, clear);
+}
+
+void namespaces_heard(struct namespaces *namespaces, struct update *update, uint16_t peer,
+                      uint32_t batch)
+{
+    struct clear *clear = clear_of(namespaces, batch);
+    if (clear)
+        stop_waiting(namespaces, update, clear, peer);
+}
+
+void namespaces_peer_gone(struct namespaces *namespaces, struct update *update, uint16_t peer)
+{
+    for (uint32_t i = 0; i < CLEARS_MAX; i++)
+        if (namespaces->clears[i].used)
+            stop_waiting(namespaces, update, &namespaces->clears[i], peer);
+}
+
+void namespaces_tell_all(struct namespaces *namespaces, struct peers *peers, struct update *update,
+                         uint16_t peer)
+{
+    uint32_t link = peers_get(peers, peer)->link;
+    for (uint32_t from = 0; from < namespaces->n; from += BATCH_MAX) {
+        uint32_t n = namespaces->n - from < BATCH_MAX ? namespaces->n - from : BATCH_MAX;
+        struct message *message = update_send(update, link, MESSAGE_epochs);
+        struct record_epoch *entries = update_allocate(update, n * sizeof *entries);
+        memcpy(entries, &namespaces->list[from], n * sizeof *entries);
+        message->u.epochs = (struct message_epochs){.entries = entries, .n_entries = n};
+    }
+    for (uint32_t i = 0; i < CLEARS_MAX; i++)
+        if (namespaces->clears[i].used && namespaces->clears[i].waiting[peer])
+            tell(namespaces, update, link, &namespaces->clears[i]);
+}
+
+/* The caller no longer waits; the epoch has risen all the same, and goes on to be told. */
+void namespaces_cancel(struct namespaces *namespaces, uint32_t op)
+{
+    struct clear *clear = clear_of(namespaces, op);
+    if (clear)
+        clear->used = false;
+}

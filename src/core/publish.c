@@ -1,0 +1,391 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * publish.c - from reserve to visible, and back.
+ *
+ * Messages go out one an owner: publish_fan_out() turns a list of pages into pairs of (owner, page),
+ * sorted by owner.  The own shard is written at once.  An announce that waits for its reply stands in
+ * the table of batches under the number that the reply repeats; numbers of sync (sync.c) have
+ * SYNC_BATCH set and never come here.
+ */
+#include "core/publish.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/metric.h"
+#include "base/protection.h"
+
+enum { BATCHES_MAX = 1024, PAIRS_MAX = POOL_GONE_MAX * CORE_OWNERS_MAX };
+
+struct op {
+    bool used, is_copied;
+    uint32_t serial, n, n_waiting;          /* pages that wait for a first reply */
+    struct core_page pages[CORE_BATCH_MAX];
+    uint8_t recorded[CORE_BATCH_MAX], pending[CORE_BATCH_MAX];  /* replies that may still come */
+};
+
+struct batch {
+    bool used;
+    uint8_t serial;
+    uint16_t peer;
+    uint32_t op, n;
+    uint16_t pages[BATCH_MAX];
+};
+
+struct pair {
+    uint16_t peer, page;
+};
+
+struct publish {
+    struct publish_rooms rooms;
+    struct op ops[PUBLISH_OPS_MAX];
+    struct batch batches[BATCHES_MAX];
+    struct pair pairs[PAIRS_MAX];
+};
+
+int publish_new(const struct publish_rooms *rooms, struct publish **ret_publish)
+{
+    struct publish *publish = calloc(1, sizeof *publish);
+    if (!publish)
+        return -ENOMEM;
+    publish->rooms = *rooms;
+    *ret_publish = publish;
+    return 0;
+}
+
+void publish_free(struct publish *publish)
+{
+    free(publish);
+}
+
+/* --- operations and batches by number --- */
+
+static uint32_t op_number(const struct publish *publish, const struct op *op)
+{
+    return op->serial << 8 | (uint32_t)(op - publish->ops);
+}
+
+static struct op *op_find(struct publish *publish, uint32_t number)
+{
+    struct op *op = &publish->ops[number & 255];
+    return op->used && op_number(publish, op) == number ? op : NULL;
+}
+
+static struct op *op_begin(struct publish *publish)
+{
+    for (uint32_t i = 0; i < PUBLISH_OPS_MAX; i++) {
+        struct op *op = &publish->ops[i];
+        if (op->used)
+            continue;
+        op->used = true;
+        op->is_copied = false;
+        op->serial = op->serial == 0x7fffff ? 1 : op->serial + 1;  /* never PUBLISH_OP_NONE */
+        op->n = op->n_waiting = 0;
+        return op;
+    }
+    return NULL;
+}
+
+static void op_end_if_answered(struct publish *publish, struct update *update, struct op *op)
+{
+    if (!op->used || !op->is_copied || op->n_waiting > 0)
+        return;
+    bool all = true;
+    uint8_t *recorded = update_allocate(update, op->n);
+    for (uint32_t i = 0; i < op->n; i++) {
+        recorded[i] = op->recorded[i];
+        all &= op->recorded[i] || op->pages[i].error != 0;
+    }
+    update_complete(update, &(struct core_completion){.op = op_number(publish, op),
+                                                      .error = all ? 0 : -EAGAIN,
+                                                      .n = op->n,
+                                                      .recorded = recorded});
+    op->used = false;
+}
+
+static void page_answered(struct op *op, uint16_t page, bool is_recorded)
+{
+    if (!op->used || op->recorded[page] || op->pending[page] == 0)
+        return;
+    op->pending[page]--;
+    if (is_recorded)
+        op->recorded[page] = 1;
+    if (is_recorded || op->pending[page] == 0)
+        op->n_waiting--;
+}
+
+static uint32_t batch_number(const struct publish *publish, const struct batch *batch)
+{
+    return (uint32_t)batch->serial << 16 | (uint32_t)(batch - publish->batches);
+}
+
+static struct batch *batch_find(struct publish *publish, uint32_t number)
+{
+    uint32_t index = number & 0xffff;
+    if (index >= BATCHES_MAX || !publish->batches[index].used)
+        return NULL;
+    struct batch *batch = &publish->batches[index];
+    return batch_number(publish, batch) == number ? batch : NULL;
+}
+
+static struct batch *batch_begin(struct publish *publish)
+{
+    for (uint32_t i = 0; i < BATCHES_MAX; i++) {
+        struct batch *batch = &publish->batches[i];
+        if (batch->used)
+            continue;
+        uint8_t serial = (batch->serial + 1) & 0x7f;
+        *batch = (struct batch){.used = true, .serial = serial};
+        return batch;
+    }
+    return NULL;
+}
+
+/* --- one message an owner --- */
+
+static int compare_pairs(const void *a, const void *b)
+{
+    const struct pair *left = a, *right = b;
+    return left->peer != right->peer ? left->peer - right->peer : left->page - right->page;
+}
+
+/* Adds the owners of the page that stands at @page of the caller's list. */
+static uint32_t add_pairs(struct publish *publish, const struct ring *ring, uint64_t position,
+                          uint16_t page, uint32_t n)
+{
+    uint16_t owners[CORE_OWNERS_MAX];
+    uint32_t n_owners = ring_owners(ring, position, publish->rooms.replicas, owners);
+    for (uint32_t i = 0; i < n_owners && n < PAIRS_MAX; i++)
+        publish->pairs[n++] = (struct pair){.peer = owners[i], .page = page};
+    return n;
+}
+
+/* The end of the run of pairs from @from on that share a peer and fit into one message. */
+static uint32_t run_end(const struct publish *publish, uint32_t from, uint32_t n)
+{
+    uint32_t end = from;
+    while (end < n && end - from < BATCH_MAX && publish->pairs[end].peer == publish->pairs[from].peer)
+        end++;
+    return end;
+}
+
+static uint32_t link_of(const struct publish *publish, uint16_t index)
+{
+    const struct peer *peer = peers_get(publish->rooms.peers, index);
+    return peer ? peer->link : LINK_NONE;
+}
+
+/* --- announce --- */
+
+static void record_in_own_shard(struct publish *publish, struct op *op, uint32_t from, uint32_t end)
+{
+    for (uint32_t i = from; i < end; i++) {
+        uint16_t page = publish->pairs[i].page;
+        struct pool_page live;
+        bool is_live = pool_live_page(publish->rooms.pool, op->pages[page].slot, &live);
+        page_answered(op, page, is_live && directory_put(publish->rooms.directory, live.digest,
+                                                         &live.place) == 0);
+    }
+}
+
+static void send_announce(struct publish *publish, struct update *update, struct op *op, uint32_t link,
+                          struct batch *batch, const struct pair *pairs, uint32_t n)
+{
+    struct message *message = update_send(update, link, MESSAGE_announce);
+    struct record_entry *entries = update_allocate(update, n * sizeof *entries);
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        struct pool_page live;
+        if (!pool_live_page(publish->rooms.pool, op->pages[pairs[i].page].slot, &live))
+            continue;
+        batch->pages[count] = pairs[i].page;
+        entries[count++] = (struct record_entry){.digest = live.digest, .place = live.place};
+    }
+    batch->peer = pairs->peer;
+    batch->op = op_number(publish, op);
+    batch->n = count;
+    message->u.announce = (struct message_announce){
+        .batch = batch_number(publish, batch), .entries = entries, .n_entries = count};
+    metric_add(publish->rooms.metrics, METRIC_announces_sent, count);
+}
+
+static void announce_run(struct publish *publish, struct update *update, struct op *op, uint32_t from,
+                         uint32_t end)
+{
+    uint16_t peer = publish->pairs[from].peer;
+    uint32_t link = link_of(publish, peer);
+    struct batch *batch = peer == CORE_SELF || link == LINK_NONE ? NULL : batch_begin(publish);
+    if (peer == CORE_SELF)
+        record_in_own_shard(publish, op, from, end);
+    else if (batch)
+        send_announce(publish, update, op, link, batch, &publish->pairs[from], end - from);
+    else
+        for (uint32_t i = from; i < end; i++)   /* the sync of the next connection will tell it */
+            page_answered(op, publish->pairs[i].page, false);
+}
+
+static void announce(struct publish *publish, struct update *update, struct op *op)
+{
+    const struct ring *ring = ring_borrow(publish->rooms.rings);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < op->n; i++) {
+        uint32_t before = n;
+        op->recorded[i] = 0;
+        if (op->pages[i].error == 0)
+            n = add_pairs(publish, ring, op->pages[i].ring_position, (uint16_t)i, n);
+        op->pending[i] = (uint8_t)(n - before);
+        op->n_waiting += op->pending[i] > 0;
+    }
+    ring_return(publish->rooms.rings, ring);
+    qsort(publish->pairs, n, sizeof *publish->pairs, compare_pairs);
+    for (uint32_t from = 0, end; from < n; from = end) {
+        end = run_end(publish, from, n);
+        announce_run(publish, update, op, from, end);
+    }
+}
+
+/* --- reserve --- */
+
+/* What must not happen, for the tests: the page is announced before its bytes are there. */
+static void publish_too_early(struct publish *publish, struct update *update, struct op *op,
+                              const struct core_page *pages, uint32_t n)
+{
+    op->n = n;
+    memcpy(op->pages, pages, n * sizeof *pages);
+    for (uint32_t i = 0; i < n; i++)
+        if (pages[i].error == 0) {
+            slot_word_seal(&publish->rooms.headers[pages[i].slot].word, pages[i].generation);
+            pool_publish(publish->rooms.pool, &pages[i]);
+        }
+    announce(publish, update, op);
+    op->n_waiting = 0;
+}
+
+void publish_reserve(struct publish *publish, struct update *update, struct core_page *pages,
+                     uint32_t n, uint32_t *ret_op)
+{
+    CHECK(n <= CORE_BATCH_MAX);
+    struct op *op = op_begin(publish);
+    bool any = false;
+    for (uint32_t i = 0; i < n; i++) {
+        if (pool_gone_is_long(publish->rooms.pool))
+            publish_retract_gone(publish, update);
+        pages[i].error = op && update_has_room(update)
+                             ? pool_reserve(publish->rooms.pool, &pages[i]) : -EBUSY;
+        any |= pages[i].error == 0;
+    }
+    *ret_op = any ? op_number(publish, op) : PUBLISH_OP_NONE;
+    if (op && !any)
+        op->used = false;
+    if (any && !PROTECTED(publish_after_seal))
+        publish_too_early(publish, update, op, pages, n);
+}
+
+/* --- copied --- */
+
+void publish_copied(struct publish *publish, struct update *update, uint32_t number,
+                    const struct core_page *pages, uint32_t n)
+{
+    struct op *op = op_find(publish, number);
+    CHECK(op && !op->is_copied && n <= CORE_BATCH_MAX);
+    op->n = n;
+    op->is_copied = true;
+    memcpy(op->pages, pages, n * sizeof *pages);
+    for (uint32_t i = 0; i < n; i++) {
+        struct core_page *page = &op->pages[i];
+        if (page->error == 0)
+            page->error = pool_publish(publish->rooms.pool, page);
+        else if (page->generation != 0)
+            pool_abandon(publish->rooms.pool, page);
+    }
+    announce(publish, update, op);
+    op_end_if_answered(publish, update, op);
+}
+
+void publish_cancel(struct publish *publish, uint32_t number)
+{
+    struct op *op = op_find(publish, number);
+    if (op && op->is_copied)
+        op->used = false;
+}
+
+/* --- replies --- */
+
+static void end_batch(struct publish *publish, struct update *update, struct batch *batch,
+                      const bool is_recorded[BATCH_MAX])
+{
+    struct op *op = op_find(publish, batch->op);
+    for (uint32_t i = 0; op && i < batch->n; i++)
+        page_answered(op, batch->pages[i], is_recorded[i]);
+    batch->used = false;
+    if (op)
+        op_end_if_answered(publish, update, op);
+}
+
+void publish_announced(struct publish *publish, struct update *update, uint16_t peer,
+                       const struct message_announced *message)
+{
+    struct batch *batch = batch_find(publish, message->batch);
+    if (!batch || batch->peer != peer)
+        return;
+    bool is_recorded[BATCH_MAX];
+    memset(is_recorded, true, sizeof is_recorded);
+    for (uint32_t i = 0; i < message->n_refused; i++)
+        if (message->refused[i].index < BATCH_MAX)
+            is_recorded[message->refused[i].index] = false;
+    metric_add(publish->rooms.metrics, METRIC_announces_refused, message->n_refused);
+    end_batch(publish, update, batch, is_recorded);
+}
+
+void publish_peer_down(struct publish *publish, struct update *update, uint16_t peer)
+{
+    static const bool none[BATCH_MAX];
+    for (uint32_t i = 0; i < BATCHES_MAX; i++)
+        if (publish->batches[i].used && publish->batches[i].peer == peer)
+            end_batch(publish, update, &publish->batches[i], none);
+}
+
+/* --- retract --- */
+
+static void retract_run(struct publish *publish, struct update *update, const struct pool_gone *gone,
+                        uint32_t from, uint32_t end)
+{
+    uint16_t peer = publish->pairs[from].peer;
+    uint32_t link = link_of(publish, peer), n = end - from;
+    if (peer == CORE_SELF) {
+        for (uint32_t i = from; i < end; i++) {
+            const struct pool_gone *page = &gone[publish->pairs[i].page];
+            directory_remove(publish->rooms.directory, page->digest, CORE_SELF, page->generation);
+        }
+        return;
+    }
+    if (link == LINK_NONE)
+        return;                             /* the sync of the next connection leaves it out */
+    struct record_filling *entries = update_allocate(update, n * sizeof *entries);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct pool_gone *page = &gone[publish->pairs[from + i].page];
+        entries[i] = (struct record_filling){page->digest, page->generation};
+    }
+    struct message *message = update_send(update, link, MESSAGE_retract);
+    message->u.retract = (struct message_retract){.entries = entries, .n_entries = n};
+    metric_add(publish->rooms.metrics, METRIC_retracts_sent, n);
+}
+
+void publish_retract_gone(struct publish *publish, struct update *update)
+{
+    const struct pool_gone *gone;
+    uint32_t n_gone = pool_take_gone(publish->rooms.pool, &gone), n = 0;
+    if (n_gone == 0)
+        return;
+    const struct ring *ring = ring_borrow(publish->rooms.rings);
+    for (uint32_t i = 0; i < n_gone; i++)
+        n = add_pairs(publish, ring, gone[i].ring_position, (uint16_t)i, n);
+    ring_return(publish->rooms.rings, ring);
+    qsort(publish->pairs, n, sizeof *publish->pairs, compare_pairs);
+    for (uint32_t from = 0, end; from < n; from = end) {
+        end = run_end(publish, from, n);
+        retract_run(publish, update, gone, from, end);
+    }
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * publish.h - the operations of a set: room reserved, bytes copied, locations announced.
+ *
+ * An operation lives from publish_reserve() until all its pages have an answer or publish_cancel().
+ */
+#ifndef CORE_PUBLISH_H
+#define CORE_PUBLISH_H
+
+#include "core/core.h"
+#include "core/directory.h"
+#include "core/peers.h"
+#include "core/pool.h"
+#include "core/ring.h"
+#include "core/update.h"
+
+enum { PUBLISH_OPS_MAX = 256, PUBLISH_OP_NONE = 0 };
+
+struct publish;
+
+/* The rooms it works with stay the core's. */
+struct publish_rooms {
+    struct pool *pool;
+    struct directory *directory;
+    struct peers *peers;
+    struct ring_set *rings;
+    struct metrics *metrics;
+    struct slot_header *headers;
+    uint32_t replicas;
+};
+
+int publish_new(const struct publish_rooms *rooms, struct publish **ret_publish);
+void publish_free(struct publish *publish);
+
+/* Fills every page's out fields; *@ret_op is PUBLISH_OP_NONE when no page was reserved. */
+void publish_reserve(struct publish *publish, struct update *update, struct core_page *pages,
+                     uint32_t n, uint32_t *ret_op);
+/* The reserved pages are sealed (error 0) or given up.  Announces them; the operation completes
+ * once each has the reply of an owner, or none can be had. */
+void publish_copied(struct publish *publish, struct update *update, uint32_t op,
+                    const struct core_page *pages, uint32_t n);
+void publish_cancel(struct publish *publish, uint32_t op);
+
+/* An owner's reply to an announce of a set. */
+void publish_announced(struct publish *publish, struct update *update, uint16_t peer,
+                       const struct message_announced *message);
+/* The connection to @peer broke: its replies will not come. */
+void publish_peer_down(struct publish *publish, struct update *update, uint16_t peer);
+
+/* Tells the owners of pages that went. */
+void publish_retract_gone(struct publish *publish, struct update *update);
+
+#endif

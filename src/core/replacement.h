@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * replacement.h - which page goes next when the pool needs room: the coldest that no other needs.
+ *
+ * Least recently used, with one rule more: a page is of no use without the pages before it, so a
+ * page that has children in the pool stays until they are gone.  docs/replacement.md has the
+ * measurements behind this choice.  Nothing is allocated after replacement_new, every call takes a
+ * bounded number of steps, and one thread at a time calls them.
+ */
+#ifndef CORE_REPLACEMENT_H
+#define CORE_REPLACEMENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/extent.h" /* SLOT_NONE */
+
+enum {
+    REPLACEMENT_HEAT_MAX = 7,
+    /* A page used within so many uses of its parent takes its place directly behind it. */
+    REPLACEMENT_NEAR_USES = 1024,
+    /* So many pages with children are passed over by one call before one of them has to go. */
+    REPLACEMENT_SCAN = 1024,
+};
+
+struct replacement;
+
+/* -EINVAL: no slots or too many.  -ENOMEM. */
+int replacement_new(uint32_t max_slots, struct replacement **ret_replacement);
+void replacement_free(struct replacement *r);
+
+/* Adds a slot that is not in the order, as just used.  @parent: the slot of the page before it;
+ * SLOT_NONE, or a slot that is not in the order or retired, means that it is not known. */
+void replacement_insert(struct replacement *r, uint32_t slot, uint32_t parent);
+/* The page was used.  Nothing happens to one that is not in the order, or retired. */
+void replacement_touch(struct replacement *r, uint32_t slot);
+/* Takes a slot out of the order.  If pages were behind it, they become the coldest. */
+void replacement_remove(struct replacement *r, uint32_t slot);
+/* The page stays readable, but nobody is told of it any more: it goes before all others, in the
+ * order of retirement, and its parent does not wait for it. */
+void replacement_retire(struct replacement *r, uint32_t slot);
+
+/* Eviction order: retired pages, then pages whose parent is gone, then the coldest without
+ * children.  SLOT_NONE at the end.  None of these calls removes anything. */
+uint32_t replacement_victim(struct replacement *r);
+uint32_t replacement_next(const struct replacement *r, uint32_t slot);
+/* The first that is not retired: the next to retire. */
+uint32_t replacement_coldest(struct replacement *r);
+
+bool replacement_contains(const struct replacement *r, uint32_t slot);
+bool replacement_is_retired(const struct replacement *r, uint32_t slot);
+/* In which eighth of all pages it stands: 0 (the coldest, retired, orphaned, not in the order) to
+ * REPLACEMENT_HEAT_MAX (the last used); at least half of that while it has children. */
+uint32_t replacement_heat(const struct replacement *r, uint32_t slot);
+/* Pages in the order, retired ones included, and the retired ones alone. */
+uint32_t replacement_count(const struct replacement *r);
+uint32_t replacement_count_retired(const struct replacement *r);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * update.h - collects what one step of the core wants done.
+ *
+ * All memory is taken once; a step begins with update_begin(), which forgets what the step before
+ * it collected.  A handler must stay within UPDATE_ROOM; long work asks update_has_room() and
+ * goes on in the next step.
+ */
+#ifndef CORE_UPDATE_H
+#define CORE_UPDATE_H
+
+#include "core/core.h"
+
+enum {
+    UPDATE_SENDS_MAX = 4096,
+    UPDATE_SCRATCH_BYTES = 2 << 20,
+    UPDATE_DIALS_MAX = 64,
+    UPDATE_HANGUPS_MAX = 256,
+    UPDATE_COMPLETIONS_MAX = 1024,
+    UPDATE_PEER_CHANGES_MAX = CORE_PEERS_MAX,
+    UPDATE_RESERVE_BYTES = 512 << 10,   /* what one handler may need at most */
+};
+
+struct update;
+
+struct update *update_new(void);
+void update_free(struct update *update);
+void update_begin(struct update *update, uint64_t now_ns);
+void update_end(struct update *update, struct core_update *ret_update);
+
+uint64_t update_now_ns(const struct update *update);
+/* Step again no later than @at_ns. */
+void update_wake_at(struct update *update, uint64_t at_ns);
+/* Whether long work may go on; if not it is woken at once. */
+bool update_has_room(struct update *update);
+
+/* A message to fill in; it is sent on @link after the step. */
+struct message *update_send(struct update *update, uint32_t link, enum message_type type);
+/* Memory for a list of a message, valid until the next step. */
+void *update_allocate(struct update *update, size_t bytes);
+/* Returns false when no more dials fit into this step: ask again later. */
+bool update_dial(struct update *update, const struct core_dial *dial);
+void update_hangup(struct update *update, uint32_t link);
+void update_complete(struct update *update, const struct core_completion *completion);
+void update_peer_change(struct update *update, const struct core_peer_change *change);
+
+#endif

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * conn.h - control connections: messages in order, both ways, on a loop.  The hello exchange is done
+ * here: a connection is open once both ends have accepted each other's hello.
+ *
+ * Everything runs on the loop's thread.
+ */
+#ifndef IO_CONN_H
+#define IO_CONN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/address.h"
+#include "io/hello.h"
+#include "io/loop.h"
+#include "io/socket.h"
+#include "wire/schema.h"
+
+/* What may wait to be sent on one connection; a peer that lets more pile up is hung up on. */
+enum { CONN_OUTPUT_MAX_BYTES = 4 << 20 };
+/* Dialled and accepted together; more are refused by closing them. */
+enum { CONN_MAX = 4096 };
+/* Name look-up, connecting and the peer's hello together. */
+#define CONN_OPEN_TIMEOUT_NS HELLO_TIMEOUT_NS
+
+struct conn;
+struct conn_set;
+
+struct conn_callbacks {
+    /* What the node has against this peer beyond hello_check(), which has passed: 0 or a negative
+     * errno and a sentence for the peer.  NULL: nothing. */
+    int (*check_hello)(void *context, const struct message_hello *theirs,
+                       char ret_reason[HELLO_REASON_BYTES]);
+    /* The connection is open, dialled or accepted; texts are valid until it returns.  An accepted
+     * one is taken over (or not) here: conn_set_user(), conn_close(), conn_detach(). */
+    void (*on_open)(void *context, struct conn *conn, const struct message_hello *theirs);
+    /* Lists and texts are valid until it returns. */
+    void (*on_message)(void *context, struct conn *conn, const struct message *message);
+    /* The connection ended, or never opened, otherwise than by conn_close(): the last callback, after
+     * which @conn is gone.  @reason: the peer's own words if it refused, else a description.
+     * Accepted connections that never opened are not reported. */
+    void (*on_close)(void *context, struct conn *conn, int error, const char *reason);
+};
+
+struct conn_counts {
+    uint64_t dialled, accepted, opened;
+    uint64_t refused_by_us, refused_by_peer;
+    uint64_t garbage;           /* what came was no message, or not one for here */
+    uint64_t timeouts, broken, overflows;
+};
+
+/* @mine stays the caller's and is read at every hello, so its ring_hash may change; its purpose is
+ * not used.  @loop outlives the set. */
+int conn_set_new(struct loop *loop, const struct message_hello *mine,
+                 const struct conn_callbacks *callbacks, void *context, struct conn_set **ret_set);
+/* Closes what is there, without callbacks.  NULL is allowed. */
+void conn_set_free(struct conn_set *set);
+/* Instead of CONN_OPEN_TIMEOUT_NS, for connections that begin from now on. */
+void conn_set_open_timeout(struct conn_set *set, uint64_t timeout_ns);
+const struct conn_counts *conn_set_counts(const struct conn_set *set);
+
+/* -EAGAIN: too many; everything else, an unknown name included, is told by on_close. */
+int conn_dial(struct conn_set *set, const struct address *to, enum purpose purpose, void *user,
+              struct conn **ret_conn);
+/* Takes the descriptor, whatever it returns. */
+int conn_accept(struct conn_set *set, int fd);
+
+/* Sent, with all that was queued in the same turn, before the loop waits next.  -ENOTCONN: not open
+ * (yet, any more).  -ENOBUFS: more than the bound waits already; on_close follows from the loop. */
+int conn_send(struct conn *conn, const struct message *message);
+/* The same for a message that is encoded already. */
+int conn_send_frame(struct conn *conn, const uint8_t *frame, size_t len);
+uint32_t conn_queued_bytes(const struct conn *conn);
+/* Sends what is queued as far as the socket takes it at once, and hangs up.  No callback follows;
+ * @conn is gone for the caller.  NULL is allowed. */
+void conn_close(struct conn *conn);
+/* Says why before hanging up. */
+void conn_refuse(struct conn *conn, int error, const char *reason);
+
+void conn_set_user(struct conn *conn, void *user);
+void *conn_user(const struct conn *conn);
+bool conn_is_dialled(const struct conn *conn);
+/* "127.0.0.1:31998": the dialled address, or where the accepted one came from. */
+const char *conn_peer_text(const struct conn *conn);
+enum purpose conn_purpose(const struct conn *conn);
+
+/* In on_open, of an accepted connection: hands over the descriptor and, until on_open returns, what
+ * was read behind the hello.  @conn is gone. */
+int conn_detach(struct conn *conn, const uint8_t **ret_rest, size_t *ret_rest_len);
+
+#endif

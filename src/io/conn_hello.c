@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * conn_hello.c - hellos and refusals of control connections, and what their users ask of them.
+ *
+ * Runs on the loop's thread, like conn.c.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "io/conn.h"
+#include "io/conn_internal.h"
+
+/* About strangers; more are counted only. */
+enum { LOG_LINES_PER_S = 5 };
+
+int conn_queue_hello(struct conn *conn)
+{
+    struct message message = {.type = MESSAGE_hello, .u.hello = *conn->set->mine};
+    message.u.hello.purpose = (uint8_t)conn->purpose;
+    return conn_queue(conn, &message);
+}
+
+/* The peer reads what was sent before it sees the end, if it listens at all. */
+static void send_refusal(struct conn *conn, int error, const char *reason)
+{
+    struct message message = {.type = MESSAGE_refuse};
+    message.u.refuse.error = error;
+    message.u.refuse.reason = (struct wire_text){reason, (uint32_t)strnlen(reason, 255)};
+    if (conn_queue(conn, &message) < 0 || conn_flush(conn) < 0)
+        return;
+    shutdown(conn->fd, SHUT_WR);
+}
+
+/* Only to those who speak this protocol well enough to have sent a message's head. */
+void conn_fail_garbage(struct conn *conn, const char *reason)
+{
+    struct frame_head head;
+    size_t len;
+    conn->set->counts.garbage++;
+    if (buffer_len(&conn->in) >= FRAME_HEAD_BYTES && buffer_peek_frame(&conn->in, &head, &len) >= 0)
+        send_refusal(conn, -EPROTO, reason);
+    conn_fail(conn, -EPROTO, reason);
+}
+
+static int check_hello(struct conn *conn, const struct message_hello *theirs, char *ret_reason)
+{
+    struct conn_set *set = conn->set;
+    int error = hello_check(set->mine, theirs, ret_reason);
+    if (error == 0 && set->callbacks.check_hello != NULL)
+        error = set->callbacks.check_hello(set->context, theirs, ret_reason);
+    return error;
+}
+
+static void handle_hello(struct conn *conn, const struct message_hello *theirs)
+{
+    struct conn_set *set = conn->set;
+    char reason[HELLO_REASON_BYTES] = "";
+    int error = check_hello(conn, theirs, reason);
+    if (error < 0) {
+        set->counts.refused_by_us++;
+        send_refusal(conn, error, reason);
+        conn_fail(conn, error, reason);
+        return;
+    }
+    if (!conn->is_dialled) {
+        conn->purpose = (enum purpose)theirs->purpose;
+        error = conn_queue_hello(conn);
+        if (error == 0)
+            error = conn_flush(conn);
+        /* The socket is fresh: one that does not even take a hello is not worth waiting for. */
+        if (error == 0 && buffer_len(&conn->out) > 0)
+            error = -ENOBUFS;
+        if (error < 0) {
+            conn_fail(conn, error, strerror(-error));
+            return;
+        }
+    }
+    loop_set_timer(set->loop, &conn->timer, 0);
+    conn->state = CONN_OPEN;
+    set->counts.opened++;
+    set->callbacks.on_open(set->context, conn, theirs);
+}
+
+/* The peer's words go to a log and perhaps a terminal. */
+static void handle_refusal(struct conn *conn, const struct message_refuse *refuse)
+{
+    char reason[HELLO_REASON_BYTES];
+    snprintf(reason, sizeof reason, "%.*s", (int)refuse->reason.len, refuse->reason.bytes);
+    for (char *at = reason; *at != '\0'; at++)
+        *at = *at >= ' ' && *at <= '~' ? *at : '?';
+    int error = refuse->error < 0 && refuse->error > -4096 ? refuse->error : -EPROTO;
+    conn->set->counts.refused_by_peer++;
+    conn_fail(conn, error, reason);
+}
+
+void conn_handle(struct conn *conn, const struct message *message)
+{
+    struct conn_set *set = conn->set;
+    if (message->type == MESSAGE_refuse)
+        handle_refusal(conn, &message->u.refuse);
+    else if (conn->state == CONN_HELLO)
+        handle_hello(conn, &message->u.hello);
+    else if (message->type == MESSAGE_hello)
+        conn_fail_garbage(conn, "a second hello");
+    else
+        set->callbacks.on_message(set->context, conn, message);
+}
+
+/* What becomes of other connections is told to the node, which knows what to say about it.  A port
+ * that is scanned, or asked by the wrong cluster again and again, must not fill a disk. */
+void conn_log_stranger(const struct conn *conn, int error, const char *reason)
+{
+    struct conn_set *set = conn->set;
+    uint64_t now_ns = clock_now_ns();
+    if (now_ns - set->log_second_ns >= CLOCK_NS_PER_S) {
+        set->log_second_ns = now_ns;
+        set->log_lines = 0;
+    }
+    if (set->log_lines++ < LOG_LINES_PER_S)
+        log_event(LOG_LEVEL_WARNING, "connection_not_accepted", "peer=%s error=%s reason=%s",
+                  conn->peer_text, strerrorname_np(-error), log_quoted(reason));
+}
+
+/* --- what users ask ------------------------------------------------------------------------- */
+
+void conn_close(struct conn *conn)
+{
+    if (conn == NULL || conn->state == CONN_CLOSED)
+        return;
+    if (conn->state == CONN_OPEN)
+        (void)conn_flush(conn);
+    conn_release(conn);
+}
+
+void conn_refuse(struct conn *conn, int error, const char *reason)
+{
+    CHECK(conn->state == CONN_OPEN);
+    conn->set->counts.refused_by_us++;
+    send_refusal(conn, error, reason);
+    conn_release(conn);
+}
+
+int conn_detach(struct conn *conn, const uint8_t **ret_rest, size_t *ret_rest_len)
+{
+    CHECK(conn->state == CONN_OPEN && !conn->is_dialled && buffer_len(&conn->out) == 0);
+    int fd = conn->fd;
+    /* The watch must go while the descriptor is still ours: it leaves the loop's epoll set. */
+    loop_remove(conn->watch);
+    conn->watch = NULL;
+    conn->fd = -1;
+    *ret_rest = conn->in.bytes + conn->in.begin;
+    *ret_rest_len = buffer_len(&conn->in);
+    conn_release(conn);
+    return fd;
+}
+
+void conn_set_user(struct conn *conn, void *user)
+{
+    conn->user = user;
+}
+
+void *conn_user(const struct conn *conn)
+{
+    return conn->user;
+}
+
+bool conn_is_dialled(const struct conn *conn)
+{
+    return conn->is_dialled;
+}
+
+const char *conn_peer_text(const struct conn *conn)
+{
+    return conn->peer_text;
+}
+
+enum purpose conn_purpose(const struct conn *conn)
+{
+    return conn->purpose;
+}
+
+uint32_t conn_queued_bytes(const struct conn *conn)
+{
+    return (uint32_t)buffer_len(&conn->out);
+}
+
+int conn_set_new(struct loop *loop, const struct message_hello *mine,
+                 const struct conn_callbacks *callbacks, void *context, struct conn_set **ret_set)
+{
+    struct conn_set *set = calloc(1, sizeof *set);
+    if (set == NULL)
+        return -ENOMEM;
+    set->loop = loop;
+    set->mine = mine;
+    set->callbacks = *callbacks;
+    set->context = context;
+    set->open_timeout_ns = CONN_OPEN_TIMEOUT_NS;
+    *ret_set = set;
+    return 0;
+}
+
+void conn_set_free(struct conn_set *set)
+{
+    if (set == NULL)
+        return;
+    while (set->first != NULL)
+        conn_close(set->first);
+    free(set);
+}
+
+void conn_set_open_timeout(struct conn_set *set, uint64_t timeout_ns)
+{
+    set->open_timeout_ns = timeout_ns;
+}
+
+const struct conn_counts *conn_set_counts(const struct conn_set *set)
+{
+    return &set->counts;
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * conn_internal.h - what conn.c (bytes) and conn_hello.c (hellos, and what callers ask) share.
+ */
+#ifndef IO_CONN_INTERNAL_H
+#define IO_CONN_INTERNAL_H
+
+#include "io/buffer.h"
+#include "io/conn.h"
+
+enum conn_state { CONN_RESOLVING, CONN_CONNECTING, CONN_HELLO, CONN_OPEN, CONN_CLOSED };
+
+struct conn {
+    struct conn_set *set;
+    struct conn *previous, *next;       /* in the set, unless closed */
+    enum conn_state state;
+    enum purpose purpose;
+    bool is_dialled, watches_output;
+    int fd;
+    int late_error;                     /* to be told by the task */
+    struct loop_watch *watch;
+    struct loop_timer timer;            /* until it is open */
+    struct loop_task task;              /* flushes; tells late errors; frees */
+    struct resolve *resolve;
+    struct buffer in, out;
+    size_t in_wanted;                   /* bytes that the frame at the front needs in all */
+    void *user;
+    char peer_text[SOCKET_TEXT_BYTES];
+};
+
+struct conn_set {
+    struct loop *loop;
+    const struct message_hello *mine;
+    struct conn_callbacks callbacks;
+    void *context;
+    uint64_t open_timeout_ns;
+    struct conn *first;
+    uint32_t n_conns;
+    struct conn_counts counts;
+    uint64_t log_second_ns;             /* the second that log_lines counts for */
+    uint32_t log_lines;
+    struct message_scratch scratch;     /* of the message that is being handled */
+};
+
+/* conn.c */
+void conn_release(struct conn *conn);
+void conn_fail(struct conn *conn, int error, const char *reason);
+int conn_flush(struct conn *conn);
+int conn_queue(struct conn *conn, const struct message *message);
+
+/* conn_hello.c */
+int conn_queue_hello(struct conn *conn);
+void conn_handle(struct conn *conn, const struct message *message);
+void conn_fail_garbage(struct conn *conn, const char *reason);
+void conn_log_stranger(const struct conn *conn, int error, const char *reason);
+
+#endif

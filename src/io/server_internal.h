@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server_internal.h - what the files of the serving side share: server.c (threads), server_conn.c
+ * (bytes of one connection), server_group.c (pages on their way out), server_tool.c (tools).
+ */
+#ifndef IO_SERVER_INTERNAL_H
+#define IO_SERVER_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <sys/uio.h>
+
+#include "io/buffer.h"
+#include "io/loop.h"
+#include "io/server.h"
+
+enum {
+    /* Answers to look-ups are gathered up to here before they are sent. */
+    SERVER_OUTPUT_FLUSH_BYTES = 64 << 10,
+    /* One more answer of any kind fits behind them. */
+    SERVER_OUTPUT_MAX_BYTES = 256 << 10,
+};
+
+/* The pages of one group whose bytes the kernel has not taken yet.  Only these are pinned. */
+struct server_group {
+    uint32_t n, next;                   /* pages before next are gone and unpinned */
+    uint32_t slots[GROUP_MAX];
+    struct iovec rest[GROUP_MAX];       /* what is left of each page */
+    uint64_t deadline_ns;               /* after this they are pinned no longer, moving or not */
+};
+
+struct server_thread;
+struct server_tool;
+
+struct server_conn {
+    struct server_thread *thread;
+    struct server_conn *previous, *next;
+    int fd;
+    enum purpose purpose;
+    bool is_closed, is_blocked;         /* is_blocked: the socket takes nothing, so nothing is read */
+    struct loop_watch *watch;
+    struct loop_timer timer;            /* of a blocked output, or of a tool's request */
+    struct loop_task task;              /* arrives at its thread; frees */
+    struct buffer in, out;
+    struct server_group group;
+    struct server_tool *tool;           /* a tool's request whose body is being received */
+};
+
+/* Written by one thread, read by any. */
+struct server_thread_counts {
+    _Atomic uint64_t lookups, lookup_keys, groups, pages, page_bytes, refused_pages, stalled, garbage;
+};
+
+struct server_thread {
+    struct server *server;
+    struct loop *loop;
+    pthread_t id;
+    bool is_started;
+    struct server_conn *first;
+    _Atomic uint32_t n_conns;
+    struct server_thread_counts counts;
+    struct message_scratch message_scratch;
+    struct server_scratch answer_scratch;
+};
+
+/* One request of a tool, from its head until it is answered. */
+struct server_tool {
+    struct server_tool *next;
+    int fd;
+    uint32_t request;
+    char *json;
+    size_t json_len;
+    uint8_t *body;
+    size_t body_len, body_received;
+};
+
+/* The thread that runs tools' requests, and their queue. */
+struct server_tools {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    pthread_t id;
+    bool is_started, is_stopping;
+    struct server_tool *first, **end;
+    int fd_now;                         /* being answered, or -1 */
+    uint32_t n;                         /* received, queued and running */
+};
+
+struct server {
+    struct server_setup setup;
+    uint32_t n_threads;
+    struct server_thread *threads[SERVER_THREADS_MAX];
+    struct server_tools tools;
+    atomic_bool is_stopping;
+    _Atomic uint32_t next_thread;
+    _Atomic uint64_t accepted, connections_refused, tool_requests, tools_refused;
+};
+
+static inline void server_count(_Atomic uint64_t *counter, uint64_t n)
+{
+    atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+/* server_conn.c */
+struct server_conn *server_conn_new(struct server_thread *thread, int fd, enum purpose purpose,
+                                    const uint8_t *rest, size_t rest_len);
+void server_conn_close(struct server_conn *conn);
+
+/* server_group.c */
+/* Pins what can be pinned and appends the payload message to the output.  -EPROTO: more than a group
+ * may have; -ENOBUFS, -ENOMEM. */
+int server_group_begin(struct server_conn *conn, uint32_t request, const struct message_read *read);
+static inline bool server_group_is_empty(const struct server_group *group)
+{
+    return group->next == group->n;
+}
+/* The kernel took @len bytes of the group. */
+void server_group_advance(struct server_conn *conn, size_t len);
+/* Unpins what is left. */
+void server_group_drop(struct server_conn *conn);
+
+/* server_tool.c */
+int server_tools_start(struct server *server);
+void server_tools_stop(struct server *server);
+/* A request's head has arrived; its body follows.  -EBUSY, -EMSGSIZE, -ENOMEM. */
+int server_tool_new(struct server *server, uint32_t request, const struct message_request *message,
+                    struct server_tool **ret_tool);
+/* All of it has arrived: takes the descriptor and the tool. */
+void server_tool_submit(struct server *server, struct server_tool *tool, int fd);
+/* It will not arrive any more.  NULL is allowed. */
+void server_tool_drop(struct server *server, struct server_tool *tool);
+
+#endif

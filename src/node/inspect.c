@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * inspect.c - what a node knows, read without stopping it.
+ *
+ * Counts come from the core under its lock; pages are listed by pinning them one at a time, so a
+ * name that is printed belonged to a whole page.
+ */
+#include "node/inspect.h"
+
+#include <string.h>
+
+#include "base/protection.h"
+#include "core/inspection.h"
+#include "node/internal.h"
+#include "node/outcome.h"
+
+static const char *state_name(uint8_t state)
+{
+    switch (state) {
+    case MEMBER_ALIVE: return "alive";
+    case MEMBER_DRAINING: return "draining";
+    case MEMBER_SUSPECT: return "suspect";
+    default: return "left";
+    }
+}
+
+static json_t *id_json(struct id128 id)
+{
+    char text[ID128_TEXT_LEN + 1];
+    id128_format(id, text);
+    return json_string(text);
+}
+
+static json_t *node_json(struct node *node, const struct core_inspection *inspection)
+{
+    const struct node_config *config = &node->config;
+    char discovery[ADDRESS_TEXT_BYTES] = "";
+    if (config->discovery.host[0])
+        address_format(&config->discovery, discovery);
+    return json_pack("{s:o, s:I, s:s, s:s, s:i, s:s, s:b, s:b, s:o}",
+                     "node_id", id_json(config->node_id), "incarnation", (json_int_t)node->incarnation,
+                     "cluster", config->cluster, "host", config->advertised_host,
+                     "control_port", config->control.port, "discovery_addr", discovery, "serves_discovery", node->is_head,
+                     "is_connected", inspection->is_connected, "boot_id", id_json(node->boot_id));
+}
+
+static json_t *members_json(const struct node *node, const struct core_inspection *inspection)
+{
+    json_t *members = json_array();
+    for (uint32_t i = 0; i < inspection->n_members; i++) {
+        const struct core_member *member = &inspection->members[i];
+        json_array_append_new(
+            members,
+            json_pack("{s:o, s:I, s:s, s:i, s:s, s:I, s:b, s:b}", "node_id", id_json(member->node_id),
+                      "incarnation", (json_int_t)member->incarnation, "host", member->host,
+                      "control_port", member->control_port, "state", state_name(member->state),
+                      "pool_bytes", (json_int_t)member->pool_bytes, "is_connected",
+                      member->is_connected, "is_self",
+                      id128_equal(member->node_id, node->config.node_id)));
+    }
+    return members;
+}
+
+static json_t *pool_json(const struct pool_usage *usage)
+{
+    return json_pack("{s:I, s:I, s:I, s:I, s:i, s:i, s:i}",
+                     "bytes", (json_int_t)usage->total_bytes,
+                     "free_bytes", (json_int_t)usage->free_bytes,
+                     "live_bytes", (json_int_t)usage->live_bytes,
+                     "retired_bytes", (json_int_t)usage->retired_bytes,
+                     "live_pages", usage->live_pages, "filling_pages", usage->filling_pages,
+                     "retired_pages", usage->retired_pages);
+}
+
+static json_t *directory_json(const struct core_inspection *inspection)
+{
+    return json_pack("{s:I, s:I, s:i, s:b}",
+                     "entries", (json_int_t)inspection->directory_entries,
+                     "resident_bytes", (json_int_t)inspection->directory_bytes,
+                     "ring_nodes", inspection->ring_nodes, "is_complete", inspection->is_complete);
+}
+
+/* "peercache_pages{op=get,outcome=HIT}" and the like. */
+static void sample_key(const struct metric_sample *sample, char ret_key[128])
+{
+    int len = snprintf(ret_key, 128, "%s", sample->name);
+    if (sample->op)
+        len += snprintf(ret_key + len, 128 - (size_t)len, "_%s", sample->op);
+    if (sample->outcome >= 0)
+        len += snprintf(ret_key + len, 128 - (size_t)len, "_%s",
+                        outcome_name((uint16_t)sample->outcome));
+    if (sample->via >= 0)
+        snprintf(ret_key + len, 128 - (size_t)len, "_%s", via_name((uint8_t)sample->via));
+}
+
+static json_t *counters_json(struct node *node)
+{
+    json_t *counters = json_object();
+    struct metric_sample sample;
+    char key[128];
+    for (size_t cursor = 0; metric_next(&node->metrics, &cursor, &sample);) {
+        sample_key(&sample, key);
+        json_object_set_new(counters, key, json_integer((json_int_t)sample.value));
+    }
+    return counters;
+}
+
+json_t *inspect_status(struct node *node)
+{
+    struct core_inspection *inspection = malloc(sizeof *inspection);
+    if (!inspection)
+        return NULL;
+    pthread_mutex_lock(&node->core_lock);
+    core_inspect(node->core, inspection);
+    pthread_mutex_unlock(&node->core_lock);
+    json_t *status = json_pack("{s:o, s:o, s:o, s:o, s:o}",
+                               "node", node_json(node, inspection),
+                               "members", members_json(node, inspection),
+                               "pool", pool_json(&inspection->pool),
+                               "directory", directory_json(inspection),
+                               "counters", counters_json(node));
+    free(inspection);
+    return status;
+}
+
+/* A name is any bytes; those that are no text are shown as hexadecimal digits. */
+static json_t *name_json(const uint8_t *name, uint32_t len)
+{
+    json_t *text = json_stringn((const char *)name, len);
+    if (text)
+        return text;
+    char hex[2 * PEERCACHE_NAME_MAX + 1];
+    for (uint32_t i = 0; i < len; i++)
+        snprintf(hex + 2 * i, 3, "%02x", name[i]);
+    return json_string(hex);
+}
+
+static json_t *page_json(struct node *node, uint32_t slot)
+{
+    struct slot_header *header = &node->arena.headers[slot];
+    uint64_t word = atomic_load_explicit(&header->word, memory_order_acquire);
+    if (slot_word_state(word) != SLOT_SEALED ||
+        slot_word_pin(&header->word, slot_word_generation(word)) != 0)
+        return NULL;
+    json_t *page = NULL;
+    struct location place;
+    if (view_own_page(node->view, header->digest, &place) == 0 && place.slot == slot)
+        page = json_pack("{s:o, s:I, s:o}",
+                         "key", name_json(node->arena.payload + header->offset_bytes +
+                                              header->length_bytes, header->name_len),
+                         "bytes", (json_int_t)header->length_bytes, "digest",
+                         id_json(header->digest));
+    slot_word_unpin(&header->word);
+    return page;
+}
+
+json_t *inspect_keys(struct node *node, uint32_t cursor, uint32_t limit)
+{
+    json_t *keys = json_array();
+    uint32_t slot = cursor;
+    for (; slot < node->arena.slot_count && json_array_size(keys) < limit; slot++) {
+        json_t *page = page_json(node, slot);
+        if (page)
+            json_array_append_new(keys, page);
+    }
+    json_t *next = slot < node->arena.slot_count ? json_integer(slot) : json_null();
+    return json_pack("{s:o, s:o}", "keys", keys, "next", next);
+}

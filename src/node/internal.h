@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * internal.h - what the files of this floor share: the node, its peers, its outbox, its waiters.
+ *
+ * Locks, and why a message would not do: `core_lock` lets the thread that has work for the core do
+ * the step itself, because handing it to the node thread and back costs two wake-ups (about 30 us
+ * each) on every set.  It is held for one step, which is bounded.  A peer's lock guards its mapping
+ * while readers come and go.  Neither is held while anything waits for a peer.
+ */
+#ifndef NODE_INTERNAL_H
+#define NODE_INTERNAL_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/types.h>
+
+#include "base/log.h"
+#include "base/metric.h"
+#include "core/core.h"
+#include "core/view.h"
+#include "io/arena.h"
+#include "io/channel_pool.h"
+#include "io/conn.h"
+#include "io/listener.h"
+#include "io/loop.h"
+#include "io/server.h"
+#include "io/shm.h"
+#include "node/node.h"
+#include "wire/codec.h"
+
+/* What the application and channel threads keep about one peer index. */
+struct node_peer {
+    pthread_mutex_t lock;
+    struct channel_pool *channels;      /* made once, reset when the index gets a new meaning */
+    struct shm_identity identity;
+    struct arena_mapping mapping;
+    bool is_mapped, is_gone;
+    uint32_t readers;                   /* of the mapping */
+    uint64_t attach_after_ns;           /* a failed attach is not tried again before */
+    bool has_told_protocol;
+    char host[64];
+    uint16_t control_port;
+    uint8_t state;
+};
+
+/* Somebody who waits for an operation of the core.  On the waiter's stack, linked while it waits. */
+struct waiter {
+    struct waiter *next;
+    uint32_t op;
+    int32_t error;
+    uint8_t recorded[CORE_BATCH_MAX];
+    _Atomic(uint32_t) done;
+};
+
+enum out_kind { OUT_SEND, OUT_DIAL, OUT_HANGUP };
+
+/* What a step wants done on the node thread, in order. */
+struct outbox {
+    uint8_t *bytes;
+    size_t used, size;
+};
+
+struct node {
+    struct node_config config;
+    pid_t pid;
+    struct id128 boot_id;
+    uint64_t incarnation;
+    struct message_hello hello;
+    struct metrics metrics;
+    struct arena arena;
+    bool has_arena;
+
+    pthread_mutex_t core_lock;
+    struct core *core;
+    const struct core_view *view;
+    struct waiter *waiters;             /* under core_lock */
+    struct outbox outbox;               /* under core_lock */
+    _Atomic(uint64_t) wake_at_ns;
+    uint8_t frame[FRAME_HEAD_BYTES + FRAME_BODY_MAX_BYTES]; /* under core_lock */
+
+    pthread_t thread;
+    bool has_thread;
+    struct loop *loop;
+    struct conn_set *conns;
+    struct listener *listener, *discovery;
+    struct server *server;
+    struct shm_listener *shm_listener;
+    struct loop_watch *shm_watch;
+    struct loop_task drain_task;
+    struct outbox draining;             /* the node thread's */
+    struct conn *links[CORE_LINKS_MAX]; /* the node thread's */
+    uint64_t bind_head_at_ns;
+    bool is_head, has_told_head_missing;
+
+    struct node_peer peers[CORE_PEERS_MAX];
+
+    atomic_bool is_stopping;
+    _Atomic(uint32_t) calls;
+    int stop_fd;                        /* readable once the node stops */
+};
+
+/* step.c: any thread */
+void node_step(struct node *node, struct core_event *event, struct waiter *waiter);
+/* Waits for a waiter that a step was given: 0, the operation's error, or -ETIMEDOUT, after which
+ * the operation is cancelled.  In any case the waiter is no longer linked. */
+int node_wait(struct node *node, struct waiter *waiter, uint64_t deadline_ns);
+/* Lets a waiter look again whether it should still wait; under core_lock. */
+void node_wake_waiter(struct waiter *waiter);
+void node_unlink_waiter(struct node *node, struct waiter *waiter);
+/* step.c: the node thread */
+void node_drain_outbox(struct node *node);
+
+/* links.c: the node thread */
+int links_open(struct node *node, char ret_error[NODE_ERROR_BYTES]);
+void links_close(struct node *node);
+void links_send(struct node *node, uint32_t link, const uint8_t *frame, size_t len);
+void links_dial(struct node *node, const struct core_dial *dial);
+void links_hangup(struct node *node, uint32_t link);
+void links_try_head(struct node *node);
+
+/* peers.c: any thread, under core_lock for apply */
+void peers_apply(struct node *node, const struct core_peer_change *change);
+void peers_stop(struct node *node);
+void peers_close(struct node *node);
+/* The peer's arena, mapped; NULL: not by shared memory.  Returned by peers_return_mapping(). */
+const struct arena_mapping *peers_borrow_mapping(struct node *node, uint16_t peer,
+                                                 uint64_t deadline_ns);
+void peers_return_mapping(struct node *node, uint16_t peer);
+
+/* serve.c */
+int serve_start(struct node *node, char ret_error[NODE_ERROR_BYTES]);
+/* tool.c: the server's tool thread */
+void tool_request(void *context, const struct server_request *request,
+                  struct server_answer *ret_answer);
+
+/* ask.c: carries out the look-ups of a locate until all keys are decided or the deadline. */
+struct locate;
+void ask_owners(struct node *node, struct locate *locate, uint64_t deadline_ns);
+
+#endif

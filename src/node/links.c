@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * links.c - control and discovery connections as the core's numbered links.  The node thread only.
+ *
+ * This node serves discovery when the discovery address is one of its own and nobody else has the
+ * port; it tries at the start and whenever a call to the head fails.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+
+#include "base/clock.h"
+#include "node/internal.h"
+
+#define BIND_HEAD_PAUSE_NS UINT64_C(500000000)
+
+/* What a dialled connection is for; freed with it. */
+struct link_user {
+    uint32_t link;                      /* UINT32_MAX until it is open */
+    enum purpose purpose;
+    struct id128 node_id;
+    uint64_t incarnation;
+};
+
+static uint32_t take_link(struct node *node, struct conn *conn)
+{
+    for (uint32_t i = 0; i < CORE_LINKS_MAX; i++)
+        if (!node->links[i]) {
+            node->links[i] = conn;
+            return i;
+        }
+    return UINT32_MAX;
+}
+
+static struct link_user *new_user(enum purpose purpose, struct id128 node_id, uint64_t incarnation)
+{
+    struct link_user *user = malloc(sizeof *user);
+    if (user)
+        *user = (struct link_user){UINT32_MAX, purpose, node_id, incarnation};
+    return user;
+}
+
+/* --- from the core --- */
+
+void links_send(struct node *node, uint32_t link, const uint8_t *frame, size_t len)
+{
+    if (node->links[link])
+        conn_send_frame(node->links[link], frame, len);
+}
+
+static void link_down(struct node *node, uint32_t link)
+{
+    struct core_event event = {.type = CORE_LINK_DOWN, .link = link};
+    node->links[link] = NULL;
+    node_step(node, &event, NULL);
+}
+
+void links_hangup(struct node *node, uint32_t link)
+{
+    struct conn *conn = node->links[link];
+    if (!conn)
+        return;
+    free(conn_user(conn));
+    conn_close(conn);
+    link_down(node, link);
+}
+
+void links_dial(struct node *node, const struct core_dial *dial)
+{
+    struct address to = {.port = dial->port};
+    strncpy(to.host, dial->host, sizeof to.host - 1);
+    if (dial->purpose == PURPOSE_DISCOVERY) {
+        links_try_head(node);
+        if (node->is_head)
+            return;
+    }
+    struct link_user *user = new_user(dial->purpose, dial->node_id, dial->incarnation);
+    struct conn *conn;
+    if (user && conn_dial(node->conns, &to, dial->purpose, user, &conn) != 0)
+        free(user);                     /* the core dials again */
+}
+
+/* --- from the sockets --- */
+
+static void refuse_or_close(struct conn *conn, struct link_user *user, int error, const char *reason)
+{
+    free(user);
+    conn_set_user(conn, NULL);
+    conn_refuse(conn, error, reason);
+}
+
+static void open_link(struct node *node, struct conn *conn, struct link_user *user,
+                      const struct message_hello *theirs)
+{
+    user->link = take_link(node, conn);
+    if (user->link == UINT32_MAX) {
+        refuse_or_close(conn, user, -EBUSY, "this node has too many control connections");
+        return;
+    }
+    conn_set_user(conn, user);
+    struct core_event event = {
+        .type = CORE_LINK_UP,
+        .link = user->link,
+        .u.up = {user->purpose, theirs->node_id, theirs->incarnation},
+    };
+    if (conn_purpose(conn) == PURPOSE_DISCOVERY && conn_is_dialled(conn) && node->has_told_head_missing) {
+        node->has_told_head_missing = false;
+        log_event(LOG_LEVEL_INFO, "discovery_reached", "address=%s", conn_peer_text(conn));
+    }
+    node_step(node, &event, NULL);
+}
+
+static void hand_to_server(struct node *node, struct conn *conn, enum purpose purpose)
+{
+    const uint8_t *rest;
+    size_t rest_len;
+    int fd = conn_detach(conn, &rest, &rest_len);
+    if (fd >= 0)
+        server_add(node->server, fd, purpose, rest, rest_len);
+}
+
+static void on_open(void *context, struct conn *conn, const struct message_hello *theirs)
+{
+    struct node *node = context;
+    struct link_user *user = conn_user(conn);
+    enum purpose purpose = conn_purpose(conn);
+    if (conn_is_dialled(conn)) {
+        bool is_other = !id128_is_zero(user->node_id) &&
+                        (!id128_equal(user->node_id, theirs->node_id) ||
+                         user->incarnation != theirs->incarnation);
+        if (is_other)
+            refuse_or_close(conn, user, -ESTALE, "another node was expected at this address");
+        else
+            open_link(node, conn, user, theirs);
+    } else if (purpose == PURPOSE_CHANNEL || purpose == PURPOSE_TOOL) {
+        hand_to_server(node, conn, purpose);
+    } else {
+        user = new_user(purpose, theirs->node_id, theirs->incarnation);
+        if (user)
+            open_link(node, conn, user, theirs);
+        else
+            conn_close(conn);
+    }
+}
+
+static void on_message(void *context, struct conn *conn, const struct message *message)
+{
+    const struct link_user *user = conn_user(conn);
+    struct core_event event = {.type = CORE_MESSAGE, .link = user->link, .u.message = message};
+    node_step(context, &event, NULL);
+}
+
+static void tell_head_missing(struct node *node, const char *address, const char *reason)
+{
+    if (node->has_told_head_missing)
+        return;
+    node->has_told_head_missing = true;
+    log_event(LOG_LEVEL_WARNING, "discovery_unreachable",
+              "address=%s reason=\"%s\" effect=\"this node serves its own pages and keeps trying\"",
+              address, reason);
+}
+
+static void on_close(void *context, struct conn *conn, int error, const char *reason)
+{
+    struct node *node = context;
+    struct link_user *user = conn_user(conn);
+    (void)error;
+    if (!user)
+        return;
+    if (user->purpose == PURPOSE_DISCOVERY && conn_is_dialled(conn))
+        tell_head_missing(node, conn_peer_text(conn), reason);
+    if (user->link != UINT32_MAX)
+        link_down(node, user->link);
+    free(user);
+}
+
+/* --- the head --- */
+
+void links_try_head(struct node *node)
+{
+    uint64_t now_ns = clock_now_ns();
+    if (node->is_head || node->config.discovery.host[0] == 0 || now_ns < node->bind_head_at_ns)
+        return;
+    node->bind_head_at_ns = now_ns + BIND_HEAD_PAUSE_NS;
+    char reason[SOCKET_REASON_BYTES];
+    if (listener_open(node->loop, node->conns, &node->config.discovery, &node->discovery, reason) != 0)
+        return;                         /* somebody else's address, or another node has the port */
+    node->is_head = true;
+    log_event(LOG_LEVEL_INFO, "discovery_serving", "address=%s:%u", node->config.discovery.host,
+              node->config.discovery.port);
+    struct core_event event = {.type = CORE_HEAD, .u.is_head = true};
+    node_step(node, &event, NULL);
+}
+
+/* --- open, close --- */
+
+static void on_shm_wanted(void *context, uint32_t events)
+{
+    struct node *node = context;
+    (void)events;
+    shm_listener_accept(node->shm_listener, &node->arena);
+}
+
+static void open_shm(struct node *node)
+{
+    struct shm_identity self = node->peers[CORE_SELF].identity;
+    if (node->config.protocol == NODE_PROTOCOL_TCP)
+        return;
+    int error = shm_listener_open(&self, &node->shm_listener);
+    if (!error)
+        error = loop_add(node->loop, shm_listener_fd(node->shm_listener), EPOLLIN, on_shm_wanted,
+                         node, &node->shm_watch);
+    if (error)
+        log_event(LOG_LEVEL_WARNING, "shm_unavailable", "reason=\"%s\" effect=\"peers use tcp\"",
+                  strerror(-error));
+}
+
+int links_open(struct node *node, char ret_error[NODE_ERROR_BYTES])
+{
+    static const struct conn_callbacks callbacks = {
+        .on_open = on_open, .on_message = on_message, .on_close = on_close};
+    if (conn_set_new(node->loop, &node->hello, &callbacks, node, &node->conns) != 0) {
+        snprintf(ret_error, NODE_ERROR_BYTES, "not enough memory for the control connections");
+        return -ENOMEM;
+    }
+    int error = listener_open(node->loop, node->conns, &node->config.control, &node->listener,
+                              ret_error);
+    if (error)
+        return error;
+    node->config.control.port = listener_port(node->listener);
+    open_shm(node);
+    return 0;
+}
+
+void links_close(struct node *node)
+{
+    loop_remove(node->shm_watch);
+    shm_listener_close(node->shm_listener);
+    listener_close(node->discovery);
+    listener_close(node->listener);
+    for (uint32_t i = 0; i < CORE_LINKS_MAX; i++)
+        if (node->links[i]) {
+            free(conn_user(node->links[i]));
+            conn_close(node->links[i]);
+        }
+    conn_set_free(node->conns);
+}

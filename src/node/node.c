@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * node.c - what a node is made of, in the order in which it is built and taken down.
+ *
+ * The node thread runs the loop: control connections, timers, the outbox.  It is started last and
+ * ended first, so whatever it uses outlives it.
+ */
+#include "node/node.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/check.h"
+#include "base/clock.h"
+#include "base/hash.h"
+#include "io/host_id.h"
+#include "io/resolve.h"
+#include "node/internal.h"
+
+enum {
+    POOL_BYTES_A_SLOT = 4096,           /* headers cost 1.6 % of the pool at most */
+    SLOTS_MIN = 1024,
+    SLOTS_MAX = 1 << 24,
+    DIRECTORY_SHARE = 4,                /* entries of the shard a slot: replicas 2, imbalance 1.3 */
+};
+#define CLOSE_WAIT_NS UINT64_C(10000000000)
+
+/* --- who this node is --- */
+
+static uint32_t choose_slots(const struct node_config *config)
+{
+    if (config->slot_count)
+        return config->slot_count;
+    uint64_t slots = config->pool_bytes / POOL_BYTES_A_SLOT;
+    return slots < SLOTS_MIN ? SLOTS_MIN : slots > SLOTS_MAX ? SLOTS_MAX : (uint32_t)slots;
+}
+
+/* The address by which the discovery head is reached is the one by which others reach this node. */
+static bool address_towards(const struct address *head, char ret_host[64])
+{
+    struct socket_name name, own = {.len = sizeof own.storage};
+    if (head->host[0] == 0 || resolve_wait(head, clock_now_ns() + UINT64_C(1000000000), &name) != 0)
+        return false;
+    int fd = socket(name.storage.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    const void *bytes = NULL;
+    if (connect(fd, (struct sockaddr *)&name.storage, name.len) == 0 &&
+        getsockname(fd, (struct sockaddr *)&own.storage, &own.len) == 0)
+        bytes = own.storage.ss_family == AF_INET6
+                    ? (const void *)&((struct sockaddr_in6 *)&own.storage)->sin6_addr
+                    : (const void *)&((struct sockaddr_in *)&own.storage)->sin_addr;
+    bool ok = bytes && inet_ntop(own.storage.ss_family, bytes, ret_host, 64);
+    close(fd);
+    return ok;
+}
+
+static void choose_hosts(struct node_config *config)
+{
+    if (config->advertised_host[0] == 0 && !address_towards(&config->discovery, config->advertised_host))
+        strcpy(config->advertised_host, "127.0.0.1");
+    if (config->control.host[0] == 0)
+        memcpy(config->control.host, config->advertised_host, sizeof config->control.host);
+}
+
+static int identify(struct node *node, char ret_error[NODE_ERROR_BYTES])
+{
+    struct node_config *config = &node->config;
+    struct timespec now;
+    int error = host_id_boot(HOST_ID_BOOT_PATH, &node->boot_id);
+    if (!error && id128_is_zero(config->node_id))
+        error = host_id_random(&config->node_id);
+    if (error) {
+        snprintf(ret_error, NODE_ERROR_BYTES, "%s cannot be read: %s", HOST_ID_BOOT_PATH,
+                 strerror(-error));
+        return error;
+    }
+    clock_gettime(CLOCK_REALTIME, &now);
+    node->incarnation = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+    node->pid = getpid();
+    choose_hosts(config);
+    config->slot_count = choose_slots(config);
+    if (config->directory_limit == 0)
+        config->directory_limit = config->slot_count * DIRECTORY_SHARE;
+    node->hello = (struct message_hello){
+        .version_min = WIRE_VERSION_MIN,
+        .version_max = WIRE_VERSION_MAX,
+        .auth = AUTH_NONE,
+        .cluster = {config->cluster, (uint32_t)strlen(config->cluster)},
+        .node_id = config->node_id,
+        .incarnation = node->incarnation,
+        .boot_id = node->boot_id,
+    };
+    node->peers[CORE_SELF].identity = (struct shm_identity){
+        .node_id = config->node_id,
+        .boot_id = node->boot_id,
+        .incarnation = node->incarnation,
+        .cluster = hash_bytes64(config->cluster, strlen(config->cluster), 0),
+    };
+    return 0;
+}
+
+/* --- open --- */
+
+static int open_memory(struct node *node, char ret_error[NODE_ERROR_BYTES])
+{
+    int error = arena_create(node->config.pool_bytes, node->config.slot_count, &node->arena, ret_error);
+    node->has_arena = error == 0;
+    return error;
+}
+
+static int open_loop(struct node *node, char ret_error[NODE_ERROR_BYTES])
+{
+    node->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (node->stop_fd >= 0 && loop_new(&node->loop) == 0)
+        return links_open(node, ret_error);
+    snprintf(ret_error, NODE_ERROR_BYTES, "no descriptors left for the event loop: raise ulimit -n");
+    return -EMFILE;
+}
+
+static int open_core(struct node *node, char ret_error[NODE_ERROR_BYTES])
+{
+    const struct node_config *config = &node->config;
+    struct core_config core = {
+        .node_id = config->node_id,
+        .boot_id = node->boot_id,
+        .incarnation = node->incarnation,
+        .uid = (uint32_t)geteuid(),
+        .control_port = config->control.port,
+        .discovery_port = config->discovery.port,
+        .heartbeat_interval_ns = config->heartbeat_interval_ns,
+        .member_ttl_ns = config->member_ttl_ns,
+        .ring_grace_ns = config->ring_grace_ns,
+        .vnodes = config->vnodes,
+        .directory_replicas = config->directory_replicas,
+        .directory_limit = config->directory_limit,
+        .headers = node->arena.headers,
+        .slot_count = node->arena.slot_count,
+        .pool_bytes = node->arena.payload_bytes,
+        .metrics = &node->metrics,
+    };
+    memcpy(core.host, config->advertised_host, sizeof core.host);
+    memcpy(core.discovery_host, config->discovery.host, sizeof core.discovery_host);
+    int error = core_new(&core, &node->core);
+    if (error) {
+        snprintf(ret_error, NODE_ERROR_BYTES,
+                 "not enough memory for the tables of %u slots: lower global_segment_size",
+                 config->slot_count);
+        return error;
+    }
+    node->view = core_view(node->core);
+    return 0;
+}
+
+static void drain(struct loop_task *task)
+{
+    node_drain_outbox((struct node *)((char *)task - offsetof(struct node, drain_task)));
+}
+
+static void tick(struct node *node)
+{
+    struct core_event event = {.type = CORE_TICK};
+    node_step(node, &event, NULL);
+}
+
+static void *run(void *context)
+{
+    struct node *node = context;
+    links_try_head(node);
+    tick(node);
+    while (!atomic_load(&node->is_stopping)) {
+        node_drain_outbox(node);
+        uint64_t now_ns = clock_now_ns(), wake_at_ns = atomic_load(&node->wake_at_ns);
+        if (now_ns >= wake_at_ns) {
+            tick(node);
+            loop_run_once(node->loop, 0);
+        } else {
+            loop_run_once(node->loop, wake_at_ns - now_ns);
+        }
+    }
+    struct core_event event = {.type = CORE_LEAVE};
+    node_step(node, &event, NULL);
+    node_drain_outbox(node);
+    loop_run_once(node->loop, 0);
+    return NULL;
+}
+
+static int start_thread(struct node *node, char ret_error[NODE_ERROR_BYTES])
+{
+    node->drain_task.run = drain;
+    /* The thread compares itself with node->thread, which is set before it can take this lock. */
+    pthread_mutex_lock(&node->core_lock);
+    int error = -pthread_create(&node->thread, NULL, run, node);
+    node->has_thread = error == 0;
+    pthread_mutex_unlock(&node->core_lock);
+    if (error)
+        snprintf(ret_error, NODE_ERROR_BYTES, "the node thread could not be started: %s",
+                 strerror(-error));
+    return error;
+}
+
+int node_open(const struct node_config *config, struct node **ret_node,
+              char ret_error[NODE_ERROR_BYTES])
+{
+    struct node *node = calloc(1, sizeof *node);
+    if (!node) {
+        snprintf(ret_error, NODE_ERROR_BYTES, "not enough memory");
+        return -ENOMEM;
+    }
+    node->config = *config;
+    node->stop_fd = -1;
+    pthread_mutex_init(&node->core_lock, NULL);
+    for (uint32_t i = 0; i < CORE_PEERS_MAX; i++)
+        pthread_mutex_init(&node->peers[i].lock, NULL);
+    int error = identify(node, ret_error);
+    if (!error)
+        error = open_memory(node, ret_error);
+    if (!error)
+        error = open_loop(node, ret_error);
+    if (!error)
+        error = open_core(node, ret_error);
+    if (!error)
+        error = serve_start(node, ret_error);
+    if (!error)
+        error = start_thread(node, ret_error);
+    if (error) {
+        node_close(node);
+        return error;
+    }
+    *ret_node = node;
+    return 0;
+}
+
+/* --- stop, close --- */
+
+static void wake_waiters(struct node *node)
+{
+    pthread_mutex_lock(&node->core_lock);
+    for (struct waiter *waiter = node->waiters; waiter; waiter = waiter->next)
+        node_wake_waiter(waiter);
+    pthread_mutex_unlock(&node->core_lock);
+}
+
+void node_stop(struct node *node)
+{
+    uint64_t one = 1;
+    if (atomic_exchange(&node->is_stopping, true))
+        return;
+    if (write(node->stop_fd, &one, sizeof one) < 0)
+        CHECK(errno == EAGAIN);
+    peers_stop(node);
+    wake_waiters(node);
+    loop_wake(node->loop);
+}
+
+static void await_calls(struct node *node)
+{
+    static const struct timespec pause = {.tv_nsec = 200000};
+    uint64_t until_ns = clock_now_ns() + CLOSE_WAIT_NS;
+    while (atomic_load(&node->calls) > 0 && clock_now_ns() < until_ns)
+        nanosleep(&pause, NULL);
+}
+
+void node_close(struct node *node)
+{
+    if (!node)
+        return;
+    if (node->has_thread) {
+        node_stop(node);
+        await_calls(node);
+        server_stop(node->server);
+        pthread_join(node->thread, NULL);
+    } else {
+        server_stop(node->server);
+    }
+    if (node->loop)
+        links_close(node);
+    peers_close(node);
+    loop_free(node->loop);
+    core_free(node->core);
+    if (node->has_arena)
+        arena_destroy(&node->arena);
+    if (node->stop_fd >= 0)
+        close(node->stop_fd);
+    free(node->outbox.bytes);
+    free(node->draining.bytes);
+    pthread_mutex_destroy(&node->core_lock);
+    free(node);
+}
+
+/* --- calls --- */
+
+int node_enter(struct node *node)
+{
+    if (getpid() != node->pid)
+        return -ECHILD;
+    atomic_fetch_add(&node->calls, 1);
+    if (!atomic_load(&node->is_stopping))
+        return 0;
+    atomic_fetch_sub(&node->calls, 1);
+    return -ESHUTDOWN;
+}
+
+void node_exit(struct node *node)
+{
+    atomic_fetch_sub(&node->calls, 1);
+}
+
+int node_clear(struct node *node, struct id128 identity, uint64_t deadline_ns)
+{
+    uint64_t epoch;
+    uint32_t op;
+    struct waiter waiter = {0};
+    struct core_event event = {.type = CORE_CLEAR,
+                               .u.clear = {.identity = identity, .ret_epoch = &epoch, .ret_op = &op}};
+    node_step(node, &event, &waiter);
+    if (op != 0)
+        return node_wait(node, &waiter, deadline_ns);
+    node_unlink_waiter(node, &waiter);
+    return -ENOSPC;
+}
+
+uint64_t node_epoch(const struct node *node, struct id128 identity)
+{
+    return view_epoch(node->view, identity);
+}
+
+const struct node_config *node_config(const struct node *node)
+{
+    return &node->config;
+}
+
+/* Runs of equal outcomes are added at once: nearly always the whole batch. */
+void node_count_results(struct node *node, enum metric_op op, const struct peercache_result *results,
+                        uint32_t n)
+{
+    for (uint32_t from = 0, end; from < n; from = end) {
+        uint64_t bytes = 0;
+        for (end = from; end < n && results[end].outcome == results[from].outcome &&
+                         results[end].via == results[from].via; end++)
+            bytes += results[end].len_bytes;
+        metric_add_pages(&node->metrics, op, results[from].outcome, end - from);
+        if (op == METRIC_OP_GET && results[from].outcome == PEERCACHE_HIT)
+            metric_add_read(&node->metrics, results[from].via, end - from, bytes);
+    }
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * node.h - one member of the cluster in this process: the core, joined to the outside world.
+ *
+ *     open / stop / close                      node.c      what a node is made of
+ *     run loop, control connections            run.c, links.c
+ *     a step of the core, by any thread        step.c
+ *     get, set, exists                         fetch.c, store.c, find.c
+ *     what others read from this node          serve.c
+ *     what tools ask                           tool.c, inspect.c
+ */
+#ifndef NODE_NODE_H
+#define NODE_NODE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/address.h"
+#include "base/id128.h"
+#include "base/metric.h"
+#include "peercache.h"
+
+struct node;
+
+enum { NODE_ERROR_BYTES = 256 };
+
+enum node_protocol { NODE_PROTOCOL_AUTO, NODE_PROTOCOL_TCP, NODE_PROTOCOL_SHM };
+
+struct node_config {
+    struct id128 node_id;               /* zero: a random one */
+    char cluster[64];
+    struct address discovery;           /* host "": a cluster of one */
+    struct address control;             /* where to listen; port 0: any; host "": chosen */
+    char advertised_host[64];           /* what others are told; "": chosen */
+    uint64_t pool_bytes;
+    uint32_t slot_count;                /* 0: chosen from the pool */
+    uint32_t directory_limit;           /* 0: chosen from the pool */
+    uint32_t vnodes, directory_replicas;
+    uint32_t serve_threads, max_channels_per_peer;
+    uint64_t heartbeat_interval_ns, member_ttl_ns, ring_grace_ns;
+    uint64_t get_timeout_ns, set_timeout_ns, exists_timeout_ns;
+    uint64_t spin_ns;                   /* how long a waiting caller polls before it sleeps */
+    enum node_protocol protocol;
+    bool verify_checksum;
+};
+
+int node_open(const struct node_config *config, struct node **ret_node,
+              char ret_error[NODE_ERROR_BYTES]);
+/* Idempotent, any thread: calls in flight end soon, new ones are refused. */
+void node_stop(struct node *node);
+/* Waits for calls in flight, leaves the cluster, frees.  NULL is allowed. */
+void node_close(struct node *node);
+
+/* 0, -ESHUTDOWN after stop, -ECHILD in a forked child.  Every call between is counted. */
+int node_enter(struct node *node);
+void node_exit(struct node *node);
+
+/* What a page is called inside a node. */
+struct node_page {
+    struct id128 digest, parent;        /* parent zero: none */
+    uint64_t ring_position;
+    const void *name;
+    uint32_t name_len;
+    const struct peercache_segment *segments;
+    uint32_t segment_count;
+    uint64_t length_bytes;              /* the segments' sum */
+};
+
+/* A namespace as the data path needs it. */
+struct node_namespace {
+    struct id128 identity;
+    uint64_t epoch;
+};
+
+enum { NODE_BATCH_MAX = 1024 };
+
+/* Fill @results[i] for each page whose result is PEERCACHE_UNSET; at most NODE_BATCH_MAX pages.
+ * A deadline in the past: only what needs no waiting. */
+void node_find(struct node *node, const struct node_page *pages, struct peercache_result *results,
+               uint32_t n, uint64_t deadline_ns);
+void node_fetch(struct node *node, const struct node_page *pages, struct peercache_result *results,
+                uint32_t n, uint64_t deadline_ns);
+void node_store(struct node *node, const struct node_namespace *ns, const struct node_page *pages,
+                struct peercache_result *results, uint32_t n, uint64_t deadline_ns);
+/* 0, -ETIMEDOUT (it goes on by itself) or -ENOSPC. */
+int node_clear(struct node *node, struct id128 identity, uint64_t deadline_ns);
+
+/* Adds the results of a call to the metrics. */
+void node_count_results(struct node *node, enum metric_op op, const struct peercache_result *results,
+                        uint32_t n);
+
+uint64_t node_epoch(const struct node *node, struct id128 identity);
+const struct node_config *node_config(const struct node *node);
+
+#endif

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * peers.c - what this process keeps to reach a peer: its channels and the mapping of its pool.
+ *
+ * The core says when an index gets a new meaning (peers_apply).  A mapping is made by the first
+ * reader that wants it and undone when the peer is gone and its last reader has returned it.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "node/internal.h"
+
+#define ATTACH_TIMEOUT_NS UINT64_C(100000000)
+#define ATTACH_PAUSE_NS UINT64_C(1000000000)
+
+static void detach_if_unused(struct node_peer *peer)
+{
+    if (!peer->is_mapped || !peer->is_gone || peer->readers > 0)
+        return;
+    arena_detach(&peer->mapping);
+    peer->is_mapped = false;
+}
+
+static void forget(struct node_peer *peer)
+{
+    peer->is_gone = true;
+    detach_if_unused(peer);
+    if (peer->channels)
+        channel_pool_stop(peer->channels);
+}
+
+static void describe(struct node *node, struct node_peer *peer, const struct core_peer_change *change)
+{
+    peer->identity = (struct shm_identity){
+        .node_id = change->node_id,
+        .boot_id = change->boot_id,
+        .incarnation = change->incarnation,
+        .cluster = hash_bytes64(node->config.cluster, strlen(node->config.cluster), 0),
+    };
+    memcpy(peer->host, change->host, sizeof peer->host);
+    peer->control_port = change->control_port;
+    peer->state = change->state;
+}
+
+static void introduce(struct node *node, struct node_peer *peer)
+{
+    struct channel_peer to = {
+        .address = {.port = peer->control_port},
+        .node_id = peer->identity.node_id,
+        .incarnation = peer->identity.incarnation,
+    };
+    memcpy(to.address.host, peer->host, sizeof to.address.host);
+    peer->is_gone = peer->has_told_protocol = false;
+    peer->attach_after_ns = 0;
+    if (peer->channels)
+        channel_pool_reset(peer->channels, &to);
+    else if (channel_pool_new(&to, &node->hello, node->config.max_channels_per_peer,
+                              &peer->channels) != 0)
+        peer->channels = NULL;          /* out of memory: this peer's pages are misses */
+}
+
+/* An index whose former mapping still has readers keeps them apart by is_mapped: the new meaning
+ * maps only after the last of them has gone. */
+void peers_apply(struct node *node, const struct core_peer_change *change)
+{
+    struct node_peer *peer = &node->peers[change->peer];
+    char id[ID128_TEXT_LEN + 1];
+    id128_format(change->node_id, id);
+    pthread_mutex_lock(&peer->lock);
+    bool is_new = !id128_equal(peer->identity.node_id, change->node_id) ||
+                  peer->identity.incarnation != change->incarnation;
+    describe(node, peer, change);
+    if (change->state == MEMBER_LEFT)
+        forget(peer);
+    else if (is_new || peer->is_gone)
+        introduce(node, peer);
+    pthread_mutex_unlock(&peer->lock);
+    log_event(LOG_LEVEL_INFO, "peer", "id=%s address=%s:%u state=%s", id, change->host,
+              change->control_port,
+              change->state == MEMBER_LEFT ? "gone"
+                                           : change->state == MEMBER_SUSPECT ? "suspect" : "alive");
+}
+
+static void tell_protocol(struct node_peer *peer, const char *protocol, const char *reason)
+{
+    char id[ID128_TEXT_LEN + 1];
+    if (peer->has_told_protocol)
+        return;
+    peer->has_told_protocol = true;
+    id128_format(peer->identity.node_id, id);
+    log_event(LOG_LEVEL_INFO, "protocol", "peer=%s protocol=%s reason=\"%s\"", id, protocol, reason);
+}
+
+static void try_attach(struct node *node, struct node_peer *peer, uint64_t now_ns,
+                       uint64_t deadline_ns)
+{
+    char reason[SHM_REASON_BYTES];
+    if (deadline_ns > now_ns + ATTACH_TIMEOUT_NS)
+        deadline_ns = now_ns + ATTACH_TIMEOUT_NS;
+    int error = shm_attach(&peer->identity, node->boot_id, deadline_ns, &peer->mapping, reason);
+    peer->is_mapped = error == 0;
+    peer->attach_after_ns = now_ns + ATTACH_PAUSE_NS;
+    if (error)
+        tell_protocol(peer, "tcp", reason);
+    else
+        tell_protocol(peer, "shm", "same host and user");
+}
+
+const struct arena_mapping *peers_borrow_mapping(struct node *node, uint16_t index,
+                                                 uint64_t deadline_ns)
+{
+    struct node_peer *peer = &node->peers[index];
+    const struct arena_mapping *mapping = NULL;
+    uint64_t now_ns = clock_now_ns();
+    pthread_mutex_lock(&peer->lock);
+    if (node->config.protocol == NODE_PROTOCOL_TCP) {
+        tell_protocol(peer, "tcp", "option protocol=tcp");
+    } else if (!peer->is_gone) {
+        if (!peer->is_mapped && now_ns >= peer->attach_after_ns && now_ns < deadline_ns)
+            try_attach(node, peer, now_ns, deadline_ns);
+        if (peer->is_mapped) {
+            peer->readers++;
+            mapping = &peer->mapping;
+        }
+    }
+    pthread_mutex_unlock(&peer->lock);
+    return mapping;
+}
+
+void peers_return_mapping(struct node *node, uint16_t index)
+{
+    struct node_peer *peer = &node->peers[index];
+    pthread_mutex_lock(&peer->lock);
+    peer->readers--;
+    detach_if_unused(peer);
+    pthread_mutex_unlock(&peer->lock);
+}
+
+void peers_stop(struct node *node)
+{
+    for (uint32_t i = 0; i < CORE_PEERS_MAX; i++)
+        if (node->peers[i].channels)
+            channel_pool_stop(node->peers[i].channels);
+}
+
+void peers_close(struct node *node)
+{
+    for (uint32_t i = 0; i < CORE_PEERS_MAX; i++) {
+        struct node_peer *peer = &node->peers[i];
+        channel_pool_free(peer->channels);
+        if (peer->is_mapped)
+            arena_detach(&peer->mapping);
+        pthread_mutex_destroy(&peer->lock);
+    }
+}

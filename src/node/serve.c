@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * serve.c - what other nodes read from this one, on the server's threads.
+ *
+ * Neither a look-up nor a read of a page waits for the core: the shard is read through views, and a
+ * page that is sent is held by the pins of its own slot word.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/protection.h"
+#include "node/internal.h"
+#include "wire/slot_header.h"
+
+static void lookup(void *context, const struct message_lookup *message, struct server_scratch *scratch,
+                   struct message_locations *ret_locations)
+{
+    struct node *node = context;
+    view_answer_lookup(node->view, message, scratch->holders, scratch->found, ret_locations);
+    metric_add(&node->metrics, METRIC_lookups_served, 1);
+}
+
+/* Without the check, for the tests: whatever the slot holds now is sent as what was asked for. */
+static uint64_t generation_to_pin(const struct slot_header *header, uint64_t wanted)
+{
+    if (PROTECTED(serve_generation))
+        return wanted;
+    return slot_word_generation(atomic_load_explicit(&header->word, memory_order_acquire));
+}
+
+static int check_pinned(const struct node *node, const struct slot_header *header,
+                        const struct record_wanted *wanted)
+{
+    struct slot_sample sample;
+    struct slot_expectation expected = {
+        .digest = wanted->digest,
+        .generation = wanted->place.generation,
+        .offset_bytes = wanted->place.offset_bytes,
+        .length_bytes = wanted->place.length_bytes,
+    };
+    slot_header_sample(header, &sample);
+    if (sample.offset_bytes + sample.length_bytes > node->arena.payload_bytes)
+        return -EBADMSG;
+    if (!PROTECTED(serve_generation))
+        return sample.length_bytes == expected.length_bytes ? 0 : -EBADMSG;
+    switch (slot_verdict(&sample, &expected)) {
+    case SLOT_WHOLE: return 0;
+    case SLOT_STALE: return -ESTALE;
+    default: return -EBADMSG;
+    }
+}
+
+static int pin_page(struct node *node, const struct record_wanted *wanted, const uint8_t **ret_bytes,
+                    uint64_t *ret_checksum)
+{
+    if (wanted->place.arena != 0 || wanted->place.slot >= node->arena.slot_count)
+        return -EBADMSG;
+    struct slot_header *header = &node->arena.headers[wanted->place.slot];
+    int error = slot_word_pin(&header->word, generation_to_pin(header, wanted->place.generation));
+    if (error)
+        return error;
+    error = check_pinned(node, header, wanted);
+    if (error) {
+        slot_word_unpin(&header->word);
+        return error;
+    }
+    *ret_bytes = node->arena.payload + header->offset_bytes;
+    *ret_checksum = header->checksum;
+    return 0;
+}
+
+static void pin(void *context, const struct record_wanted *wanted, struct record_status *ret_status,
+                const uint8_t **ret_bytes)
+{
+    struct node *node = context;
+    uint64_t checksum = 0;
+    int error = pin_page(node, wanted, ret_bytes, &checksum);
+    *ret_status = (struct record_status){.error = error};
+    if (error) {
+        metric_add(&node->metrics, METRIC_reads_refused, 1);
+        return;
+    }
+    ret_status->generation = wanted->place.generation;
+    ret_status->length_bytes = wanted->place.length_bytes;
+    ret_status->checksum = checksum;
+    metric_add(&node->metrics, METRIC_pages_served, 1);
+}
+
+static void unpin(void *context, uint32_t slot)
+{
+    struct node *node = context;
+    slot_word_unpin(&node->arena.headers[slot].word);
+}
+
+int serve_start(struct node *node, char ret_error[NODE_ERROR_BYTES])
+{
+    struct server_setup setup = {
+        .ops = {.lookup = lookup, .pin = pin, .unpin = unpin, .request = tool_request},
+        .context = node,
+        .threads = node->config.serve_threads,
+        .spin_ns = node->config.spin_ns,
+    };
+    int error = server_start(&setup, &node->server);
+    if (error)
+        snprintf(ret_error, NODE_ERROR_BYTES, "the %u serving threads could not be started: %s",
+                 node->config.serve_threads, strerror(-error));
+    return error;
+}

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * schema.h - every message between nodes, on one screen.
+ *
+ * A field is (kind, name[, most]):
+ *   num       u8 u16 u32 u64 i32
+ *   id        16 bytes: hi, then lo
+ *   text      u16 length and that many bytes, at most `most`
+ *   list      u16 count and that many records, at most `most`; only messages have lists
+ *   location  22 bytes (location.h), the stamp 0
+ * All numbers are little endian, and nothing is aligned.  From this table come the structs below,
+ * the codec (codec.c), and the field walks of its tests.  A frame has exactly one meaning and a
+ * message exactly one frame.  The codec checks bounds and lengths; what a number may mean (a state,
+ * a tier, an index into another list) is checked by whoever uses it.
+ *
+ * Payload bytes of pages never stand in a message: they follow `payload`, `request` and `answer`
+ * on the same connection, in the length that these name.
+ *
+ * Whoever walks the table defines a macro location(name) of its own around the walk.
+ */
+#ifndef WIRE_SCHEMA_H
+#define WIRE_SCHEMA_H
+
+#include <stdint.h>
+
+#include "base/id128.h"
+#include "wire/location.h"
+
+enum { WIRE_VERSION_MIN = 1, WIRE_VERSION_MAX = 1 };
+enum { BATCH_MAX = 256, MEMBERS_MAX = 1024, FOUND_MAX = 1024, GROUP_MAX = 64, TEXT_MAX = 65535 };
+
+/* clang-format off */
+#define RECORD_MEMBER(num, id, text, list)                                                        \
+    id(node_id) num(u64, incarnation) num(u64, version) num(u8, state) id(boot_id) num(u32, uid)  \
+    text(host, 63) num(u16, control_port) num(u64, pool_bytes)
+#define RECORD_ENTRY(num, id, text, list)   id(digest) location(place)
+#define RECORD_KEY(num, id, text, list)     id(digest)
+#define RECORD_FOUND(num, id, text, list)   num(u16, index) location(place)
+#define RECORD_HOLDER(num, id, text, list)  id(node_id) num(u64, incarnation)
+#define RECORD_FILLING(num, id, text, list) id(digest) num(u64, generation)
+#define RECORD_STALE(num, id, text, list)                                                         \
+    id(digest) id(node_id) num(u64, incarnation) num(u64, generation)
+#define RECORD_TOUCHED(num, id, text, list) num(u32, slot) num(u64, generation)
+#define RECORD_EPOCH(num, id, text, list)   id(identity) num(u64, epoch)
+#define RECORD_STATUS(num, id, text, list)                                                        \
+    num(i32, error) num(u64, generation) num(u32, length_bytes) num(u64, checksum)
+#define RECORD_WANTED(num, id, text, list)  id(digest) location(place)
+#define RECORD_INDEX(num, id, text, list)   num(u16, index)
+
+/* record name -> RECORD_ table */
+#define RECORDS(R)                                                                                \
+    R(member, MEMBER) R(entry, ENTRY) R(found, FOUND) R(holder, HOLDER) R(filling, FILLING)       \
+    R(stale, STALE) R(touched, TOUCHED) R(epoch, EPOCH) R(status, STATUS) R(wanted, WANTED)       \
+    R(index, INDEX) R(key, KEY)
+
+#define FIELDS_HELLO(num, id, text, list)                                                         \
+    num(u16, version_min) num(u16, version_max) num(u8, auth) num(u8, purpose)                    \
+    num(u64, capabilities) text(cluster, 63) id(node_id) num(u64, incarnation) id(boot_id)        \
+    num(u64, ring_hash)
+#define FIELDS_REFUSE(num, id, text, list)    num(i32, error) text(reason, 255)
+#define FIELDS_JOIN(num, id, text, list)      list(member, members, 1)
+#define FIELDS_HEARTBEAT(num, id, text, list)                                                     \
+    id(node_id) num(u64, incarnation) num(u64, counter) num(u64, members_version)
+#define FIELDS_MEMBERS(num, id, text, list)                                                       \
+    num(u64, members_version) num(u8, whole) list(member, members, MEMBERS_MAX)
+#define FIELDS_LEAVE(num, id, text, list)     id(node_id) num(u64, incarnation)
+#define FIELDS_ANNOUNCE(num, id, text, list)  num(u32, batch) list(entry, entries, BATCH_MAX)
+#define FIELDS_ANNOUNCED(num, id, text, list)                                                     \
+    num(u32, batch) num(u32, credit) list(index, refused, BATCH_MAX)
+#define FIELDS_RETRACT(num, id, text, list)   list(filling, entries, BATCH_MAX)
+#define FIELDS_SYNC(num, id, text, list)      num(u8, ends) num(u64, ring_hash)
+#define FIELDS_TOUCH(num, id, text, list)     list(touched, slots, BATCH_MAX)
+#define FIELDS_STALE(num, id, text, list)     list(stale, entries, BATCH_MAX)
+#define FIELDS_EPOCHS(num, id, text, list)    num(u32, batch) list(epoch, entries, BATCH_MAX)
+#define FIELDS_HEARD(num, id, text, list)     num(u32, batch)
+#define FIELDS_LOOKUP(num, id, text, list)    num(u64, ring_hash) list(key, keys, BATCH_MAX)
+#define FIELDS_LOCATIONS(num, id, text, list)                                                     \
+    num(u8, complete) num(u64, ring_hash) list(holder, holders, BATCH_MAX)                        \
+    list(found, found, FOUND_MAX)
+#define FIELDS_READ(num, id, text, list)      list(wanted, pages, GROUP_MAX)
+#define FIELDS_PAYLOAD(num, id, text, list)   list(status, pages, GROUP_MAX)
+#define FIELDS_REQUEST(num, id, text, list)   text(json, TEXT_MAX) num(u64, body_len_bytes)
+#define FIELDS_ANSWER(num, id, text, list)                                                        \
+    num(i32, error) num(u32, json_len_bytes) num(u64, body_len_bytes)
+
+/* number, name, FIELDS_ table, who says it to whom */
+#define MESSAGES(M)                                                                               \
+    M(1, hello, HELLO, "the first message in both directions of every connection")                \
+    M(2, refuse, REFUSE, "instead of a hello, and before hanging up: why")                        \
+    M(3, join, JOIN, "node to head: here I am")                                                   \
+    M(4, heartbeat, HEARTBEAT, "node to head: still here")                                        \
+    M(5, members, MEMBERS, "head to node: who is there")                                          \
+    M(6, leave, LEAVE, "node to head: gone for good")                                             \
+    M(7, announce, ANNOUNCE, "holder to owner: I have these pages")                               \
+    M(8, announced, ANNOUNCED, "owner to holder: recorded, but for these; room for so many more") \
+    M(9, retract, RETRACT, "holder to owner: I no longer have these fillings")                    \
+    M(10, sync, SYNC, "holder to owner: what follows is (ends 0) or was (1) all I have for you")  \
+    M(11, touch, TOUCH, "reader to holder: these were read past you")                             \
+    M(12, stale, STALE, "reader to owner: I read these, and they were gone")                      \
+    M(13, epochs, EPOCHS, "node to node: these namespaces were cleared")                          \
+    M(14, heard, HEARD, "the answer to epochs")                                                   \
+    M(15, lookup, LOOKUP, "reader to owner, on a channel: where are these")                       \
+    M(16, locations, LOCATIONS, "the answer to lookup")                                           \
+    M(17, read, READ, "reader to holder, on a channel: send these pages")                         \
+    M(18, payload, PAYLOAD, "the answer to read: statuses, then the bytes of those with error 0") \
+    M(19, request, REQUEST, "a tool to a node: a question, then its body")                        \
+    M(20, answer, ANSWER, "the answer to request: JSON, then a body")
+/* clang-format on */
+
+enum message_type {
+#define M(number, name, fields, what) MESSAGE_##name = number,
+    MESSAGES(M)
+#undef M
+    MESSAGE_TYPE_END
+};
+
+/* What a connection is for, in its hello. */
+enum purpose { PURPOSE_CONTROL = 1, PURPOSE_DISCOVERY, PURPOSE_CHANNEL, PURPOSE_TOOL };
+enum auth { AUTH_NONE = 0 };
+enum member_state { MEMBER_ALIVE = 1, MEMBER_DRAINING, MEMBER_LEFT, MEMBER_SUSPECT };
+
+/* --- the structs of the table above --- */
+
+#define NUM_u8 uint8_t
+#define NUM_u16 uint16_t
+#define NUM_u32 uint32_t
+#define NUM_u64 uint64_t
+#define NUM_i32 int32_t
+#define FIELD_NUM(kind, name) NUM_##kind name;
+#define FIELD_ID(name) struct id128 name;
+#define FIELD_TEXT(name, most) struct wire_text name;
+#define FIELD_LIST(record, name, most)                                                            \
+    const struct record_##record *name;                                                           \
+    uint32_t n_##name;
+#define location(name) struct location name;
+
+struct wire_text {
+    const char *bytes;          /* not NUL-terminated; into the frame it was decoded from */
+    uint32_t len;
+};
+
+#define R(name, table)                                                                            \
+    struct record_##name {                                                                        \
+        RECORD_##table(FIELD_NUM, FIELD_ID, FIELD_TEXT, FIELD_LIST)                               \
+    };
+RECORDS(R)
+#undef R
+
+#define M(number, name, table, what)                                                              \
+    struct message_##name {                                                                       \
+        FIELDS_##table(FIELD_NUM, FIELD_ID, FIELD_TEXT, FIELD_LIST)                               \
+    };
+MESSAGES(M)
+#undef M
+#undef location
+
+struct message {
+    enum message_type type;
+    uint32_t request;           /* chosen by the asker, repeated in the answer; 0 where unused */
+    union {
+#define M(number, name, table, what) struct message_##name name;
+        MESSAGES(M)
+#undef M
+    } u;
+};
+
+#endif

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who shares pages with whom; numbers as in the contract's checklist."""
+import itertools
+import unittest
+
+import harness
+import host_pool
+from harness import AdapterCase, storage_config
+from peercache import identity
+from peercache.hostpool import HostPool
+from peercache.settings import Settings
+from sglang import _profile
+from sglang.srt.mem_cache import hicache_storage
+
+VECTORS = ("cf97adeedb59e05bfd73a2b4c2a8885708c4f4f70c84c64b27120e72ab733b72",
+           "4ebfa8a1f3c341517621838c6e1b9aa350307e3f00b3cbd1a07ef740f54396d6")
+
+
+def fields(extra=None, pool=None, form="pages", component="kv", **config):
+    """The namespace of a rank, without a node."""
+    pool = HostPool(pool or host_pool.mha())
+    settings = Settings(extra)
+    made = identity.fields(storage_config(extra, **config), pool, settings, form, component)
+    return frozenset(made)
+
+
+class Sharing(AdapterCase):
+    def test_32_ranks_are_isolated(self):
+        """(32) Heads are split over tensor-parallel ranks: equal keys, other bytes."""
+        pool = host_pool.mha()
+        first, second = (self.cluster.store(pool, tp_rank=rank, tp_size=2) for rank in (0, 1))
+        names = harness.keys(4)
+        self.write(first, pool, names)
+        self.assertEqual(second.batch_exists(names), 0)
+        self.assertEqual(self.read(second, pool, names), [False] * 4)
+
+    def test_33_replicated_ranks_share(self):
+        """(33) MLA: rank 0 writes, rank 3 reads."""
+        pool = host_pool.mla()
+        writer, reader = (self.cluster.store(pool, tp_rank=rank, tp_size=4, is_mla_model=True)
+                          for rank in (0, 3))
+        names = harness.keys(4)
+        self.write(writer, pool, names)
+        harness.wait_for(lambda: reader.batch_exists(names) == 4, "the pages of rank 0")
+        self.assertEqual(self.read(reader, pool, names), [True] * 4)
+
+    def test_34_others_miss(self):
+        """(34) Through the whole store: model, revision, tag and dtype."""
+        pool = host_pool.mha()
+        made = self.cluster.store(pool)
+        names = harness.keys(2)
+        self.write(made, pool, names)
+        others = [dict(model_name="other"), dict(options={"tag": "x"}),
+                  dict(options={"model_revision": "r2"})]
+        for other in others:
+            with self.subTest(other):
+                self.assertEqual(self.cluster.store(pool, **other).batch_exists(names), 0)
+        half = self.cluster.store(host_pool.mha(dtype="float16"))
+        self.assertEqual(half.batch_exists(names), 0)
+        self.assertEqual(self.cluster.store(pool, model_name=harness.MODEL).batch_exists(names), 2)
+
+
+class Fields(unittest.TestCase):
+    def variants(self):
+        yield dict()
+        yield dict(model_name="a")
+        yield dict(model_name="A")
+        yield dict(model_name="modèle-\u4e2d")
+        yield dict(model_name="test/model-7b\ntag=x")
+        yield dict(model_name="test/model-7b,tag=x")
+        yield dict(model_name="x=y")
+        yield dict(extra={"tag": "x"})
+        yield dict(extra={"tag": "model=a"})
+        yield dict(extra={"model_revision": "x"})
+        yield dict(form="flat")
+        yield dict(component="mamba")
+        for layout in ("page_first_direct", "page_head", "layer_first"):
+            yield dict(pool=host_pool.mha(layout))
+        yield dict(pool=host_pool.mha(dtype="float16"))
+        yield dict(pool=host_pool.mha(page_size=8, head_dim=4))
+        yield dict(pool=host_pool.mha(layers=4, head_dim=4))
+        yield dict(pool=host_pool.mha(heads=4, head_dim=4))
+        yield dict(pool=host_pool.mha(v_head_dim=4))
+        yield dict(pool=host_pool.mla())
+        yield dict(pool=host_pool.mla("layer_first"))
+        yield dict(tp_size=2, tp_rank=0)
+        yield dict(tp_size=2, tp_rank=1)
+        yield dict(tp_size=4, tp_rank=1)
+        yield dict(is_mla_model=True)
+        if _profile.NAME == "new":
+            yield dict(pp_size=2, pp_rank=0)
+            yield dict(pp_size=2, pp_rank=1)
+            yield dict(attn_cp_size=2, attn_cp_rank=0)
+            yield dict(attn_cp_size=2, attn_cp_rank=1)
+            yield dict(pp_size=2, pp_rank=1, attn_cp_size=2, attn_cp_rank=1)
+
+    def test_34_pairwise_different(self):
+        """(34) What must differ differs, and no value can imitate another field."""
+        named = [(str(variant.keys()), fields(**variant)) for variant in self.variants()]
+        for (name, one), (other_name, other) in itertools.combinations(named, 2):
+            self.assertNotEqual(one, other, f"{name} and {other_name}")
+
+    def test_34_layer_range(self):
+        """(34) Pipeline stages of equal length hold other layers."""
+        later = host_pool.mha()
+        later.start_layer, later.end_layer = 2, 4
+        self.assertNotEqual(fields(), fields(pool=later))
+
+    def test_equal_where_it_must_be(self):
+        self.assertEqual(fields(), fields(extra={"get_timeout": "0.5"}))
+        self.assertEqual(fields(extra={"tag": "x"}), fields(extra={"prefix": "x"}))
+        mla = [fields(pool=host_pool.mla(), is_mla_model=True, tp_size=4, tp_rank=rank)
+               for rank in (0, 3)]
+        self.assertEqual(*mla)
+        if _profile.NAME == "new":
+            self.assertEqual(fields(dp_rank=0), fields(dp_rank=1))
+
+    def test_limits_of_a_field(self):
+        """The library takes 64 fields of 1024 bytes with distinct labels."""
+        many = fields(pool=host_pool.HostPool("layer_first", 4, 2, [256, 128] * 200))
+        self.assertLessEqual(len(many), 64)
+        self.assertTrue(all(len(field.encode()) <= 1024 for field in many))
+        labels = [field.split("=", 1)[0] for field in many]
+        self.assertEqual(len(labels), len(set(labels)))
+        swapped = fields(pool=host_pool.HostPool("layer_first", 4, 2, [128, 256] * 200))
+        self.assertNotEqual(many, swapped)
+
+    def test_refused_names(self):
+        for name in ("a\0b", "\ud800"):
+            with self.assertRaises(ValueError):
+                fields(model_name=name)
+        with self.assertRaisesRegex(ValueError, "tag and prefix"):
+            fields(extra={"tag": "a", "prefix": "b"})
+
+    def test_37_page_hashes(self):
+        """(37) The keys of these tests are SGLang's."""
+        first = hicache_storage.page_hash(None, range(1, 5))
+        second = hicache_storage.page_hash(first, range(5, 9))
+        self.assertEqual((first, second), VECTORS)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How tools/run-tests counts what test programs print."""
+import importlib.machinery
+import importlib.util
+import pathlib
+import unittest
+
+TOOL = pathlib.Path(__file__).resolve().parents[2] / "tools" / "run-tests"
+loader = importlib.machinery.SourceFileLoader("run_tests", str(TOOL))
+run_tests = importlib.util.module_from_spec(importlib.util.spec_from_loader("run_tests", loader))
+loader.exec_module(run_tests)
+
+
+def counted(*entries):
+    count = run_tests.Count()
+    for stdout, result in entries:
+        count.add_program("gcc", {"name": "x", "stdout": stdout, "result": result, "returncode": 1})
+    return count
+
+
+class Counting(unittest.TestCase):
+    def test_each_tap_line_is_a_case(self):
+        count = counted(("1..3\nok 1 - a\nok 2 - b\nnot ok 3 - c\n", "FAIL"))
+        self.assertEqual(count.closing_line(), "2 passed, 1 failed, 0 skipped")
+        self.assertEqual(count.failures, ["gcc: x: c"])
+        self.assertFalse(count.is_good())
+
+    def test_program_without_tap_is_one_case(self):
+        count = counted(("some words\n", "OK"), ("", "TIMEOUT"))
+        self.assertEqual(count.closing_line(), "1 passed, 1 failed, 0 skipped")
+
+    def test_death_after_good_cases_is_a_failure(self):
+        count = counted(("1..3\nok 1 - a\n", "FAIL"))
+        self.assertEqual(count.closing_line(), "1 passed, 1 failed, 0 skipped")
+        self.assertIn("after 1 cases", count.failures[0])
+
+    def test_bad_case_counts_although_the_program_ended_well(self):
+        self.assertFalse(counted(("not ok 1 - a\n", "OK")).is_good())
+
+    def test_skips_have_reasons(self):
+        count = counted(("ok 1 - a # SKIP no spin here\nok 2 - b\n", "OK"),
+                        ("SKIP: no network\n", "SKIP"), ("", "SKIP"))
+        self.assertEqual(count.closing_line(), "1 passed, 0 failed, 3 skipped")
+        self.assertEqual([reason for _, reason in count.skips],
+                         ["no spin here", "no network", "no reason given"])
+
+    def test_skip_by_cmocka(self):
+        count = counted(("1..1\nnot ok 1 # SKIP test_x\n", "OK"))
+        self.assertEqual(count.closing_line(), "0 passed, 0 failed, 1 skipped")
+
+    def test_nothing_ran_is_not_good(self):
+        self.assertFalse(counted().is_good())
+        self.assertFalse(counted(("", "SKIP")).is_good())
+
+    def test_plans(self):
+        self.assertIsNone(run_tests.plan_of([]))
+        self.assertIsNone(run_tests.plan_of(["full", "quick"]))
+        one = run_tests.plan_of(["one", "SANITIZE=thread", "COVERAGE="])
+        self.assertEqual(one[0].variables, ["SANITIZE=thread"])
+        self.assertEqual(one[0].suites, run_tests.SANITIZED)
+        only = run_tests.plan_of(["full", "--suite=unit,sim"])
+        self.assertEqual(only[0].suites, ["unit", "sim"])
+
+
+if __name__ == "__main__":
+    unittest.main()
