@@ -620,6 +620,7 @@ static void print_rates(const char *name, const char *rule, const struct rates *
 static void print_table(const struct trace *trace, uint32_t percent, uint64_t seed)
 {
     uint32_t capacity = (uint32_t)((uint64_t)trace->n_distinct * percent / 100);
+    capacity = capacity ? capacity : 1;
     struct rates optimum = run_optimum(trace, capacity);
     struct rates unlimited = run_optimum(trace, trace->n_distinct);
     printf("\nCache of %u blocks, %u %% of the distinct ones; hit rates in %%.\n\n", capacity,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* address.c - "host:port" to its two parts and back, with a sentence for each way to get it wrong. */
+/* address.c - "host:port" to its two parts and back, with a sentence for each mistake. */
 #include "base/address.h"
 
 #include <ctype.h>

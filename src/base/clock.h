@@ -9,7 +9,7 @@
 #define CLOCK_NS_PER_MS UINT64_C(1000000)
 #define CLOCK_NS_PER_US UINT64_C(1000)
 
-/* Nanoseconds since some moment before this process; never goes back, and is not the time of day. */
+/* Nanoseconds since some moment before this process; never goes back; not the time of day. */
 uint64_t clock_now_ns(void);
 
 #endif

@@ -189,8 +189,8 @@ struct option {
 };
 
 void options_init_defaults(struct options *ret_options);
-/* Sets an option by its name (or an alias; "-" counts as "_").  0; -ENOENT: there is no such option,
- * and the text names the nearest; -EINVAL: the text says what is accepted.  Changes nothing then. */
+/* Sets an option by its name (or an alias; "-" counts as "_").  0; -ENOENT: there is none, and the
+ * text names the nearest; -EINVAL: the text says what is accepted.  Nothing changes then. */
 int option_set(struct options *options, const char *name, const char *value,
                char ret_error[OPTION_ERROR_BYTES]);
 /* What each option accepts alone and not together: 0, or -EINVAL and the reason. */

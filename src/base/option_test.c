@@ -138,7 +138,8 @@ static void seconds(void **state)
         "999999999999999999999999", "2;rm",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        refuse("get_timeout", bad[i], "a time in seconds (such as 2, 0.5, 500ms) from 0.001 to 3600");
+        refuse("get_timeout", bad[i],
+               "is not a time in seconds (such as 2, 0.5, 500ms) from 0.001 to 3600");
 }
 
 static void counts_and_ports(void **state)
@@ -300,8 +301,9 @@ static void shows_values_as_people_write_them(void **state)
     } values[] = {
         {"global_segment_size", "1536mb", "1536mb"}, {"global_segment_size", "1024mb", "1gb"},
         {"global_segment_size", "1048577", "1048577"}, {"get_timeout", "500ms", "0.5"},
-        {"get_timeout", "10", "10"}, {"get_timeout", "1000us", "0.001"}, {"disk_enabled", "1", "true"},
-        {"protocol", "rdma", "rdma"}, {"gid_index", "auto", "auto"}, {"gid_index", "3", "3"},
+        {"get_timeout", "10", "10"}, {"get_timeout", "1000us", "0.001"},
+        {"disk_enabled", "1", "true"}, {"protocol", "rdma", "rdma"}, {"gid_index", "auto", "auto"},
+        {"gid_index", "3", "3"},
         {"control_port", "080", "80"},
     };
     for (size_t i = 0; i < sizeof values / sizeof *values; i++) {

@@ -157,7 +157,8 @@ int option_parse_seconds(const char *text, uint64_t *ret_ns)
 
 int option_parse_flag(const char *text, bool *ret_flag)
 {
-    static const char *const words[2][4] = {{"false", "no", "off", "0"}, {"true", "yes", "on", "1"}};
+    static const char *const words[2][4] = {{"false", "no", "off", "0"},
+                                            {"true", "yes", "on", "1"}};
     for (int flag = 0; flag < 2; flag++) {
         for (int i = 0; i < 4; i++) {
             if (strcasecmp(text, words[flag][i]) != 0)

@@ -19,8 +19,8 @@
  * table: a bucket bears no number again because it was emptied, moved, or given back to the kernel
  * and filled anew.  The counter wraps after 2^31 writes.  A reader would have to be held up between
  * its two looks for exactly a multiple of 2^31 writes (minutes, at full speed), the last of them to
- * this bucket.  What is found here is a claim, verified again at the page's slot, so even that would
- * be a miss and no wrong byte.
+ * this bucket.  Even that would be no wrong byte: what is found here is a claim that is verified
+ * again at the page's slot.
  *
  * Why a miss is certain.  Entries change places only while the layout word is odd (removal shifts
  * entries back into the gap) or between two layouts (growth).  A reader that found nothing looks at
@@ -48,7 +48,8 @@ enum {
 };
 
 #define LAYOUT_MOVE (UINT64_C(1) << 32)
-#define SPREAD UINT64_C(0x9e3779b97f4a7c15) /* 2^64 / golden ratio: spreads keys that are no hashes */
+/* 2^64 / golden ratio: spreads keys that are numbers and no hashes. */
+#define SPREAD UINT64_C(0x9e3779b97f4a7c15)
 
 struct segment {
     uint32_t count;

@@ -59,7 +59,7 @@ int seqtable_walk_segment(const struct seqtable *table, struct id128 key, uint64
 
 /* Any thread. */
 uint64_t seqtable_count(const struct seqtable *table);
-/* Any thread.  Bytes of buckets in use by segments at their present size, empty buckets included. */
+/* Any thread.  Bytes of buckets in use by segments at their present size, empty ones included. */
 uint64_t seqtable_bytes(const struct seqtable *table);
 
 #ifdef PEERCACHE_PROTECTIONS_SWITCHABLE

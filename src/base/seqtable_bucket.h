@@ -61,7 +61,7 @@ static inline struct id128 bucket_key(const struct bucket *bucket)
 #define SECOND_LOOK(bucket, first_look) word_load(&(bucket)->words[0])
 #endif
 
-/* 0 and the value that stood beside @key; -EAGAIN: the bucket is being written, or holds another. */
+/* 0 and the value that stood beside @key; -EAGAIN: it is being written, or holds another key. */
 static inline int bucket_read(const struct bucket *bucket, struct id128 key,
                               struct seqtable_value *ret_value)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* seqtable_test.c - the table from one thread: against a plain model, at its limits, and its size. */
+/* seqtable_test.c - the table from one thread: against a plain model, at its limits, its size. */
 #include <errno.h>
 #include <inttypes.h>
 #include <setjmp.h>
@@ -263,14 +263,21 @@ static void keys_of_one_home_end_at_the_probe_limit(void **state)
     for (uint64_t i = 0; i < MAX && !error; i++) {
         /* The home comes from lo ^ rotated hi: kept equal while the key changes. */
         struct id128 key = {.hi = i, .lo = i << 32};
-        struct seqtable_value value = value_of(i, 1);
+        struct seqtable_value stored_value = value_of(i, 1);
         if (i == 0)
             key = (struct id128){.hi = 1 << 20, .lo = UINT64_C(1) << 52};
-        error = seqtable_put(table, key, &value);
+        error = seqtable_put(table, key, &stored_value);
         stored += error == 0;
     }
     assert_int_equal(error, -ENOSPC);
     assert_true(stored >= 256);
+    /* Again and again: the segment grows to its end in vain, and what is there stays. */
+    struct id128 one_more = {.hi = MAX, .lo = UINT64_C(4096) << 32};
+    struct seqtable_value value = {{0}};
+    for (int i = 0; i < 30; i++)
+        assert_int_equal(seqtable_put(table, one_more, &value), -ENOSPC);
+    assert_int_equal(seqtable_find(table, one_more, &value), -ENOENT);
+    assert_int_equal(seqtable_remove(table, one_more), -ENOENT);
     for (uint64_t i = 1; i < stored; i++) {
         struct seqtable_value found, expected = value_of(i, 1);
         struct id128 key = {.hi = i, .lo = i << 32};
@@ -339,6 +346,19 @@ static void walk_keeps_to_its_budget(void **state)
         found += got == 1;
     assert_int_equal(found, 1);
     assert_true(calls >= 1024 / BUDGET); /* 1,024 segments */
+    seqtable_free(table);
+
+    /* And so has one of a segment that was emptied: it stays as large as it was. */
+    table = new_table(1000);
+    for (uint64_t i = 0; i < 1000; i++)
+        put(table, i, 1);
+    for (uint64_t i = 1; i < 1000; i++)
+        assert_int_equal(seqtable_remove(table, key_of(i)), 0);
+    cursor = calls = found = 0;
+    for (int got; (got = seqtable_walk(table, &cursor, BUDGET, &key, &value)) != 0; calls++)
+        found += got == 1;
+    assert_int_equal(found, 1);
+    assert_true(calls >= 1000 / BUDGET);
     seqtable_free(table);
 }
 

@@ -5,8 +5,8 @@
  *     stress-seqtable-stress [SECONDS]
  *
  * A value is computed from its key and a version, so a value that belongs to another key or is torn
- * between two versions shows.  The writer notes each version in `floors` once its call has returned:
- * a reader that began later must see that version or a later one.  Keys of which the lowest bit is
+ * between two versions shows.  The writer notes each version in `floors` once its call returned: a
+ * reader that began later must see that version or a later one.  Keys of which the lowest bit is
  * set are never removed once they are in: for them a miss is an error too.  The table is small and
  * made anew again and again, since growth is what is rare otherwise.
  *

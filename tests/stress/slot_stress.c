@@ -45,6 +45,7 @@ struct place {
 };
 
 struct tally {
+    uint64_t random;        /* a thread's own */
     uint64_t hits, stopped_before, stopped_after, pinned, busy, wrong;
 };
 
@@ -211,10 +212,10 @@ static void *write_until_end(void *argument)
 
 /* --- the readers -------------------------------------------------------------------------------- */
 
-static uint64_t draw_generation(uint64_t *random)
+static uint64_t draw_generation(struct tally *tally)
 {
-    *random = *random * UINT64_C(6364136223846793005) + 1442695040888963407;
-    return atomic_load_explicit(&recent[(*random >> 33) % RECENT], memory_order_acquire);
+    tally->random = tally->random * UINT64_C(6364136223846793005) + 1442695040888963407;
+    return atomic_load_explicit(&recent[(tally->random >> 33) % RECENT], memory_order_acquire);
 }
 
 static void copy_page(uint64_t *dst, struct place place)
@@ -243,6 +244,7 @@ static void read_past_writer(uint64_t generation, struct tally *tally)
     slot_header_sample(&headers[place.slot], &sample);
     if (PROTECTED(word_before_copy) && slot_verdict(&sample, &expected) != SLOT_WHOLE) {
         tally->stopped_before++;
+        sched_yield(); /* else the writer, who alone can change that, waits for a core */
         return;
     }
     copy_page(page, place);
@@ -265,6 +267,7 @@ static void read_pinned(uint64_t generation, struct tally *tally)
     struct slot_sample sample;
     if (slot_word_pin(&header->word, generation)) {
         tally->stopped_before++;
+        sched_yield(); /* else the writer, who alone can change that, waits for a core */
         return;
     }
     slot_header_sample(header, &sample);
@@ -277,23 +280,22 @@ static void read_pinned(uint64_t generation, struct tally *tally)
 
 static void *read_until_end(void *argument)
 {
-    uint64_t random = (uintptr_t)argument;
+    struct tally *tally = argument;
     while (!atomic_load(&ends)) {
-        uint64_t generation = draw_generation(&random);
+        uint64_t generation = draw_generation(tally);
         if (generation)
-            read_past_writer(generation, argument);
+            read_past_writer(generation, tally);
     }
     return NULL;
 }
 
 static void *pin_until_end(void *argument)
 {
-    uint64_t random = (uintptr_t)argument;
+    struct tally *tally = argument;
     while (!atomic_load(&ends)) {
-        uint64_t generation = draw_generation(&random);
+        uint64_t generation = draw_generation(tally);
         if (generation)
-            read_pinned(generation, argument);
-        sched_yield(); /* else little is ever void */
+            read_pinned(generation, tally);
     }
     return NULL;
 }
@@ -309,6 +311,7 @@ static void run(double seconds, struct tally *ret_sum)
         void *(*start)(void *) = i == 0         ? write_until_end
                                  : i <= READERS ? read_until_end
                                                 : pin_until_end;
+        each[i].tally.random = (uint64_t)i;
         CHECK(pthread_create(&threads[i], NULL, start, &each[i].tally) == 0);
     }
     struct timespec pause = {.tv_sec = (time_t)seconds,
