@@ -51,6 +51,7 @@ struct pool {
     uint32_t n_gone;
     struct pool_usage usage;
     struct pool_gone gone[POOL_GONE_MAX];
+    uint32_t victims[POOL_WINDOW_MAX];
     struct slot slots[];
 };
 
@@ -210,7 +211,7 @@ static bool may_evict(void *context, uint32_t index)
 
 static uint32_t take_from_window(struct pool *pool, uint64_t units, uint32_t slot)
 {
-    uint32_t victims[POOL_WINDOW_MAX], n;
+    uint32_t *victims = pool->victims, n;
     if (room_make(pool->extents, pool->replacement, units, may_evict, pool, victims, POOL_WINDOW_MAX, &n))
         return EXTENT_NONE;
     for (uint32_t i = 0; i < n; i++)
@@ -222,7 +223,10 @@ static uint32_t take_from_window(struct pool *pool, uint64_t units, uint32_t slo
 static uint32_t take_room(struct pool *pool, uint64_t units, uint32_t slot)
 {
     uint32_t extent = extents_take(pool->extents, units, slot);
-    return extent != EXTENT_NONE ? extent : take_from_window(pool, units, slot);
+    /* A page that was pinned while the window was being cleared spoils it: one more try. */
+    for (int tries = 0; extent == EXTENT_NONE && tries < 2 && !pool_gone_is_long(pool); tries++)
+        extent = take_from_window(pool, units, slot);
+    return extent;
 }
 
 /* A header to use; when all are in use, that of a page which must go. */
@@ -361,7 +365,8 @@ void pool_touch(struct pool *pool, uint32_t slot, uint64_t generation)
 static bool has_room_ahead(const struct pool *pool)
 {
     const struct pool_usage *usage = &pool->usage;
-    return usage->free_bytes + usage->retired_bytes >= usage->total_bytes / AHEAD_SHARE ||
+    uint64_t largest_bytes = extents_largest_free(pool->extents) * EXTENT_UNIT_BYTES;
+    return largest_bytes + usage->retired_bytes >= usage->total_bytes / AHEAD_SHARE ||
            usage->live_pages < AHEAD_SHARE;
 }
 

@@ -14,7 +14,11 @@
 struct pool;
 struct seqtable;
 
-enum { POOL_GONE_MAX = 1024, POOL_RETIRE_BATCH = 256, POOL_WINDOW_MAX = 512 };
+enum {
+    POOL_RETIRE_BATCH = 256,
+    POOL_WINDOW_MAX = 16384,        /* pages that one new page may drive out: 64 MiB of 4 KiB pages */
+    POOL_GONE_MAX = POOL_WINDOW_MAX + 2 * POOL_RETIRE_BATCH,
+};
 
 /* A page that is no longer here: its owners are to be told. */
 struct pool_gone {

@@ -13,12 +13,12 @@
 
 enum {
     UPDATE_SENDS_MAX = 4096,
-    UPDATE_SCRATCH_BYTES = 2 << 20,
+    UPDATE_SCRATCH_BYTES = 8 << 20,
     UPDATE_DIALS_MAX = 64,
     UPDATE_HANGUPS_MAX = 256,
     UPDATE_COMPLETIONS_MAX = 1024,
     UPDATE_PEER_CHANGES_MAX = CORE_PEERS_MAX,
-    UPDATE_RESERVE_BYTES = 512 << 10,   /* what one handler may need at most */
+    UPDATE_RESERVE_BYTES = 2 << 20,     /* what one handler may need at most: a window retracted */
 };
 
 struct update;

@@ -38,6 +38,7 @@ struct channel {
     /* A ring: n_done answered ones at the front, then those under way. */
     struct channel_ask asks[CHANNEL_ASKS_MAX];
     uint32_t first, n, n_done;
+    uint32_t n_new;             /* the last of them were added since the last progress */
     bool has_lookup_done;       /* its lists are in the scratch: nothing more is decoded */
     struct channel_cursor cursor;
     struct buffer in, out;

@@ -330,6 +330,7 @@ static void test_wrong_answers_break_the_channel(void **state)
                                     wrong == 5 ? 3 : 2);
         frame[0] ^= wrong == 6;
         assert_int_equal(channel_ask_read(channel, 7, pages, 2), 0);
+        assert_int_equal(channel_progress(channel), 0);
         socket_send_all(peer_fd, frame, len, after_ms(1000));
         socket_send_all(peer_fd, "0123456789", 10, after_ms(1000));
         assert_int_equal(channel_progress(channel), wrong == 0 ? 0 : 1);

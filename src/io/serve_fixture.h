@@ -25,6 +25,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "io/channel.h"
 #include "io/conn.h"
 #include "io/listener.h"
@@ -184,6 +185,7 @@ static inline void fixture_start(struct fixture *fixture, const struct server_se
     struct server_setup own = *setup;
     char reason[SOCKET_REASON_BYTES];
     memset(fixture, 0, sizeof *fixture);
+    log_set_level(LOG_LEVEL_ERROR);
     fixture->bytes = malloc(FIXTURE_PAGE_MAX_BYTES + FIXTURE_PAGES * 61);
     for (size_t i = 0; i < FIXTURE_PAGE_MAX_BYTES + FIXTURE_PAGES * 61; i++)
         fixture->bytes[i] = (uint8_t)(i * 2654435761u >> 13);

@@ -71,7 +71,7 @@ class Daemon(unittest.TestCase):
 
     def test_absurd_values(self):
         for name, value in (("control_port", "99999"), ("control_port", "-1"),
-                            ("global_segment_size", "lots"), ("heartbeat_interval", "never")):
+                            ("global_segment_size", "lots"), ("global_segment_size", "900000gb"), ("heartbeat_interval", "never")):
             with self.subTest(name=name, value=value):
                 self.assert_refused(run(PEERCACHED, f"--{name}", value), 2, name)
 
@@ -89,7 +89,7 @@ class Daemon(unittest.TestCase):
         self.assert_refused(run(PEERCACHED, "--control_port", node.port), 1, node.port)
 
     def test_pool_larger_than_the_machine(self):
-        self.assert_refused(run(PEERCACHED, "--global_segment_size", "900000gb"), 1, "memory")
+        self.assert_refused(run(PEERCACHED, "--global_segment_size", "4tb"), 1, "memory")
 
     def test_signal_ends_it_cleanly(self):
         for number in (signal.SIGTERM, signal.SIGINT):
