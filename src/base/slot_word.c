@@ -14,11 +14,11 @@ static const struct {
     enum slot_state from, to;
     enum change generation;
 } allowed_moves[] = {
-    {SLOT_VOID, SLOT_FILLING, NEW_GENERATION},
-    {SLOT_FILLING, SLOT_SEALED, SAME_GENERATION},
-    {SLOT_FILLING, SLOT_VOID, SAME_GENERATION},
-    {SLOT_SEALED, SLOT_VOID, SAME_GENERATION},
-    {SLOT_SEALED, SLOT_SEALED, SAME_GENERATION},
+    {SLOT_VOID, SLOT_FILLING, NEW_GENERATION},    /* fill */
+    {SLOT_FILLING, SLOT_SEALED, SAME_GENERATION}, /* seal */
+    {SLOT_FILLING, SLOT_VOID, SAME_GENERATION},   /* abandon */
+    {SLOT_SEALED, SLOT_VOID, SAME_GENERATION},    /* void */
+    {SLOT_SEALED, SLOT_SEALED, SAME_GENERATION},  /* pin, unpin */
 };
 
 /* Only a sealed slot has pins, they change by one, and the last is gone before it becomes void. */

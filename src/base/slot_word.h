@@ -18,8 +18,8 @@
  * slot_word_copy_end() after its last, also when it gives up: only then has the operation ended.
  * The core calls slot_word_copy_begin() between slot_word_fill() and the header's other fields.  A
  * reader without a pin calls slot_word_read_fence() between its copy and its second look at the
- * word.  These three are the only stand-alone fences of the project: docs/slot-protocol.md says what
- * goes wrong without each, and tests/model/slot.pml shows it.
+ * word.  These three are the only stand-alone fences of the project: docs/slot-protocol.md says
+ * what goes wrong without each, and tests/model/slot.pml shows it.
  */
 #ifndef BASE_SLOT_WORD_H
 #define BASE_SLOT_WORD_H
@@ -79,7 +79,7 @@ void slot_word_unpin(slot_word *word);
 
 /* Before the first byte is written: what made the word void is visible before any payload byte. */
 void slot_word_copy_begin(void);
-/* After the last byte: every payload byte, also of non-temporal stores, is visible before sealing. */
+/* After the last byte: all of them, also of non-temporal stores, are visible before sealing. */
 void slot_word_copy_end(void);
 /* Between a reader's copy and its second look at the word. */
 void slot_word_read_fence(void);

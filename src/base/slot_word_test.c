@@ -23,7 +23,7 @@
 
 #include "base/protection.h"
 
-enum { STATES = 16 };   /* all that four bits can say; only the first three mean something */
+enum { STATES = 16 }; /* all that four bits can say; only the first three mean something */
 
 static uint64_t load(slot_word *word)
 {
@@ -56,7 +56,8 @@ static void sealed_means_state_and_generation_but_not_pins(void **state)
     assert_false(slot_word_is_sealed(slot_word_make(7, SLOT_FILLING, 0), 7));
     assert_false(slot_word_is_sealed(slot_word_make(7, SLOT_VOID, 0), 7));
     for (int bit = 48; bit < 64; bit++)
-        assert_false(slot_word_is_sealed(slot_word_make(7, SLOT_SEALED, 0), 7 | UINT64_C(1) << bit));
+        assert_false(
+            slot_word_is_sealed(slot_word_make(7, SLOT_SEALED, 0), 7 | UINT64_C(1) << bit));
 }
 
 /* The table of slot_word.h again, in other words. */
@@ -68,16 +69,13 @@ static bool is_allowed(uint64_t from, uint64_t to)
     bool unpinned = pins_before == 0 && pins_after == 0;
 
     switch (move) {
-    case SLOT_VOID * STATES + SLOT_FILLING:
-        return unpinned && after > before;
-    case SLOT_FILLING * STATES + SLOT_SEALED:
-    case SLOT_FILLING * STATES + SLOT_VOID:
-    case SLOT_SEALED * STATES + SLOT_VOID:
-        return unpinned && after == before;
-    case SLOT_SEALED * STATES + SLOT_SEALED:
+    case SLOT_VOID *STATES + SLOT_FILLING: return unpinned && after > before;
+    case SLOT_FILLING *STATES + SLOT_SEALED:
+    case SLOT_FILLING *STATES + SLOT_VOID:
+    case SLOT_SEALED *STATES + SLOT_VOID: return unpinned && after == before;
+    case SLOT_SEALED *STATES + SLOT_SEALED:
         return after == before && (pins_after == pins_before + 1 || pins_before == pins_after + 1);
-    default:
-        return false;
+    default: return false;
     }
 }
 
@@ -87,7 +85,8 @@ static void check_moves_between(uint64_t before, uint64_t after)
     enum { N = sizeof pins / sizeof *pins };
     for (unsigned i = 0; i < STATES * STATES * N * N; i++) {
         enum slot_state from_state = i % STATES, to_state = i / STATES % STATES;
-        uint32_t from_pins = pins[i / (STATES * STATES) % N], to_pins = pins[i / (STATES * STATES) / N];
+        uint32_t from_pins = pins[i / (STATES * STATES) % N],
+                 to_pins = pins[i / (STATES * STATES) / N];
         uint64_t from = slot_word_make(before, from_state, from_pins);
         uint64_t to = slot_word_make(after, to_state, to_pins);
         if (slot_word_may_move(from, to) != is_allowed(from, to))
@@ -98,7 +97,8 @@ static void check_moves_between(uint64_t before, uint64_t after)
 static void table_allows_these_moves_and_no_others(void **state)
 {
     (void)state;
-    static const uint64_t generations[] = {0, 1, 2, 1000, SLOT_GENERATION_MAX - 1, SLOT_GENERATION_MAX};
+    static const uint64_t generations[] = {
+        0, 1, 2, 1000, SLOT_GENERATION_MAX - 1, SLOT_GENERATION_MAX};
     enum { N = sizeof generations / sizeof *generations };
     for (int i = 0; i < N * N; i++)
         check_moves_between(generations[i % N], generations[i / N]);

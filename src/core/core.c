@@ -344,7 +344,7 @@ static void clear(struct core *core, const struct core_event *event)
 
 static void cancel(struct core *core, uint32_t op)
 {
-    publish_cancel(core->publish, op);
+    publish_cancel(core->publish, core->update, op);
     namespaces_cancel(core->namespaces, op);
 }
 
@@ -527,7 +527,7 @@ static int build_rooms(struct core *core)
     struct publish_rooms rooms = {.pool = core->pool, .directory = core->directory,
                                   .peers = core->peers, .rings = core->rings,
                                   .metrics = config->metrics, .headers = config->headers,
-                                  .replicas = config->directory_replicas};
+                                  .view = &core->view, .replicas = config->directory_replicas};
     return publish_new(&rooms, &core->publish);
 }
 

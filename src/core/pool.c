@@ -60,13 +60,12 @@ int pool_new(const struct core_config *config, struct pool **ret_pool)
     struct pool *pool = calloc(1, sizeof *pool + config->slot_count * sizeof *pool->slots);
     if (!pool)
         return -ENOMEM;
-    *pool = (struct pool){
-        .headers = config->headers,
-        .metrics = config->metrics,
-        .slot_count = config->slot_count,
-        .free_slots = CORE_SLOT_NONE,
-        .usage = {.total_bytes = config->pool_bytes, .free_bytes = config->pool_bytes},
-    };
+    /* Field by field: the memory is zero already, and stays untouched where it is not used. */
+    pool->headers = config->headers;
+    pool->metrics = config->metrics;
+    pool->slot_count = config->slot_count;
+    pool->free_slots = CORE_SLOT_NONE;
+    pool->usage.total_bytes = pool->usage.free_bytes = config->pool_bytes;
     if (seqtable_new(config->slot_count, &pool->index) != 0 ||
         extents_new(config->pool_bytes / EXTENT_UNIT_BYTES, config->slot_count, &pool->extents) != 0 ||
         replacement_new(config->slot_count, &pool->replacement) != 0) {

@@ -6,6 +6,10 @@
  * sorted by owner.  The own shard is written at once.  An announce that waits for its reply stands in
  * the table of batches under the number that the reply repeats; numbers of sync (sync.c) have
  * SYNC_BATCH set and never come here.
+ *
+ * An operation waits for every owner that readers would ask: a reader believes the first complete
+ * owner that does not know the page, so with one reply of two the page could still be missed.
+ * Owners that are suspect or whose breaker is open are told, and not waited for.
  */
 #include "core/publish.h"
 
@@ -17,13 +21,20 @@
 #include "base/metric.h"
 #include "base/protection.h"
 
-enum { BATCHES_MAX = 1024, PAIRS_MAX = POOL_GONE_MAX * CORE_OWNERS_MAX };
+enum {
+    BATCHES_MAX = 1024,
+    PAIRS_MAX = POOL_GONE_MAX * CORE_OWNERS_MAX,
+    BATCH_NONE = 0xffff,                    /* its reply interests nobody */
+};
+/* An owner that has not replied by a deadline that was nearer than this may just be busy. */
+#define PATIENCE_NS UINT64_C(200000000)
 
 struct op {
     bool used, is_copied;
-    uint32_t serial, n, n_waiting;          /* pages that wait for a first reply */
+    uint32_t serial, n, n_waiting;          /* pages that wait for replies */
+    uint64_t announced_at_ns;
     struct core_page pages[CORE_BATCH_MAX];
-    uint8_t recorded[CORE_BATCH_MAX], pending[CORE_BATCH_MAX];  /* replies that may still come */
+    uint8_t recorded[CORE_BATCH_MAX], pending[CORE_BATCH_MAX];  /* replies that are waited for */
 };
 
 struct batch {
@@ -36,6 +47,7 @@ struct batch {
 
 struct pair {
     uint16_t peer, page;
+    bool is_awaited;
 };
 
 struct publish {
@@ -107,12 +119,11 @@ static void op_end_if_answered(struct publish *publish, struct update *update, s
 
 static void page_answered(struct op *op, uint16_t page, bool is_recorded)
 {
-    if (!op->used || op->recorded[page] || op->pending[page] == 0)
+    if (!op->used || op->pending[page] == 0)
         return;
-    op->pending[page]--;
     if (is_recorded)
         op->recorded[page] = 1;
-    if (is_recorded || op->pending[page] == 0)
+    if (--op->pending[page] == 0)
         op->n_waiting--;
 }
 
@@ -190,56 +201,78 @@ static void record_in_own_shard(struct publish *publish, struct op *op, uint32_t
     }
 }
 
-static void send_announce(struct publish *publish, struct update *update, struct op *op, uint32_t link,
+/* Without a batch the reply is not waited for. */
+static void send_announce(struct publish *publish, struct update *update, struct op *op,
                           struct batch *batch, const struct pair *pairs, uint32_t n)
 {
-    struct message *message = update_send(update, link, MESSAGE_announce);
+    struct message *message = update_send(update, link_of(publish, pairs->peer), MESSAGE_announce);
     struct record_entry *entries = update_allocate(update, n * sizeof *entries);
     uint32_t count = 0;
     for (uint32_t i = 0; i < n; i++) {
         struct pool_page live;
         if (!pool_live_page(publish->rooms.pool, op->pages[pairs[i].page].slot, &live))
             continue;
-        batch->pages[count] = pairs[i].page;
+        if (batch)
+            batch->pages[count] = pairs[i].page;
         entries[count++] = (struct record_entry){.digest = live.digest, .place = live.place};
     }
-    batch->peer = pairs->peer;
-    batch->op = op_number(publish, op);
-    batch->n = count;
+    if (batch) {
+        batch->peer = pairs->peer;
+        batch->op = op_number(publish, op);
+        batch->n = count;
+    }
     message->u.announce = (struct message_announce){
-        .batch = batch_number(publish, batch), .entries = entries, .n_entries = count};
+        .batch = batch ? batch_number(publish, batch) : BATCH_NONE,
+        .entries = entries, .n_entries = count};
     metric_add(publish->rooms.metrics, METRIC_announces_sent, count);
 }
 
+/* An owner without a connection gets what it should know from the sync of the next one. */
 static void announce_run(struct publish *publish, struct update *update, struct op *op, uint32_t from,
                          uint32_t end)
 {
-    uint16_t peer = publish->pairs[from].peer;
-    uint32_t link = link_of(publish, peer);
-    struct batch *batch = peer == CORE_SELF || link == LINK_NONE ? NULL : batch_begin(publish);
-    if (peer == CORE_SELF)
+    const struct pair *pairs = &publish->pairs[from];
+    if (pairs->peer == CORE_SELF) {
         record_in_own_shard(publish, op, from, end);
-    else if (batch)
-        send_announce(publish, update, op, link, batch, &publish->pairs[from], end - from);
-    else
-        for (uint32_t i = from; i < end; i++)   /* the sync of the next connection will tell it */
-            page_answered(op, publish->pairs[i].page, false);
+        return;
+    }
+    struct batch *batch = pairs->is_awaited ? batch_begin(publish) : NULL;
+    if (link_of(publish, pairs->peer) != LINK_NONE)
+        send_announce(publish, update, op, batch, pairs, end - from);
+    for (uint32_t i = from; pairs->is_awaited && !batch && i < end; i++)
+        page_answered(op, publish->pairs[i].page, false);
+}
+
+static bool is_awaited(const struct publish *publish, uint16_t peer)
+{
+    return peer == CORE_SELF || (link_of(publish, peer) != LINK_NONE &&
+                                 view_peer_trusted(publish->rooms.view, peer));
+}
+
+/* All replies are counted before the first one, that of the own shard, comes. */
+static void count_awaited(struct publish *publish, struct op *op, uint32_t n)
+{
+    memset(op->recorded, 0, sizeof op->recorded);
+    memset(op->pending, 0, sizeof op->pending);
+    for (uint32_t i = 0; i < n; i++) {
+        struct pair *pair = &publish->pairs[i];
+        pair->is_awaited = i > 0 && pair[-1].peer == pair->peer ? pair[-1].is_awaited
+                                                                : is_awaited(publish, pair->peer);
+        op->n_waiting += pair->is_awaited && op->pending[pair->page]++ == 0;
+    }
 }
 
 static void announce(struct publish *publish, struct update *update, struct op *op)
 {
     const struct ring *ring = ring_borrow(publish->rooms.rings);
     uint32_t n = 0;
-    for (uint32_t i = 0; i < op->n; i++) {
-        uint32_t before = n;
-        op->recorded[i] = 0;
+    for (uint32_t i = 0; i < op->n; i++)
         if (op->pages[i].error == 0)
             n = add_pairs(publish, ring, op->pages[i].ring_position, (uint16_t)i, n);
-        op->pending[i] = (uint8_t)(n - before);
-        op->n_waiting += op->pending[i] > 0;
-    }
     ring_return(publish->rooms.rings, ring);
     qsort(publish->pairs, n, sizeof *publish->pairs, compare_pairs);
+    op->announced_at_ns = update_now_ns(update);
+    count_awaited(publish, op, n);
     for (uint32_t from = 0, end; from < n; from = end) {
         end = run_end(publish, from, n);
         announce_run(publish, update, op, from, end);
@@ -304,11 +337,23 @@ void publish_copied(struct publish *publish, struct update *update, uint32_t num
     op_end_if_answered(publish, update, op);
 }
 
-void publish_cancel(struct publish *publish, uint32_t number)
+/* Owners that had time enough to reply are not waited for by the next operation. */
+static void give_up_on(struct publish *publish, const struct update *update, uint32_t number)
+{
+    for (uint32_t i = 0; i < BATCHES_MAX; i++)
+        if (publish->batches[i].used && publish->batches[i].op == number)
+            breaker_failed(&publish->rooms.view->breakers[publish->batches[i].peer],
+                           update_now_ns(update));
+}
+
+void publish_cancel(struct publish *publish, const struct update *update, uint32_t number)
 {
     struct op *op = op_find(publish, number);
-    if (op && op->is_copied)
-        op->used = false;
+    if (!op || !op->is_copied)
+        return;
+    if (update_now_ns(update) - op->announced_at_ns >= PATIENCE_NS)
+        give_up_on(publish, update, number);
+    op->used = false;
 }
 
 /* --- replies --- */

@@ -13,6 +13,7 @@
 #include "core/pool.h"
 #include "core/ring.h"
 #include "core/update.h"
+#include "core/view.h"
 
 enum { PUBLISH_OPS_MAX = 256, PUBLISH_OP_NONE = 0 };
 
@@ -26,6 +27,7 @@ struct publish_rooms {
     struct ring_set *rings;
     struct metrics *metrics;
     struct slot_header *headers;
+    const struct core_view *view;
     uint32_t replicas;
 };
 
@@ -36,10 +38,10 @@ void publish_free(struct publish *publish);
 void publish_reserve(struct publish *publish, struct update *update, struct core_page *pages,
                      uint32_t n, uint32_t *ret_op);
 /* The reserved pages are sealed (error 0) or given up.  Announces them; the operation completes
- * once each has the reply of an owner, or none can be had. */
+ * once all their owners that readers would ask have replied. */
 void publish_copied(struct publish *publish, struct update *update, uint32_t op,
                     const struct core_page *pages, uint32_t n);
-void publish_cancel(struct publish *publish, uint32_t op);
+void publish_cancel(struct publish *publish, const struct update *update, uint32_t op);
 
 /* An owner's reply to an announce of a set. */
 void publish_announced(struct publish *publish, struct update *update, uint16_t peer,

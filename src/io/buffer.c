@@ -70,8 +70,7 @@ int buffer_put_message(struct buffer *buffer, const struct message *message, siz
         int error = buffer_reserve(buffer, room, max_size);
         if (error < 0)
             return error;
-        int64_t len =
-            message_encode(message, buffer->bytes + buffer->end, buffer_room(buffer));
+        int64_t len = message_encode(message, buffer->bytes + buffer->end, buffer_room(buffer));
         if (len >= 0) {
             buffer->end += (size_t)len;
             return 0;

@@ -13,7 +13,7 @@
 
 struct buffer {
     uint8_t *bytes;
-    size_t size, begin, end;    /* what waits is bytes[begin .. end) */
+    size_t size, begin, end; /* what waits is bytes[begin .. end) */
 };
 
 static inline size_t buffer_len(const struct buffer *buffer)

@@ -34,14 +34,14 @@ struct channel_peer {
 /* One page to read; stays the caller's memory until its ask is done or the channel closed. */
 struct channel_page {
     struct id128 digest;
-    struct location place;      /* length_bytes is the sum of the segments */
+    struct location place; /* length_bytes is the sum of the segments */
     const struct peercache_segment *segments;
     uint32_t n_segments;
     /* -EINPROGRESS from the ask on; 0: the bytes are all there, of the asked generation and length
      * (this is final, also when the channel breaks or is closed before the group's end); -ESTALE,
      * -EBUSY, ...: the holder's word; what broke the channel otherwise. */
     int32_t error;
-    uint64_t checksum;          /* the holder's, valid with error 0; comparing it is the caller's */
+    uint64_t checksum; /* the holder's, valid with error 0; comparing it is the caller's */
 };
 
 enum channel_kind { CHANNEL_LOOKUP = 1, CHANNEL_READ };
@@ -49,9 +49,9 @@ enum channel_kind { CHANNEL_LOOKUP = 1, CHANNEL_READ };
 struct channel_done {
     enum channel_kind kind;
     uint32_t request;
-    int error;                              /* 0, or what broke the channel */
-    struct message_locations locations;     /* of a look-up; until the next channel_progress() */
-    struct channel_page *pages;             /* of a read */
+    int error;                          /* 0, or what broke the channel */
+    struct message_locations locations; /* of a look-up; until the next channel_progress() */
+    struct channel_page *pages;         /* of a read */
     uint32_t n_pages;
 };
 

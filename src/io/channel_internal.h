@@ -27,9 +27,9 @@ struct channel_ask {
 
 /* Where the next payload byte of the first open ask goes. */
 struct channel_cursor {
-    bool is_in_payload;         /* false: the answer's head is not complete yet */
+    bool is_in_payload; /* false: the answer's head is not complete yet */
     uint32_t page, segment;
-    uint64_t offset_bytes;      /* into the segment */
+    uint64_t offset_bytes; /* into the segment */
 };
 
 struct channel {
@@ -38,8 +38,8 @@ struct channel {
     /* A ring: n_done answered ones at the front, then those under way. */
     struct channel_ask asks[CHANNEL_ASKS_MAX];
     uint32_t first, n, n_done;
-    uint32_t n_new;             /* the last of them were added since the last progress */
-    bool has_lookup_done;       /* its lists are in the scratch: nothing more is decoded */
+    uint32_t n_new;       /* the last of them were added since the last progress */
+    bool has_lookup_done; /* its lists are in the scratch: nothing more is decoded */
     struct channel_cursor cursor;
     struct buffer in, out;
     struct message_scratch scratch;

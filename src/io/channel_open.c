@@ -40,8 +40,8 @@ int channel_open(const struct channel_peer *peer, const struct message_hello *mi
     /* Not the scratch: it is large, and most of it is never touched. */
     memset(channel, 0, offsetof(struct channel, scratch));
     channel->fd = -1;
-    int error = dial(&peer->address, mine, PURPOSE_CHANNEL, deadline_ns, &channel->fd, &theirs,
-                     ret_reason);
+    int error =
+        dial(&peer->address, mine, PURPOSE_CHANNEL, deadline_ns, &channel->fd, &theirs, ret_reason);
     if (error == 0)
         error = check_peer(peer, &theirs.hello, ret_reason);
     if (error == 0)

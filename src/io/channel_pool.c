@@ -25,11 +25,11 @@ struct channel_pool {
     pthread_cond_t returned;
     const struct message_hello *mine;
     struct channel_peer peer;
-    uint64_t version;                           /* of peer; raised by reset and stop */
+    uint64_t version; /* of peer; raised by reset and stop */
     bool is_stopped;
-    uint32_t max_channels, n_open;              /* n_open: idle, lent and being opened */
+    uint32_t max_channels, n_open; /* n_open: idle, lent and being opened */
     uint32_t n_idle, n_lent;
-    struct channel *idle[CHANNEL_POOL_MAX];     /* the last one returned goes out first */
+    struct channel *idle[CHANNEL_POOL_MAX]; /* the last one returned goes out first */
     struct {
         struct channel *channel;
         uint64_t version;

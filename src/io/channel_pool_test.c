@@ -120,7 +120,8 @@ static void test_stop(void **state)
     assert_int_equal(pthread_create(&waiter.thread, NULL, wait_main, &waiter), 0);
     WAIT_FOR(atomic_load(&waiter.is_waiting));
     channel_pool_stop(waiter.pool);
-    assert_int_equal(channel_pool_borrow(waiter.pool, after_ms(5000), &channel, reason), -ESHUTDOWN);
+    assert_int_equal(channel_pool_borrow(waiter.pool, after_ms(5000), &channel, reason),
+                     -ESHUTDOWN);
     pthread_join(waiter.thread, NULL);
     assert_int_equal(waiter.error, -ECONNRESET);
     assert_int_equal(channel_pool_count(waiter.pool), 0);

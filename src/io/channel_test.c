@@ -64,8 +64,10 @@ static struct channel_page page_of(uint32_t slot, const struct target *target)
     uint32_t length = 0;
     for (uint32_t i = 0; i < target->n_segments; i++)
         length += (uint32_t)target->segments[i].len_bytes;
-    return (struct channel_page){.digest = {0, slot}, .place = fixture_place(slot, length),
-                                 .segments = target->segments, .n_segments = target->n_segments};
+    return (struct channel_page){.digest = {0, slot},
+                                 .place = fixture_place(slot, length),
+                                 .segments = target->segments,
+                                 .n_segments = target->n_segments};
 }
 
 /* Waits for the next finished ask, which must come. */
@@ -326,8 +328,8 @@ static void test_wrong_answers_break_the_channel(void **state)
         statuses[1].generation += wrong == 1;
         statuses[1].length_bytes -= wrong == 2;
         statuses[1].error = wrong == 3 ? 5 : 0;
-        size_t len = encode_payload(frame, sizeof frame, wrong == 4 ? 8 : 7, statuses,
-                                    wrong == 5 ? 3 : 2);
+        size_t len =
+            encode_payload(frame, sizeof frame, wrong == 4 ? 8 : 7, statuses, wrong == 5 ? 3 : 2);
         frame[0] ^= wrong == 6;
         assert_int_equal(channel_ask_read(channel, 7, pages, 2), 0);
         assert_int_equal(channel_progress(channel), 0);
@@ -389,16 +391,16 @@ enum { DEADLINE_NS = 30000000, LATE_NS = 50000000, DEADLINE_TRIES = 20 };
 
 /* Whether the call took its deadline and not much more.  A machine that is busy with something else
  * may be late: one good try of several shows that the code is not. */
-#define EXPECT_IN_TIME(call)                                                        \
-    do {                                                                            \
-        uint64_t took_ns_ = UINT64_MAX, begin_ns;                                   \
-        for (int try_ = 0; try_ < DEADLINE_TRIES && took_ns_ > DEADLINE_NS + LATE_NS; try_++) { \
-            begin_ns = clock_now_ns();                                              \
-            assert_int_equal(call, -ETIMEDOUT);                                     \
-            took_ns_ = clock_now_ns() - begin_ns;                                   \
-            assert_true(took_ns_ >= DEADLINE_NS);                                   \
-        }                                                                           \
-        assert_true(took_ns_ <= DEADLINE_NS + LATE_NS);                             \
+#define EXPECT_IN_TIME(call)                                                                       \
+    do {                                                                                           \
+        uint64_t took_ns_ = UINT64_MAX, begin_ns;                                                  \
+        for (int try_ = 0; try_ < DEADLINE_TRIES && took_ns_ > DEADLINE_NS + LATE_NS; try_++) {    \
+            begin_ns = clock_now_ns();                                                             \
+            assert_int_equal(call, -ETIMEDOUT);                                                    \
+            took_ns_ = clock_now_ns() - begin_ns;                                                  \
+            assert_true(took_ns_ >= DEADLINE_NS);                                                  \
+        }                                                                                          \
+        assert_true(took_ns_ <= DEADLINE_NS + LATE_NS);                                            \
     } while (0)
 
 /* A server that never answers costs the deadline, asleep or polling. */

@@ -160,8 +160,8 @@ static void task_run(struct loop_task *task)
     if (error == 0 && conn->state >= CONN_HELLO)
         error = conn_flush(conn);
     if (error < 0)
-        conn_fail(conn, error, error == -EAGAIN ? "too many host names are being looked up"
-                                                : strerror(-error));
+        conn_fail(conn, error,
+                  error == -EAGAIN ? "too many host names are being looked up" : strerror(-error));
 }
 
 /* --- input ---------------------------------------------------------------------------------- */
@@ -282,8 +282,8 @@ static void on_resolved(void *context, int error, const struct socket_name *name
     if (error == 0)
         error = loop_add(conn->set->loop, conn->fd, EPOLLOUT, on_event, conn, &conn->watch);
     if (error < 0)
-        conn_fail(conn, error, error == -EHOSTUNREACH ? "no such host name, or no way to it"
-                                                      : strerror(-error));
+        conn_fail(conn, error,
+                  error == -EHOSTUNREACH ? "no such host name, or no way to it" : strerror(-error));
     else
         conn->state = CONN_CONNECTING;
 }

@@ -46,7 +46,7 @@ struct conn_callbacks {
 struct conn_counts {
     uint64_t dialled, accepted, opened;
     uint64_t refused_by_us, refused_by_peer;
-    uint64_t garbage;           /* what came was no message, or not one for here */
+    uint64_t garbage; /* what came was no message, or not one for here */
     uint64_t timeouts, broken, overflows;
 };
 

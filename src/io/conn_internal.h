@@ -12,18 +12,18 @@ enum conn_state { CONN_RESOLVING, CONN_CONNECTING, CONN_HELLO, CONN_OPEN, CONN_C
 
 struct conn {
     struct conn_set *set;
-    struct conn *previous, *next;       /* in the set, unless closed */
+    struct conn *previous, *next; /* in the set, unless closed */
     enum conn_state state;
     enum purpose purpose;
     bool is_dialled, watches_output;
     int fd;
-    int late_error;                     /* to be told by the task */
+    int late_error; /* to be told by the task */
     struct loop_watch *watch;
-    struct loop_timer timer;            /* until it is open */
-    struct loop_task task;              /* flushes; tells late errors; frees */
+    struct loop_timer timer; /* until it is open */
+    struct loop_task task;   /* flushes; tells late errors; frees */
     struct resolve *resolve;
     struct buffer in, out;
-    size_t in_wanted;                   /* bytes that the frame at the front needs in all */
+    size_t in_wanted; /* bytes that the frame at the front needs in all */
     void *user;
     char peer_text[SOCKET_TEXT_BYTES];
 };
@@ -37,9 +37,9 @@ struct conn_set {
     struct conn *first;
     uint32_t n_conns;
     struct conn_counts counts;
-    uint64_t log_second_ns;             /* the second that log_lines counts for */
+    uint64_t log_second_ns; /* the second that log_lines counts for */
     uint32_t log_lines;
-    struct message_scratch scratch;     /* of the message that is being handled */
+    struct message_scratch scratch; /* of the message that is being handled */
 };
 
 /* conn.c */

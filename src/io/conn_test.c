@@ -25,13 +25,13 @@
 struct side {
     struct conn_set *set;
     struct message_hello hello;
-    struct conn *conn;                  /* the last that opened */
+    struct conn *conn; /* the last that opened */
     uint32_t opened, messages, closed;
     uint32_t last_request;
     uint64_t last_number;
-    int error;                          /* of the last that closed */
+    int error; /* of the last that closed */
     char reason[HELLO_REASON_BYTES];
-    int check_error;                    /* what check_hello() answers */
+    int check_error; /* what check_hello() answers */
     enum { DO_NOTHING, DO_CLOSE, DO_ECHO } on_message;
 };
 
@@ -89,8 +89,11 @@ static void on_close(void *context, struct conn *conn, int error, const char *re
 static void side_init(struct side *side, struct loop *loop, uint64_t id)
 {
     static const struct conn_callbacks callbacks = {check_hello, on_open, on_message, on_close};
-    side->hello = (struct message_hello){.version_min = 1, .version_max = 1, .cluster = {"test", 4},
-                                         .node_id = {7, id}, .incarnation = 3};
+    side->hello = (struct message_hello){.version_min = 1,
+                                         .version_max = 1,
+                                         .cluster = {"test", 4},
+                                         .node_id = {7, id},
+                                         .incarnation = 3};
     assert_int_equal(conn_set_new(loop, &side->hello, &callbacks, side, &side->set), 0);
 }
 
@@ -141,20 +144,19 @@ static int teardown(void **state)
     return 0;
 }
 
-#define RUN_UNTIL(pair, condition)                                                   \
-    do {                                                                             \
-        uint64_t until_ns_ = clock_now_ns() + 10 * CLOCK_NS_PER_S;                   \
-        while (!(condition)) {                                                       \
-            assert_true(clock_now_ns() < until_ns_);                                 \
-            assert_true(loop_run_once((pair)->loop, 10 * CLOCK_NS_PER_MS) >= 0);     \
-        }                                                                            \
+#define RUN_UNTIL(pair, condition)                                                                 \
+    do {                                                                                           \
+        uint64_t until_ns_ = clock_now_ns() + 10 * CLOCK_NS_PER_S;                                 \
+        while (!(condition)) {                                                                     \
+            assert_true(clock_now_ns() < until_ns_);                                               \
+            assert_true(loop_run_once((pair)->loop, 10 * CLOCK_NS_PER_MS) >= 0);                   \
+        }                                                                                          \
     } while (0)
 
 static struct conn *dial_to(struct pair *pair, const struct address *address)
 {
     struct conn *conn = NULL;
-    assert_int_equal(
-        conn_dial(pair->here.set, address, PURPOSE_CONTROL, &pair->here, &conn), 0);
+    assert_int_equal(conn_dial(pair->here.set, address, PURPOSE_CONTROL, &pair->here, &conn), 0);
     assert_ptr_equal(conn_user(conn), &pair->here);
     return conn;
 }
@@ -286,7 +288,8 @@ static void test_refusals(void **state)
     struct pair *pair = *state;
     struct message_hello good = pair->here.hello;
     pair->here.hello.cluster = (struct wire_text){"green", 5};
-    expect_refusal(pair, -EPERM, "this node belongs to cluster 'test', the peer to cluster 'green'");
+    expect_refusal(pair, -EPERM,
+                   "this node belongs to cluster 'test', the peer to cluster 'green'");
     assert_int_equal(log_lines, 1);
     assert_non_null(strstr(log_line, "event=connection_not_accepted peer=127.0.0.1:"));
     assert_non_null(strstr(log_line, "error=EPERM reason=\"this node"));

@@ -12,8 +12,10 @@
 
 static struct message_hello hello(uint16_t version_min, uint16_t version_max)
 {
-    return (struct message_hello){.version_min = version_min, .version_max = version_max,
-                                  .purpose = PURPOSE_CONTROL, .cluster = {"blue", 4}};
+    return (struct message_hello){.version_min = version_min,
+                                  .version_max = version_max,
+                                  .purpose = PURPOSE_CONTROL,
+                                  .cluster = {"blue", 4}};
 }
 
 static void expect(struct message_hello mine, struct message_hello theirs, int error,

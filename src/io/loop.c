@@ -40,10 +40,10 @@ struct loop_watch {
 struct loop {
     int epoll_fd, wake_fd;
     bool has_pwait2;
-    struct loop_watch *watches;     /* all that are not removed */
-    struct loop_watch *removed;     /* freed at the end of the turn, linked by next */
-    struct loop_timer *timers;      /* those that are set */
-    uint64_t next_timer_ns;         /* none is earlier; UINT64_MAX: none is set */
+    struct loop_watch *watches; /* all that are not removed */
+    struct loop_watch *removed; /* freed at the end of the turn, linked by next */
+    struct loop_timer *timers;  /* those that are set */
+    uint64_t next_timer_ns;     /* none is earlier; UINT64_MAX: none is set */
     struct loop_task *deferred, **deferred_end;
     _Atomic(struct loop_task *) posted;
 };
@@ -115,7 +115,8 @@ static int wait_events(struct loop *loop, struct epoll_event *events, uint64_t t
         loop->has_pwait2 = false;
     }
     uint64_t timeout_ms = timeout_ns / CLOCK_NS_PER_MS + (timeout_ns % CLOCK_NS_PER_MS != 0);
-    n = epoll_wait(loop->epoll_fd, events, EVENTS_MAX, timeout_ms < INT_MAX ? (int)timeout_ms : INT_MAX);
+    n = epoll_wait(loop->epoll_fd, events, EVENTS_MAX,
+                   timeout_ms < INT_MAX ? (int)timeout_ms : INT_MAX);
     return n < 0 ? -errno : n;
 }
 

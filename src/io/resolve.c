@@ -24,14 +24,14 @@
 enum { THREAD_STACK_BYTES = 256 * 1024 };
 
 struct resolve {
-    struct loop_task task;          /* runs the callback */
+    struct loop_task task; /* runs the callback */
     pthread_mutex_t mutex;
     pthread_cond_t done;
     struct address address;
-    struct loop *loop;              /* NULL: somebody waits, or nobody is interested any more */
-    resolve_callback *callback;     /* NULL: cancelled */
+    struct loop *loop;          /* NULL: somebody waits, or nobody is interested any more */
+    resolve_callback *callback; /* NULL: cancelled */
     void *context;
-    int error;                      /* -EINPROGRESS until the thread is done */
+    int error; /* -EINPROGRESS until the thread is done */
     int owners;
     struct socket_name name;
 };

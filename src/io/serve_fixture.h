@@ -11,12 +11,12 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,8 +44,8 @@ struct fixture {
     pthread_t thread;
     atomic_bool is_stopping;
     _Atomic uint32_t n_handed_over, n_control, n_ended;
-    uint8_t *bytes;                         /* all pages start somewhere in here */
-    _Atomic int32_t errors[FIXTURE_PAGES];  /* what pin() answers */
+    uint8_t *bytes;                        /* all pages start somewhere in here */
+    _Atomic int32_t errors[FIXTURE_PAGES]; /* what pin() answers */
     _Atomic int32_t pins[FIXTURE_PAGES];
     _Atomic int32_t pins_now, pins_most;
     _Atomic uint32_t requests;
@@ -59,8 +59,12 @@ static inline uint64_t after_ms(uint64_t ms)
 static inline struct message_hello fixture_hello(uint64_t id)
 {
     return (struct message_hello){
-        .version_min = 1, .version_max = 1, .cluster = {"test", 4}, .node_id = {7, id},
-        .incarnation = 3, .purpose = PURPOSE_CONTROL,
+        .version_min = 1,
+        .version_max = 1,
+        .cluster = {"test", 4},
+        .node_id = {7, id},
+        .incarnation = 3,
+        .purpose = PURPOSE_CONTROL,
     };
 }
 
@@ -72,14 +76,17 @@ static inline const uint8_t *fixture_page(const struct fixture *fixture, uint32_
 
 static inline struct location fixture_place(uint32_t slot, uint32_t length_bytes)
 {
-    return (struct location){.slot = slot, .generation = 100 + slot, .length_bytes = length_bytes,
-                             .tier = PEERCACHE_TIER_MEMORY, .offset_bytes = (uint64_t)slot * 64};
+    return (struct location){.slot = slot,
+                             .generation = 100 + slot,
+                             .length_bytes = length_bytes,
+                             .tier = PEERCACHE_TIER_MEMORY,
+                             .offset_bytes = (uint64_t)slot * 64};
 }
 
 /* --- the made-up pool ----------------------------------------------------------------------- */
 
 static inline void fixture_lookup(void *context, const struct message_lookup *lookup,
-                           struct server_scratch *scratch, struct message_locations *ret)
+                                  struct server_scratch *scratch, struct message_locations *ret)
 {
     (void)context;
     ret->complete = 1;
@@ -90,12 +97,13 @@ static inline void fixture_lookup(void *context, const struct message_lookup *lo
     for (uint32_t i = 0; i < lookup->n_keys; i++)
         if (lookup->keys[i].digest.hi == 0)
             scratch->found[ret->n_found++] = (struct record_found){
-                .index = (uint16_t)i, .place = fixture_place((uint32_t)lookup->keys[i].digest.lo, 1)};
+                .index = (uint16_t)i,
+                .place = fixture_place((uint32_t)lookup->keys[i].digest.lo, 1)};
     ret->found = scratch->found;
 }
 
 static inline void fixture_pin(void *context, const struct record_wanted *wanted,
-                        struct record_status *ret_status, const uint8_t **ret_bytes)
+                               struct record_status *ret_status, const uint8_t **ret_bytes)
 {
     struct fixture *fixture = context;
     const struct location *place = &wanted->place;
@@ -124,7 +132,7 @@ static inline void fixture_unpin(void *context, uint32_t slot)
 
 /* Answers with the question's json and body, turned around. */
 static inline void fixture_request(void *context, const struct server_request *request,
-                            struct server_answer *ret_answer)
+                                   struct server_answer *ret_answer)
 {
     struct fixture *fixture = context;
     atomic_fetch_add(&fixture->requests, 1);
@@ -140,7 +148,8 @@ static inline void fixture_request(void *context, const struct server_request *r
 
 /* --- the loop's side ------------------------------------------------------------------------ */
 
-static inline void fixture_open(void *context, struct conn *conn, const struct message_hello *theirs)
+static inline void fixture_open(void *context, struct conn *conn,
+                                const struct message_hello *theirs)
 {
     struct fixture *fixture = context;
     const uint8_t *rest;
@@ -198,8 +207,9 @@ static inline void fixture_start(struct fixture *fixture, const struct server_se
     assert_int_equal(loop_new(&fixture->loop), 0);
     assert_int_equal(
         conn_set_new(fixture->loop, &fixture->hello, &callbacks, fixture, &fixture->set), 0);
-    assert_int_equal(listener_open(fixture->loop, fixture->set, &fixture->address,
-                                   &fixture->listener, reason), 0);
+    assert_int_equal(
+        listener_open(fixture->loop, fixture->set, &fixture->address, &fixture->listener, reason),
+        0);
     fixture->address.port = listener_port(fixture->listener);
     assert_int_equal(server_start(&own, &fixture->server), 0);
     assert_int_equal(pthread_create(&fixture->thread, NULL, fixture_main, fixture), 0);
@@ -219,13 +229,13 @@ static inline void fixture_stop(struct fixture *fixture)
 }
 
 /* Waits for another thread to get somewhere; the bound is for a test that has failed. */
-#define WAIT_FOR(condition)                                    \
-    do {                                                       \
-        uint64_t until_ns_ = after_ms(10000);                  \
-        while (!(condition)) {                                 \
-            assert_true(clock_now_ns() < until_ns_);           \
-            sched_yield();                                     \
-        }                                                      \
+#define WAIT_FOR(condition)                                                                        \
+    do {                                                                                           \
+        uint64_t until_ns_ = after_ms(10000);                                                      \
+        while (!(condition)) {                                                                     \
+            assert_true(clock_now_ns() < until_ns_);                                               \
+            sched_yield();                                                                         \
+        }                                                                                          \
     } while (0)
 
 static inline int fixture_channel(const struct fixture *fixture, struct channel **ret_channel)

@@ -39,7 +39,7 @@ struct server_scratch {
 
 /* All pointers are valid during the call. */
 struct server_request {
-    const char *json;           /* not NUL-terminated */
+    const char *json; /* not NUL-terminated */
     size_t json_len;
     const uint8_t *body;
     size_t body_len;
@@ -81,7 +81,7 @@ struct server_setup {
 };
 
 struct server_counts {
-    uint64_t connections;       /* now */
+    uint64_t connections; /* now */
     uint64_t accepted, lookups, lookup_keys, groups, pages, page_bytes, refused_pages;
     uint64_t stalled, garbage, tool_requests, tools_refused, connections_refused;
 };

@@ -122,7 +122,8 @@ static int flush(struct server_conn *conn)
         if (sent < 0)
             return (int)sent;
         moved = true;
-        size_t of_out = (size_t)sent < buffer_len(&conn->out) ? (size_t)sent : buffer_len(&conn->out);
+        size_t of_out =
+            (size_t)sent < buffer_len(&conn->out) ? (size_t)sent : buffer_len(&conn->out);
         buffer_consume(&conn->out, of_out);
         server_group_advance(conn, (size_t)sent - of_out);
     }
@@ -271,8 +272,8 @@ static ssize_t receive(struct server_conn *conn)
 {
     struct server_tool *tool = conn->tool;
     if (tool != NULL)
-        return recv(conn->fd, tool->body + tool->body_received, tool->body_len - tool->body_received,
-                    0);
+        return recv(conn->fd, tool->body + tool->body_received,
+                    tool->body_len - tool->body_received, 0);
     /* A frame is smaller than the buffer, and what is complete was taken: there is room. */
     CHECK(buffer_len(&conn->in) < input_max(conn));
     if (buffer_reserve(&conn->in, input_max(conn) - buffer_len(&conn->in), input_max(conn)) < 0)

@@ -24,10 +24,10 @@ enum {
 
 /* The pages of one group whose bytes the kernel has not taken yet.  Only these are pinned. */
 struct server_group {
-    uint32_t n, next;                   /* pages before next are gone and unpinned */
+    uint32_t n, next; /* pages before next are gone and unpinned */
     uint32_t slots[GROUP_MAX];
-    struct iovec rest[GROUP_MAX];       /* what is left of each page */
-    uint64_t deadline_ns;               /* after this they are pinned no longer, moving or not */
+    struct iovec rest[GROUP_MAX]; /* what is left of each page */
+    uint64_t deadline_ns;         /* after this they are pinned no longer, moving or not */
 };
 
 struct server_thread;
@@ -38,18 +38,19 @@ struct server_conn {
     struct server_conn *previous, *next;
     int fd;
     enum purpose purpose;
-    bool is_closed, is_blocked;         /* is_blocked: the socket takes nothing, so nothing is read */
+    bool is_closed, is_blocked; /* is_blocked: the socket takes nothing, so nothing is read */
     struct loop_watch *watch;
-    struct loop_timer timer;            /* of a blocked output, or of a tool's request */
-    struct loop_task task;              /* arrives at its thread; frees */
+    struct loop_timer timer; /* of a blocked output, or of a tool's request */
+    struct loop_task task;   /* arrives at its thread; frees */
     struct buffer in, out;
     struct server_group group;
-    struct server_tool *tool;           /* a tool's request whose body is being received */
+    struct server_tool *tool; /* a tool's request whose body is being received */
 };
 
 /* Written by one thread, read by any. */
 struct server_thread_counts {
-    _Atomic uint64_t lookups, lookup_keys, groups, pages, page_bytes, refused_pages, stalled, garbage;
+    _Atomic uint64_t lookups, lookup_keys, groups, pages, page_bytes, refused_pages, stalled,
+        garbage;
 };
 
 struct server_thread {
@@ -82,8 +83,8 @@ struct server_tools {
     pthread_t id;
     bool is_started, is_stopping;
     struct server_tool *first, **end;
-    int fd_now;                         /* being answered, or -1 */
-    uint32_t n;                         /* received, queued and running */
+    int fd_now; /* being answered, or -1 */
+    uint32_t n; /* received, queued and running */
 };
 
 struct server {

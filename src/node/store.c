@@ -103,11 +103,13 @@ static int copy_page(struct store *store, const struct core_page *page, const st
     slot_word_copy_begin();
     int error = copy_gather_hash(source->segments, source->segment_count, payload,
                                  page->length_bytes, &checksum);
+    if (!error) {
+        memcpy(payload + page->length_bytes, source->name, source->name_len);
+        header->checksum = checksum;
+    }
+    slot_word_copy_end();   /* also when giving up: no store of ours may come out later */
     if (error)
         return error;
-    memcpy(payload + page->length_bytes, source->name, source->name_len);
-    header->checksum = checksum;
-    slot_word_copy_end();
     return slot_word_seal(&header->word, page->generation) ? 0 : -ESTALE;
 }
 

@@ -3,8 +3,9 @@
  * slot_header.h - what stands in the header table about one slot, and the one verdict on it.
  *
  * Wire format: processes of other builds map the table or read it by RDMA.  64 bytes, little
- * endian, one cache line.  The fields other than the word are written only while the word is
- * void or filling, and mean nothing unless the word matches before and after the payload was read.
+ * endian, one cache line.  The fields other than the word are written only after slot_word_fill()
+ * and slot_word_copy_begin(), and mean nothing unless the word matches before and after the payload
+ * was read.
  */
 #ifndef WIRE_SLOT_HEADER_H
 #define WIRE_SLOT_HEADER_H
@@ -45,7 +46,9 @@ struct slot_expectation {
 enum slot_verdict {
     SLOT_WHOLE,                 /* this is the page, and it was whole when the word was read */
     SLOT_STALE,                 /* void, filling, or another generation: the page was let go */
-    SLOT_MISMATCH,              /* the right generation with another key, length or place: a lie */
+    /* The right generation with another key, length or place: the location was wrong, or the slot
+     * was filled again between the loads of word and fields, which another look at the word tells. */
+    SLOT_MISMATCH,
 };
 
 /* Decides, and nothing else does, whether a sampled header stands for the expected page.  A read

@@ -22,8 +22,12 @@
  * x86-64).  It does wait for earlier words and header fields of its thread.  While a word waits,
  * its cache line is owned: others read the old value, and their own swaps wait.
  *
- * Every fence and check is a macro below.  -DNO_<name> takes one out; run-models shows that each
- * is missed.  -DHITS_ONLY leaves only the first of the properties, the one that users see:
+ * One kind of reader a run: -DBY_SHARED_MEMORY, -DBY_RDMA or -DBY_TCP.  The first two change
+ * nothing that others see, and a pin only keeps slots from becoming void: together they show no
+ * more.
+ *
+ * -DWITHOUT=<name> takes out one of the fences and checks below; run-models shows that each is
+ * missed.  -DONLY=<number> leaves one of the properties, the first being the one that users see:
  *   1  a hit has the bytes of the filling that the location names, all, and the key asked for;
  *   2  a sealed slot has its bytes;          3  a pinned slot's bytes do not change;
  *   4  a generation is used once;            5  a page is published after it was sealed;

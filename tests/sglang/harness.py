@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the adapter's tests share: clusters on free ports, stores, peers in other processes."""
 import contextlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -17,10 +18,14 @@ sys.path[:0] = [str(HERE), str(HERE / "shim")]
 
 try:
     import numpy  # noqa: F401
-    import peercache._native  # noqa: F401
 except ImportError as error:
-    raise unittest.SkipTest(f"the adapter cannot be imported: {error}; build it and set "
-                            "PYTHONPATH=<build>/python") from error
+    raise unittest.SkipTest(f"numpy cannot be imported: {error}; tools/install-packages installs "
+                            "it") from error
+if importlib.util.find_spec("peercache") is None:
+    raise unittest.SkipTest("the adapter is not built; build it and set PYTHONPATH=<build>/python")
+
+# A package that is there and cannot be imported is a failure, not a reason to skip.
+import peercache._native  # noqa: F401
 
 import host_pool
 from peercache import store as store_module

@@ -188,20 +188,27 @@ class OneProcess(AdapterCase):
 
     def test_50_everything_at_once(self):
         """(50) exists, get, set, clear, get_stats and close from many threads."""
-        pools = [host_pool.mha() for _ in range(4)]
-        made = self.cluster.store(pools[0])
+        pool = host_pool.mha(page_num=64)
+        made = self.cluster.store(pool)
         names = harness.keys(16)
         wrong, stop = [], threading.Event()
 
-        def work(pool):
+        def work(pages):
             while not stop.is_set():
-                self.write(made, pool, names)
+                self.write(made, pool, names, pages)
                 if not 0 <= made.batch_exists(names) <= 16:
                     wrong.append("exists")
-                self.read(made, pool, names)
+                self.read(made, pool, names, pages)
                 made.get_stats()
 
-        threads = [threading.Thread(target=work, args=(pool,)) for pool in pools]
+        def run(pages):
+            try:
+                work(pages)
+            except BaseException as error:
+                wrong.append(error)
+
+        threads = [threading.Thread(target=run, args=(list(range(first, first + 16)),))
+                   for first in range(0, 64, 16)]
         for thread in threads:
             thread.start()
         for _ in range(5):

@@ -50,14 +50,15 @@ class Sharing(AdapterCase):
         made = self.cluster.store(pool)
         names = harness.keys(2)
         self.write(made, pool, names)
-        others = [dict(model_name="other"), dict(options={"tag": "x"}),
-                  dict(options={"model_revision": "r2"})]
-        for other in others:
-            with self.subTest(other):
-                self.assertEqual(self.cluster.store(pool, **other).batch_exists(names), 0)
-        half = self.cluster.store(host_pool.mha(dtype="float16"))
-        self.assertEqual(half.batch_exists(names), 0)
-        self.assertEqual(self.cluster.store(pool, model_name=harness.MODEL).batch_exists(names), 2)
+        same = self.cluster.store(pool, model_name=harness.MODEL)
+        others = [self.cluster.store(pool, model_name="other"),
+                  self.cluster.store(pool, options={"tag": "x"}),
+                  self.cluster.store(pool, options={"model_revision": "r2"}),
+                  self.cluster.store(host_pool.mha(dtype="float16"))]
+        for other in (same, *others):
+            harness.wait_for(lambda: harness.alive_members(other) == 6, "all members")
+        harness.wait_for(lambda: same.batch_exists(names) == 2, "the pages")
+        self.assertEqual([other.batch_exists(names) for other in others], [0] * 4)
 
 
 class Fields(unittest.TestCase):

@@ -30,14 +30,14 @@
 
 enum {
     SLOTS = 8,
-    UNIT_WORDS = 256,       /* 2 KiB; room and pages are multiples of it */
-    UNITS = 24,             /* so that about half of the slots can be full at a time */
+    UNIT_WORDS = 256, /* 2 KiB; room and pages are multiples of it */
+    UNITS = 24,       /* so that about half of the slots can be full at a time */
     PAGE_UNITS_MAX = 8,
-    RECENT = 16,            /* generations that readers ask for; about a third are still there */
+    RECENT = 16, /* generations that readers ask for; about a third are still there */
     READERS = 2,
     PINNERS = 1,
-    PAUSE_ONE_IN = 64,      /* units copied, so that others get in where there are few cores */
-    ABANDON_ONE_IN = 16,    /* fillings */
+    PAUSE_ONE_IN = 64,   /* units copied, so that others get in where there are few cores */
+    ABANDON_ONE_IN = 16, /* fillings */
 };
 
 struct place {
@@ -45,7 +45,7 @@ struct place {
 };
 
 struct tally {
-    uint64_t random;        /* a thread's own */
+    uint64_t random; /* a thread's own */
     uint64_t hits, stopped_before, stopped_after, pinned, busy, wrong;
 };
 
@@ -96,7 +96,7 @@ static void pause_sometimes(void)
         sched_yield();
 }
 
-/* --- the bytes: everything that is a race by the letter stands here ---------------------------- */
+/* --- the bytes: everything that is a race by the letter stands here --- */
 
 #define RACY __attribute__((noinline, no_sanitize("thread")))
 
@@ -137,7 +137,7 @@ RACY static void write_fields(struct slot_header *header, const struct slot_expe
     fields->length_bytes = page->length_bytes;
 }
 
-/* --- the writer: the core's role and the copying thread in one ---------------------------------- */
+/* --- the writer: the core's role and the copying thread in one --- */
 
 /* The generation that a slot holds, sealed; 0: none. */
 static uint64_t held[SLOTS];
@@ -210,7 +210,7 @@ static void *write_until_end(void *argument)
     return NULL;
 }
 
-/* --- the readers -------------------------------------------------------------------------------- */
+/* --- the readers --- */
 
 static uint64_t draw_generation(struct tally *tally)
 {
@@ -300,12 +300,14 @@ static void *pin_until_end(void *argument)
     return NULL;
 }
 
-/* --- the run ------------------------------------------------------------------------------------ */
+/* --- the run --- */
 
 static void run(double seconds, struct tally *ret_sum)
 {
     enum { THREADS = 1 + READERS + PINNERS };
-    static _Alignas(64) struct { _Alignas(64) struct tally tally; } each[THREADS];
+    static _Alignas(64) struct {
+        _Alignas(64) struct tally tally;
+    } each[THREADS];
     pthread_t threads[THREADS];
     for (int i = 0; i < THREADS; i++) {
         void *(*start)(void *) = i == 0         ? write_until_end

@@ -71,7 +71,9 @@ class Daemon(unittest.TestCase):
 
     def test_absurd_values(self):
         for name, value in (("control_port", "99999"), ("control_port", "-1"),
-                            ("global_segment_size", "lots"), ("global_segment_size", "900000gb"), ("heartbeat_interval", "never")):
+                            ("global_segment_size", "lots"),
+                            ("global_segment_size", "900000gb"),
+                            ("heartbeat_interval", "never")):
             with self.subTest(name=name, value=value):
                 self.assert_refused(run(PEERCACHED, f"--{name}", value), 2, name)
 
