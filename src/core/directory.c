@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * directory.c - entries in a seqtable, with a stamp of 7 bits a location: six of age (the shard's
- * clock moves once each time that a 64th of its limit was inserted) and one of the sync round in
- * which the holder named it.
+ * directory.c - entries in a seqtable, with a stamp of 7 bits a location: five of age (the shard's
+ * clock moves once each time that a 24th of its limit was inserted, so that it does not come round
+ * while a full shard is renewed) and two of the sync round in
+ * which the holder named it.  Four rounds, because a sync that breaks off leaves entries of its own
+ * round behind, beside those of the round before: the next one must be told from both.
  *
  * Sweeping walks the whole table in bounded pieces.  A holder's flags say what of it is doomed; a
  * flag raised during a walk counts from the next walk on.
@@ -20,14 +22,17 @@
 enum {
     LOCATIONS = 2,
     SWEEP_BUCKETS = 1024,       /* of one step */
-    AGES = 64,
-    ROUND_BIT = 64,             /* of a stamp; the age is below it */
+    AGES = 32,
+    TICKS_A_LIMIT = 24,
+    ROUND_UNIT = AGES,          /* of a stamp; the age is below it */
+    ROUNDS = 4,
 };
 
 enum doom { DOOM_NONE, DOOM_OLD_ROUND, DOOM_ALL };
 
 struct holder {
-    uint8_t round;              /* 0 or ROUND_BIT: of what the holder names now */
+    uint8_t round;              /* of what the holder names now */
+    uint8_t unswept;            /* so many rounds before it may still have entries */
     uint8_t wanted, sweeping;   /* enum doom: for the next walk, and in the present one */
 };
 
@@ -35,7 +40,7 @@ struct directory {
     struct seqtable *table;
     uint32_t limit, inserted_since_tick;
     uint8_t age;
-    bool walking;
+    bool walking, has_wanted;   /* has_wanted: some holder may have one */
     uint64_t cursor;
     struct holder holders[CORE_PEERS_MAX];
 };
@@ -137,7 +142,7 @@ static void drop_oldest(struct directory *directory, struct id128 digest)
 
 static void advance_age(struct directory *directory)
 {
-    if (++directory->inserted_since_tick * AGES < directory->limit)
+    if (++directory->inserted_since_tick < directory->limit / TICKS_A_LIMIT)
         return;
     directory->inserted_since_tick = 0;
     directory->age = (directory->age + 1) % AGES;
@@ -162,10 +167,12 @@ static struct location *choose_place(const struct directory *directory, struct e
 int directory_put(struct directory *directory, struct id128 digest, const struct location *location)
 {
     struct entry entry = {0};
+    if (id128_is_zero(digest))
+        return -EINVAL;
     bool is_new = !find(directory, digest, &entry);
     struct location *place = choose_place(directory, &entry, location->holder);
     *place = *location;
-    place->stamp = directory->age | directory->holders[location->holder].round;
+    place->stamp = directory->age + ROUND_UNIT * directory->holders[location->holder].round;
     if (is_new) {
         advance_age(directory);
         if (seqtable_count(directory->table) >= directory->limit)
@@ -218,9 +225,12 @@ static void want_sweep(struct directory *directory, uint16_t holder, enum doom d
 {
     if (directory->holders[holder].wanted < doom)
         directory->holders[holder].wanted = (uint8_t)doom;
+    directory->has_wanted = true;
 }
 
-/* An unfinished sweep of the round before would now hit what is being named: it is called off. */
+/* An unfinished sweep of the round before would now hit what is being named: it is called off.  When
+ * the rounds are used up, after three syncs that broke off, this one goes on in the round of the last:
+ * what only that one named stays until the next sync. */
 void directory_sync_begin(struct directory *directory, uint16_t holder)
 {
     struct holder *h = &directory->holders[holder];
@@ -228,7 +238,10 @@ void directory_sync_begin(struct directory *directory, uint16_t holder)
         h->wanted = DOOM_NONE;
     if (h->sweeping == DOOM_OLD_ROUND)
         h->sweeping = DOOM_NONE;
-    h->round ^= ROUND_BIT;
+    if (h->unswept == ROUNDS - 1)
+        return;
+    h->unswept++;
+    h->round = (h->round + 1) % ROUNDS;
 }
 
 void directory_sync_end(struct directory *directory, uint16_t holder)
@@ -250,6 +263,9 @@ bool directory_holder_is_free(const struct directory *directory, uint16_t holder
 static bool begin_walk(struct directory *directory)
 {
     bool any = false;
+    if (!directory->has_wanted)
+        return false;
+    directory->has_wanted = false;
     for (uint32_t i = 0; i < CORE_PEERS_MAX; i++) {
         struct holder *h = &directory->holders[i];
         h->sweeping = h->wanted;
@@ -263,8 +279,11 @@ static bool begin_walk(struct directory *directory)
 
 static void end_walk(struct directory *directory)
 {
-    for (uint32_t i = 0; i < CORE_PEERS_MAX; i++)
+    for (uint32_t i = 0; i < CORE_PEERS_MAX; i++) {
+        if (directory->holders[i].sweeping != DOOM_NONE)
+            directory->holders[i].unswept = 0;
         directory->holders[i].sweeping = DOOM_NONE;
+    }
     directory->walking = false;
 }
 
@@ -272,7 +291,7 @@ static bool is_swept(const struct directory *directory, const struct location *l
 {
     const struct holder *h = &directory->holders[location->holder];
     return h->sweeping == DOOM_ALL ||
-           (h->sweeping == DOOM_OLD_ROUND && (location->stamp & ROUND_BIT) != h->round);
+           (h->sweeping == DOOM_OLD_ROUND && location->stamp / ROUND_UNIT != h->round);
 }
 
 bool directory_sweep(struct directory *directory)

@@ -3,9 +3,9 @@
  * channel_pool.c - the channels to one peer, lent to one application thread at a time.
  *
  * Application threads come as they like and must be able to sleep for a channel, so the pool has a
- * mutex: a message would need a thread to receive it, and a wake-up for each call.  It is held for
- * a few instructions only, never while a connection is made.  Lent channels are kept in a list so
- * that channel_pool_stop() can break them: their sockets are shut down, not closed, and a channel is
+ * mutex: a message would need a thread to receive it, and a wake-up for each call.  It is held
+ * for a few instructions only, never while a connection is made.  Lent channels are kept in a list
+ * so that channel_pool_stop() can break them: their sockets are shut down, not closed, and one is
  * taken off the list before it is closed, so no descriptor of somebody else can be hit.
  */
 #include "io/channel_pool.h"

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* channel_pool_test.c - borrowing and returning, alone and in a crowd; peers that change or leave. */
+/* channel_pool_test.c - borrowing and returning, alone and in a crowd; peers that change or
+ * leave. */
 #include <sched.h>
 #include <sys/socket.h>
 

@@ -3,10 +3,10 @@
  * channel_receive.c - answers from a data connection: heads into a buffer, page bytes straight into
  * the caller's segments.
  *
- * An answer's `payload` message has a length that the ask fixes, so its head is read to the byte and
- * no payload byte ever lands in the buffer.  The one readv() that fetches the last bytes of a group
- * fetches the head of the next answer too.  Nothing that the peer says moves a byte to where the
- * caller did not ask for it: statuses must agree with the ask before the first byte is taken.
+ * An answer's `payload` message has a length that the ask fixes, so its head is read to the byte
+ * and no payload byte ever lands in the buffer.  The one readv() that fetches the last bytes of a
+ * group fetches the head of the next answer too.  Nothing that the peer says moves a byte to where
+ * the caller did not ask for it: statuses must agree with the ask before the first byte is taken.
  *
  * Runs on the thread that holds the channel.
  */
@@ -212,8 +212,8 @@ static size_t buffer_want(struct channel *channel, uint32_t index)
     return CHANNEL_INPUT_BYTES - buffer_len(in);
 }
 
-/* One readv().  1: it brought all that was asked for, so there may be more; 0: the rest has not come
- * yet. */
+/* One readv().  1: it brought all that was asked for, so there may be more; 0: the rest has not
+ * come yet. */
 static int receive_once(struct channel *channel)
 {
     struct iovec iov[IOV_MOST];

@@ -8,8 +8,8 @@
 #include "io/serve_fixture.h"
 #include "io/socket.h"
 
-/* A page in the caller's memory: @n segments of uneven length, some of them empty, in a buffer whose
- * bytes between the segments must not change. */
+/* A page in the caller's memory: @n segments of uneven length, some of them empty, in a buffer
+ * whose bytes between the segments must not change. */
 struct target {
     struct peercache_segment *segments;
     uint32_t n_segments;

@@ -2,9 +2,9 @@
 /*
  * conn.c - control connections: messages in order, both ways, on a loop.
  *
- * Everything runs on the loop's thread, and callbacks run only from the loop: what goes wrong inside
- * conn_dial() or conn_send() is told later, by the connection's task.  A connection is freed by that
- * task too, so it stays readable until everything that is on the stack now has returned.
+ * Everything runs on the loop's thread, and callbacks run only from the loop: what goes wrong
+ * inside conn_dial() or conn_send() is told later, by the connection's task.  A connection is freed
+ * by that task too, so it stays readable until everything that is on the stack now has returned.
  *
  *     dialled:   resolving -> connecting -> hello -> open -> closed
  *     accepted:                             hello -> open -> closed

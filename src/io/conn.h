@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * conn.h - control connections: messages in order, both ways, on a loop.  The hello exchange is done
- * here: a connection is open once both ends have accepted each other's hello.
+ * conn.h - control connections: messages in order, both ways, on a loop.  The hello exchange is
+ * done here: a connection is open once both ends have accepted each other's hello.
  *
  * Everything runs on the loop's thread.
  */
@@ -37,9 +37,9 @@ struct conn_callbacks {
     void (*on_open)(void *context, struct conn *conn, const struct message_hello *theirs);
     /* Lists and texts are valid until it returns. */
     void (*on_message)(void *context, struct conn *conn, const struct message *message);
-    /* The connection ended, or never opened, otherwise than by conn_close(): the last callback, after
-     * which @conn is gone.  @reason: the peer's own words if it refused, else a description.
-     * Accepted connections that never opened are not reported. */
+    /* The connection ended, or never opened, otherwise than by conn_close(): the last callback,
+     * after which @conn is gone.  @reason: the peer's own words if it refused, else a
+     * description.  Accepted connections that never opened are not reported. */
     void (*on_close)(void *context, struct conn *conn, int error, const char *reason);
 };
 

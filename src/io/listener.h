@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * listener.h - one port for all purposes: what connects is accepted into a set of connections, where
- * its hello tells control (stays on the loop) from channel and tool (conn_detach(), server_add()).
+ * listener.h - one port for all purposes: what connects is accepted into a set of connections,
+ * where its hello tells control (stays on the loop) from channel and tool (conn_detach(),
+ * server_add()).
  */
 #ifndef IO_LISTENER_H
 #define IO_LISTENER_H

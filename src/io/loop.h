@@ -39,7 +39,8 @@ void loop_free(struct loop *loop);
 int loop_add(struct loop *loop, int fd, uint32_t events, loop_callback *callback, void *context,
              struct loop_watch **ret_watch);
 int loop_modify(struct loop_watch *watch, uint32_t events);
-/* Also inside any callback: the callback of a removed watch is not called again.  NULL is allowed. */
+/* Also inside any callback: the callback of a removed watch is not called again.  NULL is
+ * allowed. */
 void loop_remove(struct loop_watch *watch);
 
 /* Runs the timer once when clock_now_ns() reaches @at_ns; 0: not any more. */

@@ -55,14 +55,15 @@ struct server_answer {
 };
 
 struct server_ops {
-    /* Any serving thread, several at once; must not wait.  @ret_locations is zeroed; the lists of the
-     * answer lie in @scratch.  All that comes from the wire is bounded, and nothing more: what it
-     * says is a claim. */
+    /* Any serving thread, several at once; must not wait.  @ret_locations is zeroed; the lists of
+     * the answer lie in @scratch.  All that comes from the wire is bounded, and nothing more:
+     * what it says is a claim. */
     void (*lookup)(void *context, const struct message_lookup *lookup,
                    struct server_scratch *scratch, struct message_locations *ret_locations);
-    /* Likewise.  Fills the status (zeroed).  With error 0 the page is pinned, has the length that was
-     * wanted, lies at *ret_bytes, and unpin() follows when the kernel has taken it or the connection
-     * ends.  @wanted, its slot, length and offset included, is a claim to be checked first. */
+    /* Likewise.  Fills the status (zeroed).  With error 0 the page is pinned, has the length that
+     * was wanted, lies at *ret_bytes, and unpin() follows when the kernel has taken it or the
+     * connection ends.  @wanted, its slot, length and offset included, is a claim to be checked
+     * first. */
     void (*pin)(void *context, const struct record_wanted *wanted, struct record_status *ret_status,
                 const uint8_t **ret_bytes);
     void (*unpin)(void *context, uint32_t slot);

@@ -14,8 +14,8 @@
 #include "base/clock.h"
 #include "io/server_internal.h"
 
-/* The lengths are the asker's claims, and bind before anything is pinned: pin() refuses a page whose
- * length is another. */
+/* The lengths are the asker's claims, and bind before anything is pinned: pin() refuses a page
+ * whose length is another. */
 static int check_size(const struct message_read *read)
 {
     uint64_t bytes = 0;

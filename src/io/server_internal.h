@@ -108,8 +108,8 @@ struct server_conn *server_conn_new(struct server_thread *thread, int fd, enum p
 void server_conn_close(struct server_conn *conn);
 
 /* server_group.c */
-/* Pins what can be pinned and appends the payload message to the output.  -EPROTO: more than a group
- * may have; -ENOBUFS, -ENOMEM. */
+/* Pins what can be pinned and appends the payload message to the output.  -EPROTO: more than a
+ * group may have; -ENOBUFS, -ENOMEM. */
 int server_group_begin(struct server_conn *conn, uint32_t request, const struct message_read *read);
 static inline bool server_group_is_empty(const struct server_group *group)
 {

@@ -251,7 +251,8 @@ static void test_rubbish_on_a_channel(void **state)
             assert_int_equal(read_to_end(fd), 0);
         close(fd);
     }
-    /* A group of more bytes than are pinned for one, an empty one, and another purpose's message. */
+    /* A group of more bytes than are pinned for one, an empty one, and another purpose's
+     * message. */
     for (int i = 0; i < 3; i++) {
         int fd = dial_raw(fixture, i == 2 ? PURPOSE_TOOL : PURPOSE_CHANNEL);
         send_read(fd, i == 1 ? 0 : 2, i == 0 ? SERVER_GROUP_MAX_BYTES : 5);

@@ -30,6 +30,7 @@ enum {
     SLOTS_MIN = 1024,
     SLOTS_MAX = 1 << 24,
     DIRECTORY_SHARE = 4,                /* entries of the shard a slot: replicas 2, imbalance 1.3 */
+    DIRECTORY_MIN = 1 << 21,            /* the ring gives a small pool as large a shard as others */
 };
 #define CLOSE_WAIT_NS UINT64_C(10000000000)
 
@@ -41,6 +42,13 @@ static uint32_t choose_slots(const struct node_config *config)
         return config->slot_count;
     uint64_t slots = config->pool_bytes / POOL_BYTES_A_SLOT;
     return slots < SLOTS_MIN ? SLOTS_MIN : slots > SLOTS_MAX ? SLOTS_MAX : (uint32_t)slots;
+}
+
+/* Memory is taken as entries come, so a limit that is never reached costs nothing. */
+static uint32_t choose_directory_limit(uint32_t slot_count)
+{
+    uint32_t limit = slot_count * DIRECTORY_SHARE;
+    return limit < DIRECTORY_MIN ? DIRECTORY_MIN : limit;
 }
 
 /* The address by which the discovery head is reached is the one by which others reach this node. */
@@ -89,7 +97,7 @@ static int identify(struct node *node, char ret_error[NODE_ERROR_BYTES])
     choose_hosts(config);
     config->slot_count = choose_slots(config);
     if (config->directory_limit == 0)
-        config->directory_limit = config->slot_count * DIRECTORY_SHARE;
+        config->directory_limit = choose_directory_limit(config->slot_count);
     node->hello = (struct message_hello){
         .version_min = WIRE_VERSION_MIN,
         .version_max = WIRE_VERSION_MAX,

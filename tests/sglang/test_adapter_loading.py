@@ -76,13 +76,15 @@ class Loading(AdapterCase):
 
     def test_05_bad_config(self):
         """(5) A bad value is a ValueError with the option, the value and what is accepted."""
-        for name, value in (("get_timeout", "soon"), ("global_segment_size", "much"),
-                            ("protocol", "pigeon"), ("get_timeout", {"a": 1})):
+        for name, value, accepted in (("get_timeout", "soon", "0.5"),
+                                      ("global_segment_size", "much", "512mb"),
+                                      ("protocol", "pigeon", "tcp"),
+                                      ("get_timeout", {"a": 1}, "numbers")):
             with self.subTest(name), self.assertRaises(ValueError) as caught:
                 self.cluster.store(options={name: value})
             self.assertIn(name, str(caught.exception))
             self.assertIn(str(value), str(caught.exception))
-            self.assertIn("accepted", str(caught.exception))
+            self.assertIn(accepted, str(caught.exception))
         with self.assertRaisesRegex(ValueError, "storage_config"):
             PeerCacheStore()
         with self.assertRaisesRegex(ValueError, "dictionary"):
