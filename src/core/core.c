@@ -81,13 +81,17 @@ static void remove_peer(struct core *core, uint16_t index)
     core->ring_is_old = true;
 }
 
+/* A caller of whom discovery has not told yet is sent away and calls again soon: what it says until
+ * it is known would be lost, and it would wait for answers. */
 static void connect_link(struct core *core, uint32_t number)
 {
     struct link *link = &core->links[number];
     uint16_t index = peers_find(core->peers, link->node_id);
     struct peer *peer = index == CORE_PEER_NONE ? NULL : peers_get(core->peers, index);
-    if (!peer || index == CORE_SELF || peer->incarnation != link->incarnation)
-        return;                         /* it waits until discovery tells of this member */
+    if (!peer || index == CORE_SELF || peer->incarnation != link->incarnation) {
+        update_hangup(core->update, number);
+        return;
+    }
     if (peer->link != LINK_NONE && peer->link != number) {
         core->links[peer->link].peer = CORE_PEER_NONE;
         update_hangup(core->update, peer->link);
@@ -99,14 +103,6 @@ static void connect_link(struct core *core, uint32_t number)
     if (PROTECTED(sync_on_connect))
         sync_want(peer);
     namespaces_tell_all(core->namespaces, core->peers, core->update, index);
-}
-
-static void connect_waiting_links(struct core *core)
-{
-    for (uint32_t i = 0; i < CORE_LINKS_MAX; i++)
-        if (core->links[i].used && core->links[i].purpose == PURPOSE_CONTROL &&
-            core->links[i].peer == CORE_PEER_NONE)
-            connect_link(core, i);
 }
 
 static void link_up(struct core *core, const struct core_event *event)
@@ -161,14 +157,15 @@ static void dial_peers(struct core *core)
 
 /* --- what discovery says --- */
 
-static void member_reported(void *context, struct update *update, const struct record_member *member)
+static bool member_reported(void *context, struct update *update, const struct record_member *member)
 {
     struct core *core = context;
     uint16_t replaced;
     core->ring_is_old |= peers_report(core->peers, update, member, &replaced);
     if (replaced != CORE_PEER_NONE)
         drop_peer(core, replaced);
-    connect_waiting_links(core);
+    return member->state == MEMBER_LEFT ||
+           peers_find(core->peers, member->node_id) != CORE_PEER_NONE;
 }
 
 static bool is_listed(const struct peer *peer, const struct record_member *members, uint32_t n)
@@ -262,7 +259,8 @@ static void take_stale(struct core *core, const struct message_stale *stale)
 {
     for (uint32_t i = 0; i < stale->n_entries; i++) {
         uint16_t holder = peers_find(core->peers, stale->entries[i].node_id);
-        if (holder != CORE_PEER_NONE)
+        const struct peer *peer = peers_get(core->peers, holder);
+        if (peer && peer->incarnation == stale->entries[i].incarnation)
             directory_remove(core->directory, stale->entries[i].digest, holder,
                              stale->entries[i].generation);
     }
@@ -281,8 +279,8 @@ static void sweep_namespace(struct core *core, struct id128 identity)
 
 static void take_epochs(struct core *core, uint32_t link, const struct message_epochs *epochs)
 {
-    if (namespaces_hear(core->namespaces, epochs))
-        for (uint32_t i = 0; i < epochs->n_entries; i++)
+    for (uint32_t i = 0; i < epochs->n_entries; i++)
+        if (namespaces_hear(core->namespaces, &epochs->entries[i]))
             sweep_namespace(core, epochs->entries[i].identity);
     update_send(core->update, link, MESSAGE_heard)->u.heard.batch = epochs->batch;
 }
@@ -301,8 +299,15 @@ static void take_announced(struct core *core, uint16_t peer, const struct messag
         publish_announced(core->publish, core->update, peer, message);
 }
 
-/* Only a member may speak on a control connection; what comes before discovery has told of it is
- * dropped, and the sync that follows the introduction says it again. */
+static void take_leave(struct core *core, uint16_t index)
+{
+    const struct peer *peer = peers_get(core->peers, index);
+    membership_peer_left(core->membership, core->update, peer->node_id, peer->incarnation);
+    remove_peer(core, index);
+}
+
+/* Only a member may speak on a control connection, and only on its present one: what still comes
+ * over a connection that is being hung up is dropped. */
 static void take_message(struct core *core, uint32_t number, const struct message *message)
 {
     const struct link *link = &core->links[number];
@@ -311,7 +316,8 @@ static void take_message(struct core *core, uint32_t number, const struct messag
         return;
     }
     uint16_t peer = link->peer;
-    if (!peers_get(core->peers, peer))
+    const struct peer *speaker = peers_get(core->peers, peer);
+    if (!speaker || speaker->link != number)
         return;
     switch (message->type) {
     case MESSAGE_announce: take_announce(core, number, peer, &message->u.announce); break;
@@ -324,7 +330,7 @@ static void take_message(struct core *core, uint32_t number, const struct messag
     case MESSAGE_heard:
         namespaces_heard(core->namespaces, core->update, peer, message->u.heard.batch);
         break;
-    case MESSAGE_leave: remove_peer(core, peer); break;
+    case MESSAGE_leave: take_leave(core, peer); break;
     default: break;                     /* not a message for a control connection */
     }
 }
@@ -423,6 +429,7 @@ static void forget_dropped(struct core *core)
         if (directory_holder_is_free(core->directory, i)) {
             core->dropped[i] = false;
             peers_forget(core->peers, i);
+            breaker_succeeded(&core->view.breakers[i]);     /* its next meaning begins anew */
         } else {
             core->dropping = true;
         }
@@ -441,6 +448,18 @@ static bool sweep_namespaces(struct core *core)
     return false;
 }
 
+static void set_gauges(struct core *core)
+{
+    struct metrics *metrics = core->config.metrics;
+    struct pool_usage pool;
+    pool_measure(core->pool, &pool);
+    metric_set(metrics, METRIC_pool_bytes_used, pool.live_bytes);
+    metric_set(metrics, METRIC_pool_bytes_retired, pool.retired_bytes);
+    metric_set(metrics, METRIC_pool_bytes_free, pool.free_bytes);
+    metric_set(metrics, METRIC_directory_entries, directory_count(core->directory));
+    metric_set(metrics, METRIC_directory_bytes, directory_bytes(core->directory));
+}
+
 static void advance(struct core *core)
 {
     if (core->ring_is_old)
@@ -453,6 +472,7 @@ static void advance(struct core *core)
     more |= directory_sweep(core->directory);
     forget_dropped(core);
     judge_completeness(core);
+    set_gauges(core);
     if (more)
         update_wake_at(core->update, update_now_ns(core->update));
 }

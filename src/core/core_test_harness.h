@@ -50,6 +50,7 @@ struct world_link {
     bool is_up;
     int to;
     uint32_t to_link;
+    enum purpose purpose;
 };
 
 struct world_node {
@@ -69,6 +70,7 @@ struct world_node {
 struct world {
     struct world_node *nodes[WORLD_NODES_MAX];
     int n, head;                        /* head: the node that discovery dials reach; -1 */
+    bool is_cut;                        /* dials fail */
     uint64_t now_ns;
     struct world_frame *first, **last;  /* on their way */
     struct world_frame *heard, **heard_last;
@@ -197,7 +199,8 @@ static inline void world_link_up(struct world *world, int index, uint32_t link, 
 {
     struct world_node *node = world->nodes[index];
     if (!node->links[link].is_up)
-        node->links[link] = (struct world_link){true, WORLD_PLAYED, 0};
+        node->links[link] = (struct world_link){.is_up = true, .to = WORLD_PLAYED};
+    node->links[link].purpose = purpose;
     struct core_event event = {.type = CORE_LINK_UP, .link = link,
                                .u.up = {purpose, node_id, incarnation}};
     world_step(world, index, &event);
@@ -209,15 +212,17 @@ static inline void world_connect(struct world *world, int a, int b, enum purpose
     uint32_t left_link = world_unused_link(left);
     left->links[left_link].is_up = true;
     uint32_t right_link = world_unused_link(right);
-    left->links[left_link] = (struct world_link){true, b, right_link};
-    right->links[right_link] = (struct world_link){true, a, left_link};
-    world_link_up(world, b, right_link, purpose, left->config.node_id, left->config.incarnation);
+    left->links[left_link] = (struct world_link){true, b, right_link, purpose};
+    right->links[right_link] = (struct world_link){true, a, left_link, purpose};
     world_link_up(world, a, left_link, purpose, right->config.node_id, right->config.incarnation);
+    world_link_up(world, b, right_link, purpose, left->config.node_id, left->config.incarnation);
 }
 
 static inline void world_dial(struct world *world, int index, const struct core_dial *dial)
 {
     world->nodes[index]->n_dials++;
+    if (world->is_cut)
+        return;
     if (dial->purpose == PURPOSE_DISCOVERY && world->head >= 0 && world->head != index)
         world_connect(world, index, world->head, PURPOSE_DISCOVERY);
     for (int i = 0; i < world->n && dial->purpose == PURPOSE_CONTROL; i++)
@@ -237,6 +242,17 @@ static inline void world_break(struct world *world, int index, uint32_t link)
     world_step(world, index, &event);
     if (other.to != WORLD_PLAYED)
         world_break(world, other.to, other.to_link);
+}
+
+/* The link of @index to another core; UINT32_MAX: none. */
+static inline uint32_t world_link_to(const struct world *world, int index, int to, enum purpose purpose)
+{
+    for (uint32_t i = 0; i < WORLD_LINKS_MAX; i++) {
+        const struct world_link *link = &world->nodes[index]->links[i];
+        if (link->is_up && link->to == to && link->purpose == purpose)
+            return i;
+    }
+    return UINT32_MAX;
 }
 
 static inline void world_collect(struct world *world, struct world_node *node,

@@ -15,6 +15,16 @@
 
 enum verdict { UNDECIDED = 0, USABLE, UNUSABLE };
 
+/* Any owner may answer, and the own shard does so without a journey. */
+static void put_self_first(struct locate_key *key)
+{
+    for (uint8_t i = 1; i < key->n_owners; i++)
+        if (key->owners[i] == CORE_SELF) {
+            key->owners[i] = key->owners[0];
+            key->owners[0] = CORE_SELF;
+        }
+}
+
 static void find_owners(struct locate *locate)
 {
     const struct ring *ring = ring_borrow(locate->view->rings);
@@ -23,6 +33,7 @@ static void find_owners(struct locate *locate)
         struct locate_key *key = &locate->keys[i];
         key->n_owners = (uint8_t)ring_owners(ring, key->ring_position,
                                              locate->view->directory_replicas, key->owners);
+        put_self_first(key);
     }
     ring_return(locate->view->rings, ring);
 }

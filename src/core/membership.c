@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RECORDS_MAX = MEMBERS_MAX };
+enum { RECORDS_MAX = MEMBERS_MAX, GOODBYES_MAX = 64 };
 #define LEFT_KEPT_NS UINT64_C(60000000000)
 #define REDIAL_NS UINT64_C(500000000)
 
@@ -22,6 +22,12 @@ struct record {
     uint64_t heard_ns;
 };
 
+/* One life of a node that said goodbye to this one. */
+struct goodbye {
+    struct id128 node_id;
+    uint64_t incarnation;
+};
+
 struct membership {
     struct core_config config;
     struct membership_sink sink;
@@ -29,6 +35,8 @@ struct membership {
     uint32_t link;                  /* to the head; UINT32_MAX: none */
     bool has_link, is_leaving;
     uint64_t dial_at_ns, heartbeat_at_ns, counter, known_version;
+    uint32_t n_goodbyes;
+    struct goodbye goodbyes[GOODBYES_MAX];  /* the last ones, by n_goodbyes modulo their number */
     /* as the head */
     bool is_head;
     uint64_t head_since_ns, version;
@@ -79,12 +87,19 @@ static struct record *find_record(struct membership *m, struct id128 node_id)
     return NULL;
 }
 
+/* In a full table the one that left longest ago makes room: a restart of all nodes takes less time
+ * than who has left is remembered. */
 static struct record *new_record(struct membership *m)
 {
-    for (uint32_t i = 0; i < m->n_records; i++)
-        if (!m->records[i].used)
-            return &m->records[i];
-    return m->n_records < RECORDS_MAX ? &m->records[m->n_records++] : NULL;
+    struct record *oldest = NULL;
+    for (uint32_t i = 0; i < m->n_records; i++) {
+        struct record *record = &m->records[i];
+        if (!record->used)
+            return record;
+        if (record->member.state == MEMBER_LEFT && (!oldest || record->heard_ns < oldest->heard_ns))
+            oldest = record;
+    }
+    return m->n_records < RECORDS_MAX ? &m->records[m->n_records++] : oldest;
 }
 
 static void store_record(struct membership *m, struct update *update,
@@ -196,20 +211,30 @@ static void head_message(struct membership *m, struct update *update, uint32_t l
 
 /* --- the node's side --- */
 
+static bool said_goodbye(const struct membership *m, const struct record_member *member)
+{
+    for (uint32_t i = 0; i < GOODBYES_MAX && i < m->n_goodbyes; i++)
+        if (id128_equal(m->goodbyes[i].node_id, member->node_id) &&
+            m->goodbyes[i].incarnation == member->incarnation)
+            return true;
+    return false;
+}
+
 static void take_list(struct membership *m, struct update *update,
                       const struct message_members *message)
 {
-    bool lists_me = false;
+    bool lists_me = false, all_taken = true;
+    if (message->whole)
+        m->sink.missing(m->sink.context, update, message->members, message->n_members);
     for (uint32_t i = 0; i < message->n_members; i++) {
         lists_me |= id128_equal(message->members[i].node_id, m->config.node_id) &&
                     message->members[i].incarnation == m->config.incarnation;
-        m->sink.report(m->sink.context, update, &message->members[i]);
+        if (!said_goodbye(m, &message->members[i]))
+            all_taken &= m->sink.report(m->sink.context, update, &message->members[i]);
     }
-    if (message->whole)
-        m->sink.missing(m->sink.context, update, message->members, message->n_members);
-    m->known_version = message->whole ? message->members_version : 0;
-    if (!lists_me && !m->is_head)
-        m->heartbeat_at_ns = update_now_ns(update);     /* the next one joins again */
+    m->known_version = message->whole && all_taken ? message->members_version : 0;
+    if (!lists_me && !m->is_head && m->counter > 1)     /* in answer to a heartbeat: join now */
+        m->heartbeat_at_ns = update_now_ns(update);
     if (!lists_me)
         m->counter = 0;
 }
@@ -250,7 +275,7 @@ static void say_heartbeat(struct membership *m, struct update *update)
 
 static void dial_head(struct membership *m, struct update *update)
 {
-    if (m->config.discovery_host[0] == 0 || update_now_ns(update) < m->dial_at_ns)
+    if (update_now_ns(update) < m->dial_at_ns)
         return;
     m->dial_at_ns = update_now_ns(update) + REDIAL_NS;
     update_dial(update, &(struct core_dial){.purpose = PURPOSE_DISCOVERY,
@@ -274,6 +299,10 @@ void membership_set_head(struct membership *m, struct update *update, bool is_he
 
 void membership_link_up(struct membership *m, struct update *update, uint32_t link)
 {
+    if (m->has_link) {
+        update_hangup(update, link);    /* two calls to the head were under way */
+        return;
+    }
     m->link = link;
     m->has_link = true;
     m->counter = 0;
@@ -316,7 +345,7 @@ static void tick_head(struct membership *m, struct update *update)
 void membership_tick(struct membership *m, struct update *update)
 {
     uint64_t now_ns = update_now_ns(update);
-    if (m->is_leaving)
+    if (m->is_leaving || (m->config.discovery_host[0] == 0 && !m->is_head))
         return;
     if (m->is_head) {
         tick_head(m, update);
@@ -340,6 +369,14 @@ void membership_leave(struct membership *m, struct update *update)
         return;
     struct message *message = update_send(update, m->link, MESSAGE_leave);
     message->u.leave = (struct message_leave){m->config.node_id, m->config.incarnation};
+}
+
+void membership_peer_left(struct membership *m, struct update *update, struct id128 node_id,
+                          uint64_t incarnation)
+{
+    m->goodbyes[m->n_goodbyes++ % GOODBYES_MAX] = (struct goodbye){node_id, incarnation};
+    if (m->is_head)
+        mark_left(m, update, node_id, incarnation);
 }
 
 bool membership_is_head(const struct membership *m)

@@ -15,9 +15,10 @@
 
 struct membership;
 
-/* What a member list says, one member at a time; and, after a whole list, who was not in it. */
+/* What a member list says: of a whole one first who is not in it, then one member at a time.  report()
+ * returns false when there was no room for the member: it must be told again. */
 struct membership_sink {
-    void (*report)(void *context, struct update *update, const struct record_member *member);
+    bool (*report)(void *context, struct update *update, const struct record_member *member);
     void (*missing)(void *context, struct update *update, const struct record_member *members,
                     uint32_t n);
     void *context;
@@ -35,6 +36,10 @@ void membership_message(struct membership *membership, struct update *update, ui
                         const struct message *message);
 void membership_tick(struct membership *membership, struct update *update);
 void membership_leave(struct membership *membership, struct update *update);
+
+/* A member said goodbye to this node itself: no list that is still on its way brings it back. */
+void membership_peer_left(struct membership *membership, struct update *update,
+                          struct id128 node_id, uint64_t incarnation);
 
 bool membership_is_head(const struct membership *membership);
 /* Connected to a head, or one itself. */

@@ -160,12 +160,9 @@ int namespaces_clear(struct namespaces *namespaces, struct peers *peers, struct 
     return 0;
 }
 
-bool namespaces_hear(struct namespaces *namespaces, const struct message_epochs *message)
+bool namespaces_hear(struct namespaces *namespaces, const struct record_epoch *epoch)
 {
-    bool raised = false;
-    for (uint32_t i = 0; i < message->n_entries; i++)
-        raised |= raise_to(namespaces, message->entries[i].identity, message->entries[i].epoch) > 0;
-    return raised;
+    return raise_to(namespaces, epoch->identity, epoch->epoch) > 0;
 }
 
 static void stop_waiting(struct namespaces *namespaces, struct update *update, struct clear *clear,

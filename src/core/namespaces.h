@@ -26,8 +26,8 @@ uint64_t namespaces_epoch(const struct namespaces *namespaces, struct id128 iden
  * -ENOSPC: too many namespaces, or too many clears at a time. */
 int namespaces_clear(struct namespaces *namespaces, struct peers *peers, struct update *update,
                      struct id128 identity, uint64_t *ret_epoch, uint32_t *ret_op);
-/* What a peer says; true when some epoch rose, so that the pool must be swept. */
-bool namespaces_hear(struct namespaces *namespaces, const struct message_epochs *message);
+/* What a peer says; true when the epoch rose, so that the pool must be swept. */
+bool namespaces_hear(struct namespaces *namespaces, const struct record_epoch *epoch);
 /* A peer answered, or is no longer waited for. */
 void namespaces_heard(struct namespaces *namespaces, struct update *update, uint16_t peer,
                       uint32_t batch);

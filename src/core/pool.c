@@ -228,14 +228,23 @@ static uint32_t take_room(struct pool *pool, uint64_t units, uint32_t slot)
     return extent;
 }
 
+/* The coldest page that is not pinned goes. */
+static bool evict_one(struct pool *pool)
+{
+    uint32_t victim = replacement_victim(pool->replacement);
+    for (int i = 0; i < ROOM_CANDIDATES && victim != SLOT_NONE; i++) {
+        if (pool_evict(pool, victim) == 0)
+            return true;
+        victim = replacement_next(pool->replacement, victim);
+    }
+    return false;
+}
+
 /* A header to use; when all are in use, that of a page which must go. */
 static uint32_t take_slot(struct pool *pool)
 {
-    if (pool->free_slots == CORE_SLOT_NONE && pool->slot_end == pool->slot_count) {
-        uint32_t victim = replacement_victim(pool->replacement);
-        if (victim == CORE_SLOT_NONE || pool_evict(pool, victim) != 0)
-            return CORE_SLOT_NONE;
-    }
+    if (pool->free_slots == CORE_SLOT_NONE && pool->slot_end == pool->slot_count && !evict_one(pool))
+        return CORE_SLOT_NONE;
     if (pool->free_slots == CORE_SLOT_NONE)
         return pool->slot_end < pool->slot_count ? pool->slot_end++ : CORE_SLOT_NONE;
     uint32_t index = pool->free_slots;

@@ -104,7 +104,7 @@ static bool advance_peer(const struct sync_rooms *rooms, struct update *update,
                          const struct ring *ring, uint16_t index, struct peer *peer)
 {
     struct peer_sync *sync = &peer->sync;
-    if (sync->wanted)
+    if (sync->wanted && sync->unanswered < UNANSWERED_MAX)
         begin(rooms, update, ring, index, peer);
     uint32_t budget = SLOTS_A_STEP;
     while (sync->running && budget > 0) {

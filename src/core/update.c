@@ -102,8 +102,8 @@ bool update_dial(struct update *update, const struct core_dial *dial)
 
 void update_hangup(struct update *update, uint32_t link)
 {
-    if (update->n_hangups < UPDATE_HANGUPS_MAX)
-        update->hangups[update->n_hangups++] = link;
+    CHECK(update->n_hangups < UPDATE_HANGUPS_MAX);
+    update->hangups[update->n_hangups++] = link;
 }
 
 void update_complete(struct update *update, const struct core_completion *completion)

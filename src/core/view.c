@@ -138,8 +138,10 @@ static void answer_key(const struct core_view *view, uint16_t index, struct id12
         *complete = false;
     for (int i = 0; i < n && answer->n_found < FOUND_MAX; i++) {
         int holder = name_holder(view, places[i].holder, holders, &answer->n_holders);
-        if (holder < 0)
+        if (holder < 0) {
+            *complete = false;          /* gone since, or one holder too many for this answer */
             continue;
+        }
         places[i].holder = (uint16_t)holder;
         found[answer->n_found++] = (struct record_found){.index = index, .place = places[i]};
     }

@@ -32,7 +32,7 @@ static bool send_ask(struct round *round, struct channel *channel, uint32_t inde
     struct record_key keys[BATCH_MAX];
     struct message_lookup lookup;
     locate_fill_lookup(round->locate, &round->asks[index], keys, &lookup);
-    metric_add(&round->node->metrics, METRIC_lookups_sent, 1);
+    metric_add(&round->node->metrics, METRIC_lookups_sent, lookup.n_keys);
     return channel_ask_lookup(channel, index, &lookup) == 0;
 }
 
@@ -51,6 +51,7 @@ static bool send_to_peer(struct round *round, uint32_t first, uint64_t deadline_
     for (uint32_t i = first; i < round->n_asks && round->asks[i].peer == peer; i++)
         if (!send_ask(round, channel, i))
             break;
+    channel_progress(channel);          /* on their way before another peer is connected to */
     return true;
 }
 

@@ -35,6 +35,7 @@ struct node_peer {
     struct shm_identity identity;
     struct arena_mapping mapping;
     bool is_mapped, is_gone;
+    bool mapping_is_old;                /* of a former meaning of the index; its readers still read */
     uint32_t readers;                   /* of the mapping */
     uint64_t attach_after_ns;           /* a failed attach is not tried again before */
     bool has_told_protocol;

@@ -182,8 +182,6 @@ static void tick(struct node *node)
 static void *run(void *context)
 {
     struct node *node = context;
-    links_try_head(node);
-    tick(node);
     while (!atomic_load(&node->is_stopping)) {
         node_drain_outbox(node);
         uint64_t now_ns = clock_now_ns(), wake_at_ns = atomic_load(&node->wake_at_ns);
@@ -237,8 +235,12 @@ int node_open(const struct node_config *config, struct node **ret_node,
         error = open_core(node, ret_error);
     if (!error)
         error = serve_start(node, ret_error);
-    if (!error)
+    if (!error) {
+        /* The first step builds the ring: calls find it when this returns. */
+        links_try_head(node);
+        tick(node);
         error = start_thread(node, ret_error);
+    }
     if (error) {
         node_close(node);
         return error;

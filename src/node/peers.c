@@ -17,10 +17,10 @@
 
 static void detach_if_unused(struct node_peer *peer)
 {
-    if (!peer->is_mapped || !peer->is_gone || peer->readers > 0)
+    if (!peer->is_mapped || peer->readers > 0 || !(peer->is_gone || peer->mapping_is_old))
         return;
     arena_detach(&peer->mapping);
-    peer->is_mapped = false;
+    peer->is_mapped = peer->mapping_is_old = false;
 }
 
 static void forget(struct node_peer *peer)
@@ -52,8 +52,11 @@ static void introduce(struct node *node, struct node_peer *peer)
         .incarnation = peer->identity.incarnation,
     };
     memcpy(to.address.host, peer->host, sizeof to.address.host);
+    peer->mapping_is_old = peer->is_mapped;
+    detach_if_unused(peer);
     peer->is_gone = peer->has_told_protocol = false;
     peer->attach_after_ns = 0;
+    breaker_succeeded(&node->view->breakers[peer - node->peers]);
     if (peer->channels)
         channel_pool_reset(peer->channels, &to);
     else if (channel_pool_new(&to, &node->hello, node->config.max_channels_per_peer,
@@ -61,8 +64,8 @@ static void introduce(struct node *node, struct node_peer *peer)
         peer->channels = NULL;          /* out of memory: this peer's pages are misses */
 }
 
-/* An index whose former mapping still has readers keeps them apart by is_mapped: the new meaning
- * maps only after the last of them has gone. */
+/* A mapping belongs to one life of one node: while readers of a former meaning of the index still
+ * use theirs, the new meaning has none. */
 void peers_apply(struct node *node, const struct core_peer_change *change)
 {
     struct node_peer *peer = &node->peers[change->peer];
@@ -120,7 +123,7 @@ const struct arena_mapping *peers_borrow_mapping(struct node *node, uint16_t ind
     } else if (!peer->is_gone) {
         if (!peer->is_mapped && now_ns >= peer->attach_after_ns && now_ns < deadline_ns)
             try_attach(node, peer, now_ns, deadline_ns);
-        if (peer->is_mapped) {
+        if (peer->is_mapped && !peer->mapping_is_old) {
             peer->readers++;
             mapping = &peer->mapping;
         }

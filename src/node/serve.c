@@ -18,7 +18,7 @@ static void lookup(void *context, const struct message_lookup *message, struct s
 {
     struct node *node = context;
     view_answer_lookup(node->view, message, scratch->holders, scratch->found, ret_locations);
-    metric_add(&node->metrics, METRIC_lookups_served, 1);
+    metric_add(&node->metrics, METRIC_lookups_served, message->n_keys);
 }
 
 /* Without the check, for the tests: whatever the slot holds now is sent as what was asked for. */

@@ -18,7 +18,10 @@
 #include "node/internal.h"
 #include "wire/codec.h"
 
-enum { OUTBOX_MAX_BYTES = 64 << 20 };
+enum {
+    OUTBOX_MAX_BYTES = 64 << 20,
+    OUTBOX_HINTS_BYTES = 16 << 10,      /* of touches that wait for company: about 40 gets */
+};
 
 struct out {
     enum out_kind kind;
@@ -216,6 +219,14 @@ static void apply(struct node *node, const struct core_update *update)
         complete(node, &update->completions[i]);
 }
 
+/* Touches may be late (docs/replacement.md): they wait for the next message or heartbeat, so that a
+ * get does not wake the node thread of each side. */
+static bool may_wait(const struct node *node, const struct core_event *event)
+{
+    return event->type == CORE_READ_OUTCOMES && event->u.outcomes.n_stales == 0 &&
+           node->outbox.used < OUTBOX_HINTS_BYTES;
+}
+
 void node_step(struct node *node, struct core_event *event, struct waiter *waiter)
 {
     struct core_update update;
@@ -225,7 +236,7 @@ void node_step(struct node *node, struct core_event *event, struct waiter *waite
     if (waiter)
         link_waiter(node, waiter, event_op(event));
     apply(node, &update);
-    bool has_output = node->outbox.used > 0;
+    bool has_output = node->outbox.used > 0 && !may_wait(node, event);
     uint64_t before_ns = atomic_exchange(&node->wake_at_ns, update.wake_at_ns);
     pthread_mutex_unlock(&node->core_lock);
     if (node->has_thread && pthread_equal(pthread_self(), node->thread))

@@ -52,21 +52,32 @@ static void ask_more(struct streams *s, struct stream *stream)
     }
 }
 
-static void open_stream(struct streams *s, struct stream *stream, uint64_t deadline_ns)
+static bool borrow(struct streams *s, struct stream *stream, uint64_t until_ns)
 {
     struct channel_pool *pool = s->node->peers[stream->peer].channels;
     char reason[HELLO_REASON_BYTES];
-    uint64_t until_ns = clock_now_ns() + CONNECT_TIMEOUT_NS;
-    if (until_ns > deadline_ns)
-        until_ns = deadline_ns;
-    int error = pool ? channel_pool_borrow(pool, until_ns, &stream->channel, reason) : -ENOMEM;
-    if (error) {
+    if (!pool || channel_pool_borrow(pool, until_ns, &stream->channel, reason) != 0) {
         stream->channel = NULL;
-        breaker_failed(&s->node->view->breakers[stream->peer], clock_now_ns());
-        fail_stream(s, stream, -EHOSTUNREACH);
-        return;
+        return false;
     }
     ask_more(s, stream);
+    channel_progress(stream->channel);  /* the asks are on their way before this host is copied from */
+    return true;
+}
+
+/* No connection is open or all are lent.  A peer whose breaker is open costs nothing. */
+static void connect_stream(struct streams *s, struct stream *stream, uint64_t deadline_ns)
+{
+    struct breaker *breaker = &s->node->view->breakers[stream->peer];
+    uint64_t now_ns = clock_now_ns(), until_ns = now_ns + CONNECT_TIMEOUT_NS;
+    if (until_ns > deadline_ns)
+        until_ns = deadline_ns;
+    if (now_ns < deadline_ns && breaker_allows(breaker, now_ns)) {
+        if (borrow(s, stream, until_ns))
+            return;
+        breaker_failed(breaker, clock_now_ns());
+    }
+    fail_stream(s, stream, -EHOSTUNREACH);
 }
 
 void streams_begin(struct streams *s, struct node *node, struct stream_page *pages, uint32_t n,
@@ -81,7 +92,10 @@ void streams_begin(struct streams *s, struct node *node, struct stream_page *pag
         return;
     sort_pages(s);
     for (uint32_t i = 0; i < s->n_streams; i++)
-        open_stream(s, &s->streams[i], deadline_ns);
+        borrow(s, &s->streams[i], 0);
+    for (uint32_t i = 0; i < s->n_streams; i++)
+        if (!s->streams[i].channel)
+            connect_stream(s, &s->streams[i], deadline_ns);
 }
 
 static void advance(struct streams *s, struct stream *stream)
@@ -130,13 +144,12 @@ static void end_what_is_done(struct streams *s)
 
 static void give_results(struct streams *s)
 {
+    /* Pages that found no memory for a stream, or no stream, stay -EINPROGRESS. */
     for (uint32_t i = 0; i < s->n_streams; i++)
         for (uint32_t j = s->streams[i].first; j < s->streams[i].first + s->streams[i].n; j++) {
             s->pages[s->origin[j]].wanted.error = s->sorted[j].error;
             s->pages[s->origin[j]].wanted.checksum = s->sorted[j].checksum;
         }
-    free(s->sorted);
-    free(s->origin);
 }
 
 void streams_finish(struct streams *s, uint64_t deadline_ns)
@@ -151,8 +164,9 @@ void streams_finish(struct streams *s, uint64_t deadline_ns)
     for (uint32_t i = 0; i < s->n_streams; i++)
         if (s->streams[i].channel)
             close_stream(s, &s->streams[i]);
-    if (s->sorted && s->origin)
-        give_results(s);
+    give_results(s);
+    free(s->sorted);
+    free(s->origin);
 }
 
 uint64_t stream_page_checksum(const struct stream_page *page)

@@ -3,55 +3,11 @@
 import json
 import os
 import pathlib
-import re
 import signal
-import socket
-import subprocess
 import tempfile
 import unittest
 
-PEERCACHED = os.environ["PEERCACHED"]
-PEERCACHE = os.environ["PEERCACHE"]
-READY = re.compile(r"ready node_id=(\S+) control=(\S+):(\d+) discovery=(\S+) pool=(\d+)\n")
-# Long enough for a node under a sanitizer on a busy machine.
-WAIT_S = 30
-
-
-def clean_environment(**more):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PEERCACHE")}
-    return {**kept, **more}
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def run(program, *arguments, stdin=None, **environment):
-    return subprocess.run([program, *map(str, arguments)], capture_output=True, timeout=WAIT_S,
-                          input=stdin, env=clean_environment(**environment))
-
-
-class Node:
-    """A peercached that has said `ready`."""
-
-    def __init__(self, test, *arguments):
-        self.process = subprocess.Popen(
-            [PEERCACHED, "--global_segment_size", "128mb", *map(str, arguments)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment())
-        test.addCleanup(self.end)
-        line = self.process.stdout.readline()
-        match = READY.fullmatch(line)
-        if not match:
-            raise AssertionError(f"not ready: {line!r} {self.process.communicate()[1]}")
-        self.node_id, self.port = match.group(1), match.group(3)
-        self.address = f"127.0.0.1:{self.port}"
-
-    def end(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
+from processes import PEERCACHE, PEERCACHED, WAIT_S, Node, free_port, run, wait_for
 
 
 class Daemon(unittest.TestCase):
@@ -110,27 +66,15 @@ class Pages(unittest.TestCase):
         self.addCleanup(self.folder.cleanup)
         self.wait_for_both()
 
-    def ask(self, node, *arguments, stdin=None):
-        return run(PEERCACHE, *arguments, "--node", node.address, stdin=stdin)
-
-    def members(self, node):
-        outcome = self.ask(node, "status", "--json")
-        self.assertEqual(outcome.returncode, 0, outcome)
-        return json.loads(outcome.stdout)["members"]
-
     def wait_for_both(self):
-        """Each status takes a while itself, so that this is no busy loop."""
-        for _ in range(200):
-            if all(len(self.members(node)) == 2 for node in (self.first, self.second)):
-                return
-            subprocess.run(["sleep", "0.1"], check=True)
-        self.fail("the two nodes did not find each other")
+        nodes = (self.first, self.second)
+        wait_for(lambda: all(len(node.members()) == 2 for node in nodes), "both nodes to meet")
 
     def test_status_of_either_lists_both(self):
         wanted = {self.first.node_id, self.second.node_id}
         for node in (self.first, self.second):
-            self.assertEqual({member["node_id"] for member in self.members(node)}, wanted)
-            self.assertIn(b"members: 2", self.ask(node, "status").stdout)
+            self.assertEqual({member["node_id"] for member in node.members()}, wanted)
+            self.assertIn(b"members: 2", node.ask("status").stdout)
 
     def test_file_comes_back_the_same(self):
         for size in (1, 4096, 1000003):
@@ -138,57 +82,53 @@ class Pages(unittest.TestCase):
                 file = pathlib.Path(self.folder.name, "in")
                 file.write_bytes(os.urandom(size))
                 back = pathlib.Path(self.folder.name, "out")
-                self.assertEqual(self.ask(self.first, "put", f"k{size}", file).returncode, 0)
-                outcome = self.ask(self.second, "get", f"k{size}", back)
+                self.assertEqual(self.first.ask("put", f"k{size}", file).returncode, 0)
+                outcome = self.second.ask("get", f"k{size}", back)
                 self.assertEqual(outcome.returncode, 0, outcome)
                 self.assertEqual(back.read_bytes(), file.read_bytes())
 
     def test_standard_input_and_output(self):
-        self.assertEqual(self.ask(self.first, "put", "k", "-", stdin=b"bytes\0").returncode, 0)
-        self.assertEqual(self.ask(self.second, "get", "k", "-").stdout, b"bytes\0")
+        self.assertEqual(self.first.ask("put", "k", "-", stdin=b"bytes\0").returncode, 0)
+        self.assertEqual(self.second.ask("get", "k", "-").stdout, b"bytes\0")
 
     def test_namespaces_are_apart(self):
         put = ("put", "k", "-", "--namespace", "model=a", "--namespace", "dtype=bf16")
-        self.assertEqual(self.ask(self.first, *put, stdin=b"x").returncode, 0)
+        self.assertEqual(self.first.ask(*put, stdin=b"x").returncode, 0)
         other_order = ("exists", "k", "--namespace", "dtype=bf16", "--namespace", "model=a")
-        self.assertEqual(self.ask(self.second, *other_order).returncode, 0)
-        self.assertEqual(self.ask(self.second, "exists", "k").returncode, 1)
+        self.assertEqual(self.second.ask(*other_order).returncode, 0)
+        self.assertEqual(self.second.ask("exists", "k").returncode, 1)
 
     def test_exists_and_keys(self):
-        self.ask(self.first, "put", "there", "-", stdin=b"x" * 77)
-        outcome = self.ask(self.second, "exists", "there", "gone", "--json")
+        self.first.ask("put", "there", "-", stdin=b"x" * 77)
+        outcome = self.second.ask("exists", "there", "gone", "--json")
         self.assertEqual(outcome.returncode, 1)
         self.assertEqual(json.loads(outcome.stdout)["found"], [True, False])
-        keys = json.loads(self.ask(self.first, "keys", "--json").stdout)["keys"]
+        keys = json.loads(self.first.ask("keys", "--json").stdout)["keys"]
         self.assertIn(("there", 77), [(item["key"], item["bytes"]) for item in keys])
 
     def test_miss_leaves_the_file(self):
         back = pathlib.Path(self.folder.name, "out")
         back.write_text("older")
-        self.assertEqual(self.ask(self.second, "get", "nowhere", back).returncode, 1)
+        self.assertEqual(self.second.ask("get", "nowhere", back).returncode, 1)
         self.assertEqual(back.read_text(), "older")
 
     def test_bad_keys_and_files(self):
         for key, data in (("", b"x"), ("k" * 256, b"x"), ("k", b"")):
             with self.subTest(key=key[:3], data=data):
-                self.assertEqual(self.ask(self.first, "put", key, "-", stdin=data).returncode, 2)
-        self.assertEqual(self.ask(self.first, "put", "k" * 255, "-", stdin=b"x").returncode, 0)
+                self.assertEqual(self.first.ask("put", key, "-", stdin=data).returncode, 2)
+        self.assertEqual(self.first.ask("put", "k" * 255, "-", stdin=b"x").returncode, 0)
         large = pathlib.Path(self.folder.name, "large")
         with large.open("wb") as file:
             file.truncate((64 << 20) + 1)
-        self.assertEqual(self.ask(self.first, "put", "k", large).returncode, 2)
+        self.assertEqual(self.first.ask("put", "k", large).returncode, 2)
 
     def test_bench_finds_no_wrong_byte(self):
         outcome = run(PEERCACHE, "bench", "--seconds", "1", "--page_bytes", "65536", "--json",
-                      "--discovery_addr", self.discovery_of(self.first))
+                      "--discovery_addr", self.first.status()["node"]["discovery_addr"])
         self.assertEqual(outcome.returncode, 0, outcome)
         phases = json.loads(outcome.stdout)["phases"]
         self.assertEqual([phase["wrong_pages"] for phase in phases], [0, 0, 0])
         self.assertGreater(phases[2]["good_pages"], 0)
-
-    def discovery_of(self, node):
-        status = json.loads(self.ask(node, "status", "--json").stdout)
-        return status["node"]["discovery_addr"]
 
 
 class Unreachable(unittest.TestCase):

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * machine.c - one node: its core, the memory of its pool, and its lives one after another.
+ *
+ * The simulator is the core's shell here: it steps it, sends what it wants sent, and keeps what the
+ * core says about peer indices, as node/ does.  The memory of a life outlasts it, since somebody may
+ * still be reading there.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/seqtable.h"
+#include "sim.h"
+
+enum { STEPS_AT_ONCE_MAX = 5000 };
+
+static struct {
+    _Alignas(64) struct slot_header headers[SLOTS_MAX];
+    uint8_t payload[POOL_MAX_BYTES];
+} memory[LIVES_MAX];
+
+bool machine_is_up(const struct machine *machine)
+{
+    return machine->life != NOBODY;
+}
+
+struct life *machine_life(const struct machine *machine)
+{
+    CHECK(machine->life != NOBODY);
+    return &world.lives[machine->life];
+}
+
+int machine_route(const struct machine *machine, uint16_t peer)
+{
+    if (peer == CORE_SELF)
+        return machine->life;
+    return peer < PEERS_SEEN_MAX ? machine->routes[peer] : NOBODY;
+}
+
+/* Only who reads without being the writer can be told to come again. */
+static void inject_again(const struct machine *machine, uint32_t every_nth)
+{
+    seqtable_inject_again(machine->view->pool_index, every_nth);
+    seqtable_inject_again(machine->view->directory, every_nth);
+    seqtable_inject_again(machine->view->peers, every_nth);
+    seqtable_inject_again(machine->view->epochs, every_nth);
+}
+
+/* --- a step --- */
+
+static void apply_peer_change(struct machine *machine, const struct core_peer_change *change)
+{
+    CHECK(change->peer < PEERS_SEEN_MAX);
+    int route = NOBODY;
+    for (uint32_t i = 0; i < world.n_lives && change->state != MEMBER_LEFT; i++)
+        if (world.lives[i].incarnation == change->incarnation &&
+            id128_equal(world.machines[world.lives[i].machine].node_id, change->node_id))
+            route = (int)i;
+    machine->routes[change->peer] = route;
+    narrate(NARRATED_peer, machine->number, change->peer, (uint64_t)(int64_t)route, change->state);
+}
+
+static void wake(struct event *event)
+{
+    struct machine *machine = &world.machines[event->machine];
+    if (machine->wake_at_ns != event->a)
+        return;
+    machine->wake_at_ns = UINT64_MAX;
+    struct core_event tick = {.type = CORE_TICK};
+    machine_step(machine, &tick, NULL);
+}
+
+static void set_wake(struct machine *machine, uint64_t wake_at_ns)
+{
+    if (machine->wake_at_ns == wake_at_ns || wake_at_ns == UINT64_MAX) {
+        machine->wake_at_ns = wake_at_ns;
+        return;
+    }
+    machine->wake_at_ns = wake_at_ns;
+    world_at(wake_at_ns, wake, machine->number)->a = wake_at_ns;
+}
+
+static void apply(struct machine *machine, const struct core_update *update)
+{
+    for (size_t i = 0; i < update->n_peer_changes; i++)
+        apply_peer_change(machine, &update->peer_changes[i]);
+    for (size_t i = 0; i < update->n_sends; i++)
+        network_send(machine, update->sends[i].link, update->sends[i].message);
+    for (size_t i = 0; i < update->n_dials; i++)
+        network_dial(machine, &update->dials[i]);
+    for (size_t i = 0; i < update->n_hangups; i++)
+        network_hangup(machine, update->hangups[i]);
+    for (size_t i = 0; i < update->n_completions; i++)
+        app_completed(machine, &update->completions[i]);
+    set_wake(machine, update->wake_at_ns);
+}
+
+static void count_step(struct machine *machine)
+{
+    world.totals.steps++;
+    machine->steps_now = machine->last_step_ns == world.now_ns ? machine->steps_now + 1 : 0;
+    machine->last_step_ns = world.now_ns;
+    if (machine->steps_now > STEPS_AT_ONCE_MAX)
+        world_violated("8", "m%d wants to be stepped again and again", machine->number);
+}
+
+void machine_step(struct machine *machine, struct core_event *event, struct app *waiter)
+{
+    struct core_update update;
+    count_step(machine);
+    event->now_ns = world.now_ns;
+    inject_again(machine, 0);
+    core_step(machine->core, event, &update);
+    inject_again(machine, world.plan.again_every_nth);
+    narrate(NARRATED_step, machine->number, event->type, update.n_sends, update.n_completions);
+    if (waiter) {
+        waiter->op = event->type == CORE_CLEAR ? *event->u.clear.ret_op : event->u.set.op;
+        waiter->is_waiting = true;
+    }
+    apply(machine, &update);
+}
+
+/* --- lives --- */
+
+static struct life *begin_life(struct machine *machine)
+{
+    uint32_t number = world.n_lives++;
+    CHECK(number < LIVES_MAX);
+    memset(memory[number].headers, 0, machine->slots * sizeof *memory[number].headers);
+    memset(memory[number].payload, 0xee, machine->pool_bytes);
+    world.lives[number] = (struct life){
+        .machine = machine->number,
+        .is_alive = true,
+        .incarnation = ++machine->incarnation,
+        .headers = memory[number].headers,
+        .payload = memory[number].payload,
+    };
+    machine->life = (int)number;
+    return &world.lives[number];
+}
+
+static void build_core(struct machine *machine, const struct life *life)
+{
+    struct core_config config = {
+        .node_id = machine->node_id,
+        .boot_id = {7, (uint64_t)machine->host + 1},
+        .incarnation = life->incarnation,
+        .uid = 1000,
+        .control_port = 1000,
+        .discovery_host = "discovery",
+        .discovery_port = 31998,
+        .heartbeat_interval_ns = HEARTBEAT_NS,
+        .member_ttl_ns = MEMBER_TTL_NS,
+        .ring_grace_ns = RING_GRACE_NS,
+        .vnodes = world.plan.vnodes,
+        .directory_replicas = world.plan.replicas,
+        .directory_limit = world.plan.directory_limit,
+        .headers = life->headers,
+        .slot_count = machine->slots,
+        .pool_bytes = machine->pool_bytes,
+    };
+    snprintf(config.host, sizeof config.host, "m%d", machine->number);
+    CHECK(core_new(&config, &machine->core) == 0);
+    machine->view = core_view(machine->core);
+}
+
+static void first_tick(struct event *event)
+{
+    struct core_event tick = {.type = CORE_TICK};
+    machine_step(&world.machines[event->machine], &tick, NULL);
+}
+
+void machine_start(struct machine *machine)
+{
+    if (world.n_lives == LIVES_MAX)
+        return;
+    machine->slots = 4 + (uint32_t)world_below(world.plan.slots - 3);
+    machine->pool_bytes = (world.plan.pool_bytes / 2 + world_below(world.plan.pool_bytes / 2)) &
+                          ~UINT64_C(63);
+    build_core(machine, begin_life(machine));
+    machine->wake_at_ns = UINT64_MAX;
+    machine->paused_until_ns = 0;
+    machine->is_head = machine->is_leaving = false;
+    machine->n_filling = machine->n_serving = machine->n_seen = 0;
+    memset(machine->links, 0, sizeof machine->links);
+    memset(machine->routes, 0xff, sizeof machine->routes);
+    memset(machine->seen, 0, sizeof machine->seen);
+    narrate(NARRATED_start, machine->number, (uint64_t)machine->life, (uint64_t)machine->host,
+            machine->pool_bytes);
+    world_after(0, first_tick, machine->number);
+    for (uint32_t i = 0; i < world.plan.apps; i++) {
+        machine->apps[i].machine = machine->number;
+        machine->apps[i].number = i;
+        machine->apps[i].call = CALL_NONE;
+        machine->apps[i].is_waiting = false;
+        app_schedule(&machine->apps[i], world_below(SECOND));
+    }
+    probe_schedule(machine, world_below(SECOND));
+}
+
+void machine_crash(struct machine *machine)
+{
+    narrate(NARRATED_crash, machine->number, (uint64_t)machine->life, 0, 0);
+    world.totals.crashes++;
+    network_crashed(machine);
+    machine_life(machine)->is_alive = false;
+    core_free(machine->core);
+    machine->core = NULL;
+    machine->view = NULL;
+    machine->life = NOBODY;
+    machine->is_head = false;
+}
+
+void machine_free_all(void)
+{
+    for (uint32_t i = 0; i < MACHINES_MAX; i++) {
+        core_free(world.machines[i].core);
+        world.machines[i].core = NULL;
+        world.machines[i].life = NOBODY;
+    }
+}

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * world.c - the seed, the clock, the queue of events, and one run from its plan to its end.
+ *
+ * A run has three parts: the machines work while faults happen; the faults stop and all calls end;
+ * the cluster has time to settle.  Then what must hold of a quiet cluster is checked.  A violated
+ * invariant, also a broken CHECK of the core (which aborts), jumps out of whatever was running.
+ */
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/hash.h"
+#include "sim.h"
+
+enum { EVENTS_LIMIT = 200000 };
+/* What a quiet cluster may take: a silent member is taken off the ring, heartbeats carry the news,
+ * broken connections are dialled again, and everything is named once more. */
+#define SETTLE_NS (MEMBER_TTL_NS + RING_GRACE_NS + 8 * SECOND)
+#define CALLS_END_NS (4 * SECOND)
+
+struct world world;
+static sigjmp_buf violated;
+
+/* --- random numbers: xoshiro256**, seeded by splitmix64 --- */
+
+static uint64_t rotate(uint64_t x, int by)
+{
+    return x << by | x >> (64 - by);
+}
+
+static void seed_random(uint64_t seed)
+{
+    for (int i = 0; i < 4; i++) {
+        uint64_t z = seed += UINT64_C(0x9e3779b97f4a7c15);
+        z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+        z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+        world.random[i] = z ^ z >> 31;
+    }
+}
+
+uint64_t world_random(void)
+{
+    uint64_t *s = world.random, result = rotate(s[1] * 5, 7) * 9, t = s[1] << 17;
+    s[2] ^= s[0];
+    s[3] ^= s[1];
+    s[1] ^= s[2];
+    s[0] ^= s[3];
+    s[2] ^= t;
+    s[3] = rotate(s[3], 45);
+    return result;
+}
+
+uint64_t world_below(uint64_t limit)
+{
+    return limit ? world_random() % limit : 0;
+}
+
+bool world_chance(uint32_t percent)
+{
+    return world_below(100) < percent;
+}
+
+uint64_t world_spread(uint64_t typical_ns)
+{
+    uint64_t kind = world_below(32);
+    if (kind == 0)
+        return 1 + world_below(typical_ns * 64);
+    if (kind < 4)
+        return 1 + world_below(typical_ns * 8);
+    return 1 + world_below(typical_ns * 2);
+}
+
+/* --- events: a heap by time, and by order of arrival where times are equal --- */
+
+static bool is_before(const struct event *a, const struct event *b)
+{
+    return a->at_ns != b->at_ns ? a->at_ns < b->at_ns : a->order < b->order;
+}
+
+static void sift_up(uint32_t at)
+{
+    struct event moving = world.events[at];
+    for (; at > 0 && is_before(&moving, &world.events[(at - 1) / 2]); at = (at - 1) / 2)
+        world.events[at] = world.events[(at - 1) / 2];
+    world.events[at] = moving;
+}
+
+static void sift_down(struct event moving)
+{
+    uint32_t at = 0, child;
+    for (; (child = 2 * at + 1) < world.n_events; at = child) {
+        if (child + 1 < world.n_events && is_before(&world.events[child + 1], &world.events[child]))
+            child++;
+        if (!is_before(&world.events[child], &moving))
+            break;
+        world.events[at] = world.events[child];
+    }
+    world.events[at] = moving;
+}
+
+static void insert(const struct event *event)
+{
+    if (world.n_events == world.events_size) {
+        world.events_size = world.events_size ? 2 * world.events_size : 1024;
+        world.events = realloc(world.events, world.events_size * sizeof *world.events);
+        if (!world.events)
+            abort();
+    }
+    world.events[world.n_events++] = *event;
+    sift_up(world.n_events - 1);
+    if (world.n_events > world.totals.most_events)
+        world.totals.most_events = world.n_events;
+}
+
+static bool take_next(struct event *ret_event)
+{
+    if (world.n_events == 0)
+        return false;
+    *ret_event = world.events[0];
+    struct event last = world.events[--world.n_events];
+    if (world.n_events > 0)
+        sift_down(last);
+    return true;
+}
+
+/* The caller fills the rest in before anything else is scheduled: it is inserted by then. */
+static struct event pending;
+static bool has_pending;
+
+static void insert_pending(void)
+{
+    if (has_pending)
+        insert(&pending);
+    has_pending = false;
+}
+
+struct event *world_at(uint64_t at_ns, event_run *run, int machine)
+{
+    insert_pending();
+    pending = (struct event){.at_ns = at_ns > world.now_ns ? at_ns : world.now_ns,
+                             .order = world.order++,
+                             .run = run,
+                             .machine = machine,
+                             .life = machine == NOBODY ? NOBODY : world.machines[machine].life};
+    has_pending = true;
+    return &pending;
+}
+
+struct event *world_after(uint64_t delay_ns, event_run *run, int machine)
+{
+    return world_at(world.now_ns + delay_ns, run, machine);
+}
+
+static bool is_held_up(const struct event *event)
+{
+    if (event->machine == NOBODY || event->past_pause)
+        return false;
+    return world.machines[event->machine].paused_until_ns > world.now_ns;
+}
+
+static bool is_over(const struct event *event)
+{
+    return event->machine != NOBODY && world.machines[event->machine].life != event->life;
+}
+
+/* An event of a stopped process waits for it, in its order. */
+static bool run_next(uint64_t until_ns)
+{
+    struct event event;
+    insert_pending();
+    if (world.n_events == 0 || world.events[0].at_ns > until_ns || !take_next(&event))
+        return false;
+    world.now_ns = event.at_ns;
+    if (!is_over(&event) && is_held_up(&event)) {
+        event.at_ns = world.machines[event.machine].paused_until_ns;
+        insert(&event);
+        return true;
+    }
+    if (!is_over(&event)) {
+        event.run(&event);
+        insert_pending();
+        world.n_events_run++;
+        check_after_event();
+    }
+    free(event.box);
+    if (world.n_events_run > EVENTS_LIMIT)
+        world_violated("8", "this run does not end: %u events", EVENTS_LIMIT);
+    return true;
+}
+
+/* --- the plan --- */
+
+static void plan_pool(struct plan *plan)
+{
+    static const uint32_t most[] = {64, 600, 2048, PAGE_MAX_BYTES};
+    plan->page_bytes_most = most[world_below(4)];
+    plan->small_share = (uint32_t)world_below(60);
+    plan->pool_bytes = (uint64_t)plan->page_bytes_most * (4 + world_below(60));
+    if (plan->pool_bytes < 8 << 10)
+        plan->pool_bytes = 8 << 10;
+    if (plan->pool_bytes > POOL_MAX_BYTES)
+        plan->pool_bytes = POOL_MAX_BYTES;
+    plan->pool_bytes &= ~UINT64_C(63);
+    plan->slots = 8 + (uint32_t)world_below(SLOTS_MAX - 7);
+    plan->keys = 8 + (uint32_t)world_below(KEYS_MAX - 7);
+    plan->namespaces = 1 + (uint32_t)world_below(NAMESPACES);
+}
+
+static void plan_faults(struct plan *plan)
+{
+    bool any = !world_chance(25);
+    plan->breaks = any && world_chance(60);
+    plan->partitions = any && world_chance(35);
+    plan->crashes = any && world_chance(50);
+    plan->pauses = any && world_chance(35);
+    plan->leaves = any && world_chance(30);
+    plan->loses_requests = any && world_chance(40);
+    plan->late_joins = world_chance(50) ? (uint32_t)world_below(plan->machines) : 0;
+    plan->lies = world_chance(20);
+    plan->clears = world_chance(50);
+    plan->gives_up = world_chance(50);
+    plan->again_every_nth = world_chance(50) ? 2 + (uint32_t)world_below(40) : 0;
+}
+
+static void plan_run(void)
+{
+    struct plan *plan = &world.plan;
+    *plan = (struct plan){
+        .machines = 2 + (uint32_t)world_below(MACHINES_MAX - 1),
+        .hosts = 1 + (uint32_t)world_below(3),
+        .replicas = 1 + (uint32_t)world_below(3),
+        .vnodes = 4 + (uint32_t)world_below(29),
+        .apps = 1 + (uint32_t)world_below(APPS_MAX),
+        .directory_limit = world_chance(10) ? 16 + (uint32_t)world_below(64) : 4096,
+        .delay_ns = world_chance(50) ? 100 * US : 2 * MS,
+        .chunk_ns = world_chance(50) ? 20 * US : 2 * MS,
+        .think_ns = world_chance(50) ? 1 * MS : 100 * MS,
+    };
+    plan_pool(plan);
+    plan_faults(plan);
+    for (uint32_t i = 0; i < NAMESPACES; i++)
+        world.identities[i] = hash_bytes128(&i, sizeof i, 77);
+}
+
+/* --- a run --- */
+
+static void start_machine(struct event *event)
+{
+    struct machine *machine = &world.machines[event->a];
+    if (machine->life == NOBODY)
+        machine_start(machine);
+}
+
+static void set_up(uint64_t seed)
+{
+    struct event *events = world.events;
+    uint32_t events_size = world.events_size;
+    bool is_tracing = world.is_tracing;
+    struct totals totals = world.totals;
+    uint64_t keep = offsetof(struct world, scratch);
+    memset(&world, 0, keep);
+    world.events = events;
+    world.events_size = events_size;
+    world.is_tracing = is_tracing;
+    world.totals = totals;
+    world.seed = seed;
+    world.now_ns = SECOND;
+    has_pending = false;
+    seed_random(seed);
+    narrate_begin();
+    plan_run();
+    for (uint32_t i = 0; i < MACHINES_MAX; i++)
+        world.machines[i] = (struct machine){.number = (int)i, .life = NOBODY};
+    for (uint32_t i = 0; i < world.plan.machines; i++) {
+        struct machine *machine = &world.machines[i];
+        machine->host = i == 0 ? 0 : (int)world_below(world.plan.hosts);
+        machine->node_id = (struct id128){world_random(), world_random()};
+        bool is_late = i > 0 && i >= world.plan.machines - world.plan.late_joins;
+        world_after(is_late ? world_below(15 * SECOND) : world_below(2 * SECOND), start_machine,
+                    NOBODY)->a = i;
+    }
+}
+
+static void run_parts(uint32_t steps)
+{
+    fault_begin();
+    while (world.n_events_run < steps && run_next(UINT64_MAX))
+        ;
+    fault_stop();
+    world.is_settling = true;
+    for (uint64_t until_ns = world.now_ns + CALLS_END_NS; run_next(until_ns);)
+        ;
+    uint64_t until_ns = world.now_ns + SETTLE_NS;
+    while (run_next(until_ns))
+        ;
+    world.now_ns = until_ns;
+    settle_check();
+}
+
+static void take_down(void)
+{
+    has_pending = false;
+    for (uint32_t i = 0; i < world.n_events; i++)
+        free(world.events[i].box);
+    world.n_events = 0;
+    machine_free_all();
+    filling_free_all();
+}
+
+_Noreturn void world_violated(const char *invariant, const char *format, ...)
+{
+    int len = snprintf(world.violation, sizeof world.violation, "invariant %s: ", invariant);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(world.violation + len, sizeof world.violation - (size_t)len, format, arguments);
+    va_end(arguments);
+    siglongjmp(violated, 1);
+}
+
+static void on_abort(int signal_number)
+{
+    (void)signal_number;
+    strcpy(world.violation, "invariant 6: a CHECK of the code failed (its text is on stderr)");
+    siglongjmp(violated, 1);
+}
+
+bool world_run(uint64_t seed, uint32_t steps)
+{
+    volatile bool ok = false;
+    void (*before)(int) = signal(SIGABRT, on_abort);
+    if (sigsetjmp(violated, 1) == 0) {
+        set_up(seed);
+        run_parts(steps);
+        ok = true;
+    }
+    signal(SIGABRT, before);
+    world.totals.events += world.n_events_run;
+    take_down();
+    return ok;
+}

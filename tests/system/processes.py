@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the system tests share: free ports, waiting for a condition, peercached as a process."""
+import json
+import os
+import re
+import socket
+import subprocess
+import tempfile
+import time
+
+PEERCACHED = os.environ["PEERCACHED"]
+PEERCACHE = os.environ["PEERCACHE"]
+READY = re.compile(r"ready node_id=(\S+) control=(\S+):(\d+) discovery=(\S+) pool=(\d+)\n")
+# Long enough for a node under a sanitizer on a busy machine.
+WAIT_S = 30
+
+
+def clean_environment(**more):
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PEERCACHE")}
+    return {**kept, **more}
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def run(program, *arguments, stdin=None, **environment):
+    return subprocess.run([program, *map(str, arguments)], capture_output=True, timeout=WAIT_S,
+                          input=stdin, env=clean_environment(**environment))
+
+
+def wait_for(condition, what, limit_s=WAIT_S):
+    """Polls until the condition holds, and returns what it said; fails with what did not come."""
+    end = time.monotonic() + limit_s
+    while not (answer := condition()):
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {limit_s} s in vain for {what}")
+        time.sleep(0.02)
+    return answer
+
+
+class Node:
+    """A peercached that has said `ready`.  Its log is in a file of the test's, read by log()."""
+
+    def __init__(self, test, *arguments, pool="128mb"):
+        self.log_file = test.enterContext(tempfile.TemporaryFile("w+"))
+        self.process = subprocess.Popen(
+            [PEERCACHED, "--global_segment_size", pool, *map(str, arguments)],
+            stdout=subprocess.PIPE, stderr=self.log_file, text=True, env=clean_environment())
+        test.addCleanup(self.end)
+        line = self.process.stdout.readline()
+        match = READY.fullmatch(line)
+        if not match:
+            self.end()
+            raise AssertionError(f"not ready: {line!r} {self.log()}")
+        self.node_id, self.port = match.group(1), match.group(3)
+        self.address = f"127.0.0.1:{self.port}"
+
+    def log(self):
+        """What it has logged so far."""
+        return os.pread(self.log_file.fileno(), 1 << 20, 0).decode()
+
+    def ask(self, *arguments, stdin=None):
+        return run(PEERCACHE, *arguments, "--node", self.address, stdin=stdin)
+
+    def status(self):
+        outcome = self.ask("status", "--json")
+        if outcome.returncode != 0:
+            raise AssertionError(f"no status: {outcome}")
+        return json.loads(outcome.stdout)
+
+    def members(self):
+        return self.status()["members"]
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
