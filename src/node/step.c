@@ -219,12 +219,14 @@ static void apply(struct node *node, const struct core_update *update)
         complete(node, &update->completions[i]);
 }
 
-/* Touches may be late (docs/replacement.md): they wait for the next message or heartbeat, so that a
- * get does not wake the node thread of each side. */
-static bool may_wait(const struct node *node, const struct core_event *event)
+/* Touches may be late (docs/replacement.md): they wait for company, the next other message or the
+ * next heartbeat, so that a get does not wake the node threads of both sides. */
+static bool may_wait(const struct node *node, const struct core_update *update)
 {
-    return event->type == CORE_READ_OUTCOMES && event->u.outcomes.n_stales == 0 &&
-           node->outbox.used < OUTBOX_HINTS_BYTES;
+    for (size_t i = 0; i < update->n_sends; i++)
+        if (update->sends[i].message->type != MESSAGE_touch)
+            return false;
+    return update->n_dials + update->n_hangups == 0 && node->outbox.used < OUTBOX_HINTS_BYTES;
 }
 
 void node_step(struct node *node, struct core_event *event, struct waiter *waiter)
@@ -236,7 +238,7 @@ void node_step(struct node *node, struct core_event *event, struct waiter *waite
     if (waiter)
         link_waiter(node, waiter, event_op(event));
     apply(node, &update);
-    bool has_output = node->outbox.used > 0 && !may_wait(node, event);
+    bool has_output = node->outbox.used > 0 && !may_wait(node, &update);
     uint64_t before_ns = atomic_exchange(&node->wake_at_ns, update.wake_at_ns);
     pthread_mutex_unlock(&node->core_lock);
     if (node->has_thread && pthread_equal(pthread_self(), node->thread))

@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ring_test.c - the same owners for all who see the same nodes, evenly, and with few moves. */
+#include "core/ring.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { VNODES = 160, KEYS = 20000 };
+
+static uint64_t mix(uint64_t number)
+{
+    number += UINT64_C(0x9e3779b97f4a7c15);
+    number = (number ^ number >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    number = (number ^ number >> 27) * UINT64_C(0x94d049bb133111eb);
+    return number ^ number >> 31;
+}
+
+/* Node @number is peer @number + @shift of whoever builds the ring. */
+static void build(struct ring_set *set, uint32_t first, uint32_t n, uint16_t shift, bool backwards)
+{
+    static struct ring_node nodes[MEMBERS_MAX];
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t number = first + (backwards ? n - 1 - i : i);
+        nodes[i] = (struct ring_node){{mix(number), number}, (uint16_t)(number + shift)};
+    }
+    assert_int_equal(ring_set_build(set, nodes, n), 0);
+}
+
+static int setup(void **state)
+{
+    return ring_set_new(VNODES, (struct ring_set **)state);
+}
+
+static int teardown(void **state)
+{
+    ring_set_free(*state);
+    return 0;
+}
+
+static void ring_without_nodes_has_no_owners(void **state)
+{
+    uint16_t owners[CORE_OWNERS_MAX];
+    const struct ring *ring = ring_borrow(*state);
+    assert_int_equal(ring_hash(ring), 0);
+    assert_int_equal(ring_node_count(ring), 0);
+    assert_int_equal(ring_owners(ring, 1, 2, owners), 0);
+    ring_return(*state, ring);
+}
+
+/* Two nodes number their peers differently and hear of them in another order. */
+static void same_nodes_make_the_same_ring(void **state)
+{
+    struct ring_set *other;
+    uint16_t mine[CORE_OWNERS_MAX], theirs[CORE_OWNERS_MAX];
+    assert_int_equal(ring_set_new(VNODES, &other), 0);
+    build(*state, 0, 20, 0, false);
+    build(other, 0, 20, 7, true);
+    const struct ring *left = ring_borrow(*state), *right = ring_borrow(other);
+    assert_true(ring_hash(left) == ring_hash(right));
+    for (uint64_t key = 0; key < 2000; key++) {
+        assert_int_equal(ring_owners(left, mix(key), 3, mine), 3);
+        assert_int_equal(ring_owners(right, mix(key), 3, theirs), 3);
+        for (int i = 0; i < 3; i++)
+            assert_int_equal(mine[i] + 7, theirs[i]);
+    }
+    ring_return(*state, left);
+    ring_return(other, right);
+    ring_set_free(other);
+}
+
+static void other_nodes_or_points_make_another_hash(void **state)
+{
+    struct ring_set *other;
+    uint64_t hashes[3];
+    assert_int_equal(ring_set_new(VNODES + 1, &other), 0);
+    for (uint32_t i = 0; i < 2; i++) {
+        build(*state, i, 10, 0, false);
+        const struct ring *ring = ring_borrow(*state);
+        hashes[i] = ring_hash(ring);
+        ring_return(*state, ring);
+    }
+    build(other, 0, 10, 0, false);
+    const struct ring *ring = ring_borrow(other);
+    hashes[2] = ring_hash(ring);
+    ring_return(other, ring);
+    assert_true(hashes[0] != hashes[1] && hashes[0] != hashes[2] && hashes[0] != 0);
+    ring_set_free(other);
+}
+
+static void owners_are_distinct_and_no_more_than_nodes(void **state)
+{
+    uint16_t owners[CORE_OWNERS_MAX];
+    build(*state, 0, 3, 0, false);
+    const struct ring *ring = ring_borrow(*state);
+    for (uint64_t key = 0; key < 1000; key++) {
+        assert_int_equal(ring_owners(ring, mix(key), 4, owners), 3);
+        assert_true(owners[0] != owners[1] && owners[0] != owners[2] && owners[1] != owners[2]);
+    }
+    assert_int_equal(ring_owners(ring, 0, 2, owners), 2);
+    assert_int_equal(ring_owners(ring, UINT64_MAX, 2, owners), 2);      /* past the last point */
+    ring_return(*state, ring);
+}
+
+/* The busiest of ten nodes has some 15 % more than the mean with 160 points. */
+static void keys_spread_over_the_nodes(void **state)
+{
+    uint32_t counts[10] = {0};
+    uint16_t owner[CORE_OWNERS_MAX];
+    build(*state, 0, 10, 0, false);
+    const struct ring *ring = ring_borrow(*state);
+    for (uint64_t key = 0; key < KEYS; key++) {
+        ring_owners(ring, mix(key), 1, owner);
+        counts[owner[0]]++;
+    }
+    ring_return(*state, ring);
+    for (int i = 0; i < 10; i++)
+        assert_in_range(counts[i], KEYS / 10 * 7 / 10, KEYS / 10 * 13 / 10);
+}
+
+static void joining_node_takes_its_share_and_moves_nothing_else(void **state)
+{
+    static uint16_t before[KEYS];
+    uint16_t owner[CORE_OWNERS_MAX];
+    uint32_t moved = 0;
+    for (uint32_t n = 10; n <= 11; n++) {
+        build(*state, 0, n, 0, false);
+        const struct ring *ring = ring_borrow(*state);
+        for (uint64_t key = 0; key < KEYS; key++) {
+            ring_owners(ring, mix(key), 1, owner);
+            if (n == 11 && owner[0] != before[key]) {
+                assert_int_equal(owner[0], 10);
+                moved++;
+            }
+            before[key] = owner[0];
+        }
+        ring_return(*state, ring);
+    }
+    assert_in_range(moved, KEYS / 11 * 7 / 10, KEYS / 11 * 13 / 10);
+}
+
+/* A reader keeps the ring that it borrowed; the core never builds under it. */
+static void borrowed_ring_stays_as_it_was(void **state)
+{
+    const struct ring *rings[3];
+    uint64_t hashes[3];
+    struct ring_node node = {{1, 1}, 1};
+    for (uint32_t i = 0; i < 3; i++) {
+        build(*state, 0, i + 1, 0, false);
+        rings[i] = ring_borrow(*state);
+        hashes[i] = ring_hash(rings[i]);
+    }
+    build(*state, 0, 4, 0, false);
+    assert_int_equal(ring_set_build(*state, &node, 1), -EBUSY);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_true(ring_hash(rings[i]) == hashes[i]);
+        assert_int_equal(ring_node_count(rings[i]), i + 1);
+        ring_return(*state, rings[i]);
+    }
+    assert_int_equal(ring_set_build(*state, &node, 1), 0);
+}
+
+static void as_many_nodes_as_there_may_be(void **state)
+{
+    uint16_t owners[CORE_OWNERS_MAX];
+    build(*state, 0, MEMBERS_MAX, 0, false);
+    const struct ring *ring = ring_borrow(*state);
+    assert_int_equal(ring_node_count(ring), MEMBERS_MAX);
+    for (uint64_t key = 0; key < 1000; key++)
+        assert_int_equal(ring_owners(ring, mix(key), 4, owners), 4);
+    ring_return(*state, ring);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(ring_without_nodes_has_no_owners),
+        TEST(same_nodes_make_the_same_ring),
+        TEST(other_nodes_or_points_make_another_hash),
+        TEST(owners_are_distinct_and_no_more_than_nodes),
+        TEST(keys_spread_over_the_nodes),
+        TEST(joining_node_takes_its_share_and_moves_nothing_else),
+        TEST(borrowed_ring_stays_as_it_was),
+        TEST(as_many_nodes_as_there_may_be),
+    };
+    return cmocka_run_group_tests_name("core/ring", tests, NULL, NULL);
+}
