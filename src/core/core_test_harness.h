@@ -421,7 +421,8 @@ static inline void world_tell_members(struct world *world, int index, uint32_t l
     static struct record_member all[MEMBERS_MAX];
     all[0] = world_member(0, world->nodes[index]->config.incarnation);
     all[0].node_id = world->nodes[index]->config.node_id;
-    memcpy(all + 1, members, n * sizeof *members);
+    if (n)
+        memcpy(all + 1, members, n * sizeof *members);
     struct message list = {.type = MESSAGE_members,
                            .u.members = {.members_version = version, .whole = 1, .members = all,
                                          .n_members = n + 1}};

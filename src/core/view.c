@@ -88,11 +88,17 @@ bool view_peer_trusted(const struct core_view *view, uint16_t peer)
            (is_alive(view, peer) && breaker_is_closed(&view->breakers[peer]));
 }
 
+/* Under an epoch that is over, cleared pages would be found and stored again, so "try again" is no
+ * answer here.  The table is written only when a namespace is cleared, a bucket at a time. */
 uint64_t view_epoch(const struct core_view *view, struct id128 identity)
 {
     struct seqtable_value value;
     uint64_t epoch = 0;
-    if (seqtable_find(view->epochs, identity, &value) == 0)
+    int error;
+    do
+        error = seqtable_find(view->epochs, identity, &value);
+    while (error == -EAGAIN);
+    if (error == 0)
         memcpy(&epoch, value.bytes, sizeof epoch);
     return epoch;
 }

@@ -18,7 +18,9 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "io/server_internal.h"
+#include "io/socket.h"
 
 /* --- the end -------------------------------------------------------------------------------- */
 
@@ -53,9 +55,19 @@ void server_conn_close(struct server_conn *conn)
     loop_defer(thread->loop, &conn->task);
 }
 
+/* One line a second and thread says it; the rest is counted. */
 static void close_garbage(struct server_conn *conn)
 {
-    server_count(&conn->thread->counts.garbage, 1);
+    struct server_thread *thread = conn->thread;
+    uint64_t now_ns = clock_now_ns();
+    server_count(&thread->counts.garbage, 1);
+    if (now_ns >= thread->tell_garbage_at_ns) {
+        char text[SOCKET_TEXT_BYTES];
+        socket_peer_text(conn->fd, text);
+        thread->tell_garbage_at_ns = now_ns + CLOCK_NS_PER_S;
+        log_event(LOG_LEVEL_WARNING, "connection_broken",
+                  "peer=%s reason=\"what came is no request of this protocol\"", text);
+    }
     server_conn_close(conn);
 }
 

@@ -61,6 +61,7 @@ struct server_thread {
     struct server_conn *first;
     _Atomic uint32_t n_conns;
     struct server_thread_counts counts;
+    uint64_t tell_garbage_at_ns;
     struct message_scratch message_scratch;
     struct server_scratch answer_scratch;
 };

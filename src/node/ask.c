@@ -7,6 +7,7 @@
  * not answer, costs only its own keys.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "core/locate.h"
@@ -15,13 +16,16 @@
 enum { PEERS_A_ROUND = 128 };
 #define CONNECT_TIMEOUT_NS UINT64_C(200000000)
 #define ANSWER_TIMEOUT_NS UINT64_C(250000000)
+/* A busy machine is silent for less. */
+#define PATIENCE_NS UINT64_C(20000000)
 
 struct round {
     struct node *node;
     struct locate *locate;
     struct locate_ask asks[LOCATE_ASKS_MAX];
-    bool answered[LOCATE_ASKS_MAX];
+    bool answered[LOCATE_ASKS_MAX], tried[LOCATE_ASKS_MAX];
     uint32_t n_asks;
+    bool is_hasty;                      /* a silence of this round says nothing about a peer */
     struct channel *channels[PEERS_A_ROUND];
     uint16_t peers[PEERS_A_ROUND];
     uint32_t n_channels;
@@ -63,18 +67,28 @@ static uint32_t next_peer(const struct round *round, uint32_t first)
     return i;
 }
 
+static void set_tried(struct round *round, uint32_t first)
+{
+    for (uint32_t i = first; i < next_peer(round, first); i++)
+        round->tried[i] = true;
+}
+
 static void send_asks(struct round *round, uint64_t deadline_ns)
 {
     uint32_t unsent[LOCATE_ASKS_MAX], n_unsent = 0;
     for (uint32_t i = 0; i < round->n_asks; i = next_peer(round, i))
-        if (!send_to_peer(round, i, 0))
+        if (send_to_peer(round, i, 0))
+            set_tried(round, i);
+        else
             unsent[n_unsent++] = i;
-    for (uint32_t i = 0; i < n_unsent; i++) {
+    for (uint32_t i = 0; i < n_unsent && round->n_channels < PEERS_A_ROUND; i++) {
         uint64_t now_ns = clock_now_ns();
         uint64_t until_ns = now_ns + CONNECT_TIMEOUT_NS < deadline_ns ? now_ns + CONNECT_TIMEOUT_NS
                                                                       : deadline_ns;
-        if (now_ns < deadline_ns)
-            send_to_peer(round, unsent[i], until_ns);
+        if (now_ns >= deadline_ns)
+            break;
+        set_tried(round, unsent[i]);
+        send_to_peer(round, unsent[i], until_ns);
     }
 }
 
@@ -117,10 +131,10 @@ static void end_round(struct round *round)
         channel_pool_return(round->node->peers[round->peers[i]].channels, round->channels[i]);
     bool is_stopping = atomic_load(&round->node->is_stopping);
     for (uint32_t i = 0; i < round->n_asks; i++) {
-        if (round->answered[i])
-            continue;
+        if (round->answered[i] || !round->tried[i])
+            continue;                   /* the next round asks whom this one had no time for */
         locate_fail(round->locate, &round->asks[i]);
-        if (!is_stopping)
+        if (!is_stopping && !round->is_hasty)
             breaker_failed(&round->node->view->breakers[round->asks[i].peer], clock_now_ns());
     }
 }
@@ -147,8 +161,9 @@ void ask_owners(struct node *node, struct locate *locate, uint64_t deadline_ns)
         if (until_ns > now_ns + ANSWER_TIMEOUT_NS)
             until_ns = now_ns + ANSWER_TIMEOUT_NS;
         round.n_channels = 0;
-        for (uint32_t i = 0; i < round.n_asks; i++)
-            round.answered[i] = false;
+        round.is_hasty = until_ns - now_ns < PATIENCE_NS;
+        memset(round.answered, 0, sizeof round.answered);
+        memset(round.tried, 0, sizeof round.tried);
         send_asks(&round, until_ns);
         await_answers(&round, until_ns);
         end_round(&round);

@@ -212,6 +212,8 @@ static void take_remote(struct fetch *fetch)
         const struct stream_page *page = &fetch->remote[i];
         const struct location *place = &fetch->finding.keys[page->key].places[page->place];
         int error = page->wanted.error;
+        if (error == -EINPROGRESS && clock_now_ns() < fetch->deadline_ns)
+            continue;                   /* it was not asked for yet: in the next round */
         if (error == 0 && fetch->node->config.verify_checksum)
             error = stream_page_checksum(page) == page->wanted.checksum ? 0 : -EILSEQ;
         if (error == -ESTALE)

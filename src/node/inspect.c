@@ -40,8 +40,8 @@ static json_t *node_json(struct node *node, const struct core_inspection *inspec
     return json_pack("{s:o, s:I, s:s, s:s, s:i, s:s, s:b, s:b, s:o}",
                      "node_id", id_json(config->node_id), "incarnation", (json_int_t)node->incarnation,
                      "cluster", config->cluster, "host", config->advertised_host,
-                     "control_port", config->control.port, "discovery_addr", discovery, "serves_discovery", node->is_head,
-                     "is_connected", inspection->is_connected, "boot_id", id_json(node->boot_id));
+                     "control_port", config->control.port, "discovery_addr", discovery,
+                     "serves_discovery", inspection->is_head, "is_connected", inspection->is_connected, "boot_id", id_json(node->boot_id));
 }
 
 static json_t *members_json(const struct node *node, const struct core_inspection *inspection)

@@ -90,7 +90,7 @@ struct node {
     struct loop_task drain_task;
     struct outbox draining;             /* the node thread's */
     struct conn *links[CORE_LINKS_MAX]; /* the node thread's */
-    uint64_t bind_head_at_ns;
+    uint64_t bind_head_at_ns, tell_broken_at_ns;
     bool is_head, has_told_head_missing;
 
     struct node_peer peers[CORE_PEERS_MAX];

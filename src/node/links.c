@@ -15,6 +15,7 @@
 #include "node/internal.h"
 
 #define BIND_HEAD_PAUSE_NS UINT64_C(500000000)
+#define TELL_BROKEN_PAUSE_NS UINT64_C(1000000000)
 
 /* What a dialled connection is for; freed with it. */
 struct link_user {
@@ -162,13 +163,25 @@ static void tell_head_missing(struct node *node, const char *address, const char
               address, reason);
 }
 
+/* A member or a stranger that speaks our protocol wrongly: one line a second is enough of it. */
+static void tell_broken(struct node *node, const char *address, const char *reason)
+{
+    uint64_t now_ns = clock_now_ns();
+    if (now_ns < node->tell_broken_at_ns)
+        return;
+    node->tell_broken_at_ns = now_ns + TELL_BROKEN_PAUSE_NS;
+    log_event(LOG_LEVEL_WARNING, "connection_broken", "peer=%s reason=%s", address,
+              log_quoted(reason));
+}
+
 static void on_close(void *context, struct conn *conn, int error, const char *reason)
 {
     struct node *node = context;
     struct link_user *user = conn_user(conn);
-    (void)error;
     if (!user)
         return;
+    if (error == -EPROTO)
+        tell_broken(node, conn_peer_text(conn), reason);
     if (user->purpose == PURPOSE_DISCOVERY && conn_is_dialled(conn))
         tell_head_missing(node, conn_peer_text(conn), reason);
     if (user->link != UINT32_MAX)

@@ -9,6 +9,8 @@
 #include "io/copy.h"
 
 #define CONNECT_TIMEOUT_NS UINT64_C(200000000)
+/* A busy machine is silent for less. */
+#define PATIENCE_NS UINT64_C(20000000)
 
 /* By holder, keeping the caller's order: what the caller wants first is asked for first. */
 static void sort_pages(struct streams *s)
@@ -65,17 +67,21 @@ static bool borrow(struct streams *s, struct stream *stream, uint64_t until_ns)
     return true;
 }
 
-/* No connection is open or all are lent.  A peer whose breaker is open costs nothing. */
+/* No connection is open or all are lent.  A peer whose breaker is open costs nothing, and one for
+ * which hung ones have left no time has not failed. */
 static void connect_stream(struct streams *s, struct stream *stream, uint64_t deadline_ns)
 {
     struct breaker *breaker = &s->node->view->breakers[stream->peer];
     uint64_t now_ns = clock_now_ns(), until_ns = now_ns + CONNECT_TIMEOUT_NS;
     if (until_ns > deadline_ns)
         until_ns = deadline_ns;
-    if (now_ns < deadline_ns && breaker_allows(breaker, now_ns)) {
+    if (now_ns >= deadline_ns)
+        return;
+    if (breaker_allows(breaker, now_ns)) {
         if (borrow(s, stream, until_ns))
             return;
-        breaker_failed(breaker, clock_now_ns());
+        if (until_ns - now_ns >= PATIENCE_NS)
+            breaker_failed(breaker, clock_now_ns());
     }
     fail_stream(s, stream, -EHOSTUNREACH);
 }
@@ -88,8 +94,11 @@ void streams_begin(struct streams *s, struct node *node, struct stream_page *pag
         return;
     s->sorted = malloc(n * sizeof *s->sorted);
     s->origin = malloc(n * sizeof *s->origin);
-    if (!s->sorted || !s->origin)
+    if (!s->sorted || !s->origin) {
+        for (uint32_t i = 0; i < n; i++)
+            pages[i].wanted.error = -ENOMEM;
         return;
+    }
     sort_pages(s);
     for (uint32_t i = 0; i < s->n_streams; i++)
         borrow(s, &s->streams[i], 0);
@@ -144,7 +153,7 @@ static void end_what_is_done(struct streams *s)
 
 static void give_results(struct streams *s)
 {
-    /* Pages that found no memory for a stream, or no stream, stay -EINPROGRESS. */
+    /* Pages that found no stream or no time for theirs stay -EINPROGRESS. */
     for (uint32_t i = 0; i < s->n_streams; i++)
         for (uint32_t j = s->streams[i].first; j < s->streams[i].first + s->streams[i].n; j++) {
             s->pages[s->origin[j]].wanted.error = s->sorted[j].error;

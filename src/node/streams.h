@@ -35,7 +35,8 @@ struct streams {
     struct stream streams[STREAMS_MAX];
 };
 
-/* Sends the first asks.  What cannot be asked gets its error. */
+/* Sends the first asks.  What cannot be asked gets its error; what hung peers have left no time
+ * for, or no stream, is still -EINPROGRESS in the end and may be asked for again. */
 void streams_begin(struct streams *streams, struct node *node, struct stream_page *pages, uint32_t n,
                    uint64_t deadline_ns);
 void streams_finish(struct streams *streams, uint64_t deadline_ns);

@@ -30,6 +30,11 @@ uint32_t filling_other_length(uint32_t ns, uint32_t number)
     return length > 1 ? length - 1 - (length > 64 ? 63 : 0) : 2;
 }
 
+uint64_t filling_room_bytes(uint32_t length_bytes)
+{
+    return (length_bytes + NAME_BYTES + UINT64_C(63)) & ~UINT64_C(63);
+}
+
 void filling_name(uint32_t number, uint8_t ret_name[NAME_BYTES])
 {
     uint64_t name = (number + 1) * UINT64_C(0x9e3779b97f4a7c15);

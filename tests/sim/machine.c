@@ -183,6 +183,7 @@ void machine_start(struct machine *machine)
     machine->paused_until_ns = 0;
     machine->is_head = machine->is_leaving = false;
     machine->n_filling = machine->n_serving = machine->n_seen = 0;
+    machine->filling_bytes = 0;
     memset(machine->links, 0, sizeof machine->links);
     memset(machine->routes, 0xff, sizeof machine->routes);
     memset(machine->seen, 0, sizeof machine->seen);
@@ -194,6 +195,8 @@ void machine_start(struct machine *machine)
         machine->apps[i].number = i;
         machine->apps[i].call = CALL_NONE;
         machine->apps[i].is_waiting = false;
+        for (uint32_t j = 0; j < BATCH_PAGES; j++)
+            machine->apps[i].reads[j].is_running = false;
         app_schedule(&machine->apps[i], world_below(SECOND));
     }
     probe_schedule(machine, world_below(SECOND));

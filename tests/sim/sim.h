@@ -148,7 +148,7 @@ struct asking {
     struct locate locate;
     struct locate_key keys[BATCH_PAGES];
     struct locate_ask asks[MACHINES_MAX * 4];
-    bool answered[MACHINES_MAX * 4];
+    uint8_t answered[MACHINES_MAX * 4];
     uint32_t n_asks, n_open, round;
     uint64_t deadline_ns;
     ask_done *done;
@@ -213,6 +213,7 @@ struct machine {
     int routes[PEERS_SEEN_MAX];         /* peer index -> life, or NOBODY */
     uint32_t links[MACHINE_LINKS_MAX];  /* link number of the core -> connection + 1 */
     uint32_t n_filling, n_serving;
+    uint64_t filling_bytes;
     uint32_t steps_now;                 /* at this moment of the clock */
     uint64_t last_step_ns;
     struct app apps[APPS_MAX];
@@ -245,7 +246,7 @@ struct totals {
 struct world {
     uint64_t seed, now_ns, random[4], n_events_run, order;
     uint32_t steps;                     /* events of the active part */
-    bool is_settling, is_tracing;
+    bool is_settling, is_tracing, had_lies;
     struct plan plan;
     struct machine machines[MACHINES_MAX];
     struct life lives[LIVES_MAX];
@@ -370,6 +371,9 @@ void read_cancel(struct read *read);
 uint32_t read_cut(uint32_t length_bytes, uint32_t *ret_chunk_bytes);
 void probe_schedule(struct machine *machine, uint64_t delay_ns);
 
+/* What a page takes of the pool: its bytes and its name, in whole units. */
+uint64_t filling_room_bytes(uint32_t length_bytes);
+
 /* serve.c */
 void serve_ask_lookup(struct app *app, uint32_t ask);
 void serve_ask_read(struct read *read);
@@ -393,16 +397,19 @@ bool app_event_is_stale(const struct event *event, struct app **ret_app);
 
 /* fault.c */
 void fault_begin(void);
-void fault_stop(void);
+uint64_t fault_stop(void);
 
 /* checks.c settle.c */
 void check_after_event(void);
 void check_hit(const struct read *read);
-void check_places(const struct app *app, uint32_t key);
 void check_found(const struct machine *owner, const struct message_locations *answer,
                  const struct message_lookup *lookup);
+void check_ask_begins(struct app *app);
 void check_ask_ended(const struct app *app);
+void check_epoch_used(const struct app *app);
 void check_cleared(const struct app *app);
+void check_pool(const struct machine *machine);
+void check_rings(void);
 void settle_check(void);
 
 #endif

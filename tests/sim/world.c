@@ -221,6 +221,7 @@ static void plan_faults(struct plan *plan)
     plan->loses_requests = any && world_chance(40);
     plan->late_joins = world_chance(50) ? (uint32_t)world_below(plan->machines) : 0;
     plan->lies = world_chance(20);
+    world.had_lies = plan->lies;
     plan->clears = world_chance(50);
     plan->gives_up = world_chance(50);
     plan->again_every_nth = world_chance(50) ? 2 + (uint32_t)world_below(40) : 0;
@@ -274,9 +275,10 @@ static void set_up(uint64_t seed)
     narrate_begin();
     plan_run();
     for (uint32_t i = 0; i < MACHINES_MAX; i++)
-        world.machines[i] = (struct machine){.number = (int)i, .life = NOBODY};
+        world.machines[i].life = NOBODY;
     for (uint32_t i = 0; i < world.plan.machines; i++) {
         struct machine *machine = &world.machines[i];
+        machine->number = (int)i;
         machine->host = i == 0 ? 0 : (int)world_below(world.plan.hosts);
         machine->node_id = (struct id128){world_random(), world_random()};
         bool is_late = i > 0 && i >= world.plan.machines - world.plan.late_joins;
@@ -290,11 +292,8 @@ static void run_parts(uint32_t steps)
     fault_begin();
     while (world.n_events_run < steps && run_next(UINT64_MAX))
         ;
-    fault_stop();
     world.is_settling = true;
-    for (uint64_t until_ns = world.now_ns + CALLS_END_NS; run_next(until_ns);)
-        ;
-    uint64_t until_ns = world.now_ns + SETTLE_NS;
+    uint64_t until_ns = fault_stop() + CALLS_END_NS + SETTLE_NS;
     while (run_next(until_ns))
         ;
     world.now_ns = until_ns;
@@ -303,7 +302,7 @@ static void run_parts(uint32_t steps)
 
 static void take_down(void)
 {
-    has_pending = false;
+    insert_pending();
     for (uint32_t i = 0; i < world.n_events; i++)
         free(world.events[i].box);
     world.n_events = 0;

@@ -44,10 +44,12 @@ def wait_for(condition, what, limit_s=WAIT_S):
 class Node:
     """A peercached that has said `ready`.  Its log is in a file of the test's, read by log()."""
 
-    def __init__(self, test, *arguments, pool="128mb"):
+    def __init__(self, test, *arguments, pool="128mb", cluster="default"):
+        self.cluster = cluster
         self.log_file = test.enterContext(tempfile.TemporaryFile("w+"))
         self.process = subprocess.Popen(
-            [PEERCACHED, "--global_segment_size", pool, *map(str, arguments)],
+            [PEERCACHED, "--global_segment_size", pool, "--cluster_name", cluster,
+             *map(str, arguments)],
             stdout=subprocess.PIPE, stderr=self.log_file, text=True, env=clean_environment())
         test.addCleanup(self.end)
         line = self.process.stdout.readline()
@@ -63,7 +65,8 @@ class Node:
         return os.pread(self.log_file.fileno(), 1 << 20, 0).decode()
 
     def ask(self, *arguments, stdin=None):
-        return run(PEERCACHE, *arguments, "--node", self.address, stdin=stdin)
+        return run(PEERCACHE, *arguments, "--node", self.address, "--cluster_name", self.cluster,
+                   stdin=stdin)
 
     def status(self):
         outcome = self.ask("status", "--json")

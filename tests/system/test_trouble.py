@@ -1,0 +1,491 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the world does to a cluster of real processes: kills, hangs, garbage, forks.
+
+An application is a Caller (caller.c), a node without one is a peercached.  A call's time is taken
+inside of the Caller, around the call itself.
+"""
+import json
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import unittest
+
+from processes import PEERCACHED, WAIT_S, Node, clean_environment, free_port, run, wait_for
+
+CALLER = os.environ["CALLER"]
+# How much later than its deadline a call may return; a sanitizer makes everything slower.
+LATE_MS = float(os.environ.get("CALL_LATE_MS", "100"))
+CLUSTER = f"trouble-{os.getpid()}"
+STORED = {"STORED", "STORED_LOCAL"}
+
+
+class Called:
+    """What came of one call: .ms, .wrong, and .outcomes and .ways, one a page."""
+
+    def __init__(self, answer):
+        self.error, self.ms, self.wrong = answer["error"], answer["ms"], answer["wrong"]
+        self.outcomes = [outcome for outcome, _ in answer["pages"]]
+        self.ways = [way for _, way in answer["pages"]]
+
+    def __repr__(self):
+        return f"error {self.error}, {self.ms} ms, wrong {self.wrong}, {self.outcomes}"
+
+
+class Caller:
+    def __init__(self, test, *options):
+        self.log_file = test.enterContext(tempfile.TemporaryFile("w+"))
+        self.process = subprocess.Popen(
+            [CALLER, "--global_segment_size=64mb", *options], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=self.log_file, text=True, env=clean_environment())
+        test.addCleanup(self.end)
+        self.answer()
+
+    def answer(self, limit_s=WAIT_S):
+        ready, _, _ = select.select([self.process.stdout], [], [], limit_s)
+        line = self.process.stdout.readline() if ready else ""
+        if not line:
+            raise AssertionError(f"no answer; exit status {self.process.poll()}; {self.log()}")
+        return json.loads(line)
+
+    def tell(self, *words):
+        self.process.stdin.write(" ".join(map(str, words)) + "\n")
+        self.process.stdin.flush()
+
+    def ask(self, *words):
+        self.tell(*words)
+        return self.answer()
+
+    def call(self, kind, name, first, n, size, timeout_ms):
+        return Called(self.ask(kind, name, first, n, size, timeout_ms))
+
+    def log(self):
+        return os.pread(self.log_file.fileno(), 1 << 20, 0).decode()
+
+    def status(self):
+        return self.ask("status")
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def leave(self):
+        """Closes its node and ends."""
+        self.process.stdin.close()
+        return self.process.wait(WAIT_S)
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+class Trouble(unittest.TestCase):
+    def setUp(self):
+        self.discovery = f"127.0.0.1:{free_port()}"
+
+    def options(self, **more):
+        values = {"discovery_addr": self.discovery, "heartbeat_interval": "0.2",
+                  "cluster_name": CLUSTER, **more}
+        return [f"--{name}={value}" for name, value in values.items()]
+
+    def daemon(self, **options):
+        return Node(self, *self.options(**options), pool="64mb", cluster=CLUSTER)
+
+    def caller(self, **options):
+        return Caller(self, *self.options(**options))
+
+    def await_whole(self, *nodes, count=None):
+        """Until all know each other, are connected, and know all that there is."""
+        count = count or len(nodes)
+
+        def is_whole(node):
+            status = node.status()
+            members = status["members"]
+            return (len(members) == count and status["directory"]["is_complete"]
+                    and all(member["is_connected"] and member["state"] == "alive"
+                            for member in members))
+
+        wait_for(lambda: all(is_whole(node) for node in nodes), f"{count} nodes to meet")
+
+    def cluster(self, **options):
+        """A head without an application, and three applications."""
+        nodes = [self.daemon(**options), *(self.caller(**options) for _ in range(3))]
+        self.await_whole(*nodes)
+        return nodes
+
+    def store(self, caller, name, n, size):
+        called = caller.call("set", name, 0, n, size, 5000)
+        self.assertEqual(called.outcomes, ["STORED"] * n)
+
+    def assert_in_time(self, called, timeout_ms):
+        self.assertEqual(called.error, 0)
+        self.assertEqual(called.wrong, 0)
+        self.assertLessEqual(called.ms, timeout_ms + LATE_MS, called)
+
+    def assert_found(self, caller, name, n, size):
+        called = caller.call("get", name, 0, n, size, 5000)
+        self.assertEqual((called.wrong, called.outcomes), (0, ["HIT"] * n), called)
+
+    def await_found(self, caller, name, n, size):
+        wait_for(lambda: caller.call("get", name, 0, n, size, 2000).outcomes == ["HIT"] * n,
+                 f"all pages {name} to be found")
+
+
+class Killed(Trouble):
+    def test_holder_in_the_middle_of_a_get(self):
+        for protocol in ("tcp", "auto"):
+            with self.subTest(protocol):
+                self.discovery = f"127.0.0.1:{free_port()}"
+                _, holder, other, reader = self.cluster(protocol=protocol)
+                self.store(holder, "a", 32, 1 << 20)
+                self.store(other, "b", 4, 1 << 20)
+                reader.tell("repeat", "get", "a", 0, 32, 1 << 20, 2000, 2)
+                reader.answer()
+                holder.signal(signal.SIGKILL)
+                called = Called(reader.answer())
+                self.assert_in_time(called, 2000)
+                if protocol == "tcp":
+                    self.assertNotEqual(called.outcomes, ["HIT"] * 32)
+                self.assert_found(reader, "b", 4, 1 << 20)
+
+    def test_head(self):
+        """The others go on, one of them takes the port over, and who comes new finds all."""
+        head, first, second, _ = self.cluster(member_ttl="1")
+        self.store(first, "a", 64, 4096)
+        head.signal(signal.SIGKILL)
+        called = second.call("get", "a", 0, 64, 4096, 2000)
+        self.assert_in_time(called, 2000)
+        self.assertEqual(called.outcomes, ["HIT"] * 64)
+        called = second.call("set", "b", 0, 64, 4096, 2000)
+        self.assert_in_time(called, 2000)
+        self.assertLessEqual(set(called.outcomes), STORED)
+        wait_for(lambda: first.status()["node"]["is_connected"] and
+                 second.status()["node"]["is_connected"], "a new head")
+        late = self.caller(member_ttl="1")
+        self.await_found(late, "a", 64, 4096)
+        self.await_found(late, "b", 64, 4096)
+        self.await_whole(first, second, late, count=4)
+
+    def test_term_with_calls_in_flight(self):
+        """A peercached leaves cleanly while others read from it and write to it."""
+        for protocol in ("tcp", "auto"):
+            with self.subTest(protocol):
+                self.discovery = f"127.0.0.1:{free_port()}"
+                holder, reader = self.daemon(protocol=protocol), self.caller(protocol=protocol)
+                self.await_whole(holder, reader)
+                for page in range(4):
+                    name = f"a-{page}"
+                    put = holder.ask("put", name, "-", "--namespace", "test=trouble",
+                                     stdin=page_bytes(name, 65536))
+                    self.assertEqual(put.returncode, 0, put)
+                reader.tell("repeat", "get", "a", 0, 4, 65536, 2000, WAIT_S)
+                reader.answer()
+                holder.signal(signal.SIGTERM)
+                called = Called(reader.answer())
+                self.assert_in_time(called, 2000)
+                self.assertNotEqual(called.outcomes, ["HIT"] * 4)
+                self.assertEqual(holder.process.wait(WAIT_S), 0)
+
+    def test_stop_with_calls_in_flight(self):
+        """All calls end as refused, long before their deadline of 5 s."""
+        _, first, _, _ = self.cluster()
+        flown = first.ask("flight", 8)
+        self.assertFalse(flown["has_wrong"])
+        self.assertLess(flown["ms"], 2000 + LATE_MS)
+        called = first.call("get", "flight", 0, 4, 4096, 1000)
+        self.assertEqual(called.outcomes, ["REFUSED_CLOSED"] * 4)
+        self.assertEqual(first.leave(), 0)
+
+
+def page_bytes(name, size):
+    """What caller.c's byte_at() says."""
+    words = []
+    for i in range((size + 7) // 8):
+        x = i * 0x9E3779B97F4A7C15 & (1 << 64) - 1
+        for byte in name.encode():
+            x = (x ^ byte) * 0x100000001B3 & (1 << 64) - 1
+        words.append(x)
+    return struct.pack(f"<{len(words)}Q", *words)[:size]
+
+
+class Hung(Trouble):
+    TIMEOUT_MS = 1000
+
+    def test_holder(self):
+        """Its pages are misses in time, the others' come, nothing is written late, and afterwards
+        all is there again."""
+        _, holder, other, reader = self.cluster(protocol="tcp")
+        self.store(holder, "a", 16, 1 << 20)
+        self.store(other, "b", 16, 1 << 20)
+        self.assert_found(reader, "a", 16, 1 << 20)
+        self.assert_found(reader, "b", 16, 1 << 20)
+        holder.signal(signal.SIGSTOP)
+        for name, outcomes in (("a", {"HIT"}), ("b", set())):
+            called = reader.call("get", name, 0, 16, 1 << 20, self.TIMEOUT_MS)
+            self.assert_in_time(called, self.TIMEOUT_MS)
+            self.assertFalse(outcomes & set(called.outcomes), called)
+        self.assertEqual(called.outcomes, ["HIT"] * 16)
+        holder.signal(signal.SIGCONT)
+        self.await_found(reader, "a", 16, 1 << 20)
+
+    def test_holder_of_a_part_of_a_batch(self):
+        """Pages of the same batch that are elsewhere arrive as if nothing had happened."""
+        for protocol in ("tcp", "auto"):
+            with self.subTest(protocol):
+                self.discovery = f"127.0.0.1:{free_port()}"
+                _, holder, other, reader = self.cluster(protocol=protocol)
+                for page in range(32):
+                    called = (holder, other)[page % 2].call("set", "a", page, 1, 4096, 5000)
+                    self.assertEqual(called.outcomes, ["STORED"])
+                holder.signal(signal.SIGSTOP)
+                called = reader.call("get", "a", 0, 32, 4096, self.TIMEOUT_MS)
+                self.assert_in_time(called, self.TIMEOUT_MS)
+                self.assertEqual(called.outcomes[1::2], ["HIT"] * 16, called)
+                holder.signal(signal.SIGCONT)
+                self.await_found(reader, "a", 32, 4096)
+
+    def test_buffer_is_left_alone(self):
+        """A holder that hangs in the middle of a transfer, and goes on after the call is over."""
+        _, holder, _, reader = self.cluster(protocol="tcp")
+        self.store(holder, "a", 32, 1 << 20)
+        reader.tell("repeat", "get", "a", 0, 32, 1 << 20, self.TIMEOUT_MS, WAIT_S)
+        reader.answer()
+        holder.signal(signal.SIGSTOP)
+        called = Called(reader.answer())
+        self.assert_in_time(called, self.TIMEOUT_MS)
+        self.assertNotEqual(called.outcomes, ["HIT"] * 32)
+        reader.tell("watch", 1000)
+        holder.signal(signal.SIGCONT)
+        self.assertEqual(reader.answer(), {"is_clean": True})
+        self.await_found(reader, "a", 32, 1 << 20)
+
+    def assert_goes_on_without(self, hung, first, second):
+        """Pages are found through the owners that answer, and new ones are stored."""
+        self.store(first, "a", 128, 4096)
+        hung.signal(signal.SIGSTOP)
+        called = second.call("get", "a", 0, 128, 4096, self.TIMEOUT_MS)
+        self.assert_in_time(called, self.TIMEOUT_MS)
+        self.assertEqual(called.outcomes, ["HIT"] * 128, called)
+        called = second.call("exists", "a", 0, 128, 1, self.TIMEOUT_MS)
+        self.assert_in_time(called, self.TIMEOUT_MS)
+        self.assertEqual(called.outcomes, ["FOUND"] * 128, called)
+        for name in ("b", "c"):
+            called = second.call("set", name, 0, 128, 4096, self.TIMEOUT_MS)
+            self.assert_in_time(called, self.TIMEOUT_MS)
+            self.assertLessEqual(set(called.outcomes), STORED, called)
+        hung.signal(signal.SIGCONT)
+        for name in ("a", "b", "c"):
+            self.await_found(first, name, 128, 4096)
+            self.await_found(second, name, 128, 4096)
+
+    def test_owner(self):
+        _, first, second, owner = self.cluster()
+        self.assert_goes_on_without(owner, first, second)
+
+    def test_head(self):
+        head, first, second, _ = self.cluster()
+        self.assert_goes_on_without(head, first, second)
+
+
+class Discovery(Trouble):
+    def assert_serves_its_own(self, node):
+        called = node.call("set", "own", 0, 8, 4096, 1000)
+        self.assert_in_time(called, 1000)
+        self.assertLessEqual(set(called.outcomes), STORED)
+        called = node.call("get", "own", 0, 8, 4096, 1000)
+        self.assert_in_time(called, 1000)
+        self.assertEqual(called.outcomes, ["HIT"] * 8)
+
+    def test_nobody_serves_the_address(self):
+        self.discovery = "192.0.2.1:31998"
+        node = self.caller()
+        self.assert_serves_its_own(node)
+        wait_for(lambda: "event=discovery_unreachable" in node.log(), "the log to say so")
+
+    def test_something_else_serves_the_address(self):
+        """Somebody who accepts and is silent; when the port is free again, the node takes it."""
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            self.discovery = f"127.0.0.1:{other.getsockname()[1]}"
+            node = self.caller()
+            self.assert_serves_its_own(node)
+            wait_for(lambda: "event=discovery_unreachable" in node.log(), "the log to say so")
+        wait_for(lambda: node.status()["node"]["serves_discovery"], "the port to be taken over")
+
+    def test_port_in_use(self):
+        first = self.daemon()
+        second = run(PEERCACHED, *self.options(control_port=first.port))
+        self.assertEqual(second.returncode, 1)
+        self.assertIn(first.port, second.stderr.decode())
+
+    def test_another_cluster_has_the_port(self):
+        first = self.daemon()
+        second = self.caller(cluster_name="another")
+        self.assert_serves_its_own(second)
+        wait_for(lambda: "cluster" in second.log() and "another" in second.log(),
+                 "the log to say so")
+        self.assertEqual(len(first.members()), 1)
+        self.assertEqual(len(second.status()["members"]), 1)
+
+
+def frame(kind, body, length=None):
+    return struct.pack("<IHHII", 0x31574350, kind, 0, 0,
+                       len(body) if length is None else length) + body
+
+
+HELLO, LOOKUP, READ, REQUEST = 1, 15, 17, 19
+CONTROL, DISCOVERY, CHANNEL, TOOL = 1, 2, 3, 4
+
+
+class Garbage(Trouble):
+    """On every port: the connection ends, the node lives on and says why."""
+
+    def setUp(self):
+        super().setUp()
+        self.node = self.daemon()
+        self.control = int(self.node.port)
+        self.ports = [self.control, int(self.discovery.split(":")[1])]
+
+    def hello(self, purpose, versions=(1, 1), cluster=None, auth=0):
+        cluster = (cluster or CLUSTER).encode()
+        body = struct.pack("<HHBBQH", *versions, auth, purpose, 0, len(cluster)) + cluster
+        return frame(HELLO, body + struct.pack("<QQQQQQ", 1, 2, 3, 4, 5, 6))
+
+    def send(self, port, data, ends=False):
+        """Sends, and reads until the node hangs up.  Returns what it sent."""
+        received = b""
+        with socket.create_connection(("127.0.0.1", port), timeout=WAIT_S) as connection:
+            try:
+                connection.sendall(data)
+                if ends:
+                    connection.shutdown(socket.SHUT_WR)
+                while piece := connection.recv(65536):
+                    received += piece
+            except OSError:
+                pass
+        return received
+
+    def assert_lives(self):
+        self.assertEqual(self.node.ask("exists", "k").returncode, 1)
+
+    def assert_said(self, *words):
+        wait_for(lambda: any(all(word in line for word in words)
+                             for line in self.node.log().splitlines()), f"a line with {words}")
+
+    def test_noise(self):
+        for port in self.ports:
+            for data in (b"GET / HTTP/1.1\r\n\r\n", b"\0" * 100, os.urandom(4096), b"\x16\x03\x01"):
+                with self.subTest(port=port, data=data[:8]):
+                    self.send(port, data, ends=True)
+                    self.assert_lives()
+        self.assert_said("connection_not_accepted", "no message of this protocol")
+
+    def test_half_frames(self):
+        for port in self.ports:
+            for length in (1, 4, 15, 16, 17, 40):
+                with self.subTest(port=port, length=length):
+                    self.send(port, self.hello(CONTROL)[:length], ends=True)
+                    self.assert_lives()
+
+    def test_half_a_frame_and_silence(self):
+        """It is hung up on after a while, and until then keeps nobody waiting."""
+        for port in self.ports:
+            with socket.create_connection(("127.0.0.1", port), timeout=WAIT_S) as connection:
+                connection.sendall(self.hello(CONTROL)[:20])
+                self.assert_lives()
+                self.assertEqual(connection.recv(4096)[:0], b"")
+        self.assert_said("connection_not_accepted", "ETIMEDOUT")
+
+    def test_length_of_4_gib(self):
+        for port in self.ports:
+            with self.subTest(port=port):
+                self.send(port, frame(HELLO, b"x" * 64, length=0xFFFFFFFF))
+                self.assert_lives()
+        self.assert_said("connection_not_accepted", "reason=")
+
+    def test_wrong_version_and_cluster(self):
+        for port in self.ports:
+            for hello, words in ((self.hello(CONTROL, versions=(2, 9)), b"no protocol version"),
+                                 (self.hello(CONTROL, cluster="other"), b"cluster 'other'"),
+                                 (self.hello(CONTROL, auth=7), b"authentication method 7"),
+                                 (self.hello(99), b"purpose 99")):
+                with self.subTest(port=port, words=words):
+                    self.assertIn(words, self.send(port, hello))
+                    self.assert_said("connection_not_accepted", words.decode())
+                    self.assert_lives()
+
+    def test_after_the_hello(self):
+        """Who has said hello is a stranger still: noise, lengths, lists that do not fit."""
+        bodies = [b"\0" * 64, frame(LOOKUP, b"x" * 64, length=0xFFFFFFFF),
+                  frame(LOOKUP, struct.pack("<QH", 0, 0xFFFF)), frame(READ, b"\xff" * 100),
+                  frame(READ, struct.pack("<H", 0)), frame(REQUEST, b"\xff\xff"), frame(99, b""),
+                  frame(HELLO, b"")]
+        for port in self.ports:
+            for purpose in (CONTROL, DISCOVERY, CHANNEL, TOOL):
+                for body in bodies:
+                    with self.subTest(port=port, purpose=purpose, body=body[:24]):
+                        self.send(port, self.hello(purpose) + body, ends=True)
+                        self.assert_lives()
+        self.assert_said("connection_broken", "reason=")
+        self.assertEqual(len(self.node.members()), 1)
+
+    def test_request_with_a_body_that_never_comes(self):
+        request = struct.pack("<H", 2) + b"{}"
+        for length in (100, 1 << 40, (1 << 64) - 1):
+            data = self.hello(TOOL) + frame(REQUEST, request + struct.pack("<Q", length)) + b"part"
+            self.send(self.control, data, ends=True)
+            self.assert_lives()
+
+    def test_many_connections_that_say_nothing(self):
+        silent = [socket.create_connection(("127.0.0.1", port), timeout=WAIT_S)
+                  for port in self.ports * 50]
+        self.assert_lives()
+        for connection in silent:
+            connection.close()
+        self.assert_lives()
+
+
+class LifeCycle(Trouble):
+    def costs_after(self, caller, count):
+        return caller.ask("cycles", count)
+
+    def test_open_and_close_100_times(self):
+        """No descriptor, thread or memory stays behind; the first ones warm up the allocator."""
+        head, caller = self.daemon(), self.caller()
+        self.await_whole(head, caller)
+        before = self.costs_after(caller, 20)
+        after = self.costs_after(caller, 100)
+        for name in ("descriptors", "threads"):
+            self.assertLessEqual(after[name], before[name], name)
+        if "CALL_LATE_MS" not in os.environ:
+            self.assertLess(after["resident_kib"], before["resident_kib"] + 4096)
+        wait_for(lambda: len(head.members()) == 2, "the closed nodes to be gone")
+
+    def test_fork(self):
+        """The child has no node but can open one; the parent's goes on."""
+        head, parent, other = self.daemon(), self.caller(), self.caller()
+        self.await_whole(head, parent, other)
+        self.store(parent, "a", 8, 4096)
+        self.assertEqual(parent.ask("fork"), {"status": 0, "signal": 0})
+        self.assert_found(parent, "a", 8, 4096)
+        self.assert_found(other, "a", 8, 4096)
+        self.store(parent, "b", 8, 4096)
+        self.assert_found(other, "b", 8, 4096)
+
+    def test_two_clusters_in_a_row_on_one_address(self):
+        """The ports of closed nodes are free at once."""
+        for _ in range(3):
+            head, caller = self.daemon(), self.caller()
+            self.await_whole(head, caller)
+            self.store(caller, "a", 4, 4096)
+            self.assertEqual(caller.leave(), 0)
+            head.signal(signal.SIGTERM)
+            self.assertEqual(head.process.wait(WAIT_S), 0)
+
+
+if __name__ == "__main__":
+    unittest.main()

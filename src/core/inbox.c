@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * inbox.c - messages of other nodes: holders tell this owner what they have, owners answer this
+ * holder, readers report what they saw.
+ */
+#include "core/rooms.h"
+
+enum { CREDIT = 1024 };
+
+static void take_announce(struct core *core, uint32_t link, uint16_t peer,
+                          const struct message_announce *announce)
+{
+    struct message *reply = update_send(core->update, link, MESSAGE_announced);
+    struct record_index *refused =
+        update_allocate(core->update, announce->n_entries * sizeof *refused);
+    uint32_t n_refused = 0;
+    for (uint32_t i = 0; i < announce->n_entries; i++) {
+        struct location place = announce->entries[i].place;
+        place.holder = peer;
+        if (place.length_bytes == 0 ||
+            directory_put(core->directory, announce->entries[i].digest, &place) != 0)
+            refused[n_refused++].index = (uint16_t)i;
+    }
+    reply->u.announced = (struct message_announced){
+        .batch = announce->batch, .credit = CREDIT, .refused = refused, .n_refused = n_refused};
+}
+
+static void take_retract(struct core *core, uint16_t peer, const struct message_retract *retract)
+{
+    for (uint32_t i = 0; i < retract->n_entries; i++)
+        directory_remove(core->directory, retract->entries[i].digest, peer,
+                         retract->entries[i].generation);
+}
+
+static void take_sync(struct core *core, uint16_t index, const struct message_sync *sync)
+{
+    struct peer *peer = peers_get(core->peers, index);
+    if (!sync->ends) {
+        peer->synced_ring_hash = 0;
+        directory_sync_begin(core->directory, index);
+        return;
+    }
+    peer->synced_ring_hash = sync->ring_hash;
+    directory_sync_end(core->directory, index);
+}
+
+/* A reader of another node found these gone: only the filling that it names is forgotten. */
+static void take_stale(struct core *core, const struct message_stale *stale)
+{
+    for (uint32_t i = 0; i < stale->n_entries; i++) {
+        uint16_t holder = peers_find(core->peers, stale->entries[i].node_id);
+        const struct peer *peer = peers_get(core->peers, holder);
+        if (peer && peer->incarnation == stale->entries[i].incarnation)
+            directory_remove(core->directory, stale->entries[i].digest, holder,
+                             stale->entries[i].generation);
+    }
+}
+
+static void take_epochs(struct core *core, uint32_t link, const struct message_epochs *epochs)
+{
+    for (uint32_t i = 0; i < epochs->n_entries; i++)
+        if (namespaces_hear(core->namespaces, &epochs->entries[i]))
+            sweeps_begin(core, epochs->entries[i].identity);
+    update_send(core->update, link, MESSAGE_heard)->u.heard.batch = epochs->batch;
+}
+
+static void take_touches(struct core *core, const struct message_touch *touch)
+{
+    for (uint32_t i = 0; i < touch->n_slots; i++)
+        pool_touch(core->pool, touch->slots[i].slot, touch->slots[i].generation);
+}
+
+static void take_announced(struct core *core, uint16_t peer, const struct message_announced *message)
+{
+    if (message->batch & SYNC_BATCH)
+        sync_announced(peers_get(core->peers, peer));
+    else
+        publish_announced(core->publish, core->update, peer, message);
+}
+
+static void take_leave(struct core *core, uint16_t index)
+{
+    const struct peer *peer = peers_get(core->peers, index);
+    membership_peer_left(core->membership, core->update, peer->node_id, peer->incarnation);
+    members_remove(core, index);
+}
+
+/* Only a member may speak on a control connection, and only on its present one: what still comes
+ * over a connection that is being hung up is dropped. */
+void inbox_take(struct core *core, uint32_t number, const struct message *message)
+{
+    const struct link *link = &core->links[number];
+    if (link->purpose == PURPOSE_DISCOVERY) {
+        membership_message(core->membership, core->update, number, message);
+        return;
+    }
+    uint16_t peer = link->peer;
+    const struct peer *speaker = peers_get(core->peers, peer);
+    if (!speaker || speaker->link != number)
+        return;
+    switch (message->type) {
+    case MESSAGE_announce: take_announce(core, number, peer, &message->u.announce); break;
+    case MESSAGE_announced: take_announced(core, peer, &message->u.announced); break;
+    case MESSAGE_retract: take_retract(core, peer, &message->u.retract); break;
+    case MESSAGE_sync: take_sync(core, peer, &message->u.sync); break;
+    case MESSAGE_touch: take_touches(core, &message->u.touch); break;
+    case MESSAGE_stale: take_stale(core, &message->u.stale); break;
+    case MESSAGE_epochs: take_epochs(core, number, &message->u.epochs); break;
+    case MESSAGE_heard:
+        namespaces_heard(core->namespaces, core->update, peer, message->u.heard.batch);
+        break;
+    case MESSAGE_leave: take_leave(core, peer); break;
+    default: break;                     /* not a message for a control connection */
+    }
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* inspection.c - copies of what a core knows. */
+#include "core/inspection.h"
+
+#include <string.h>
+
+#include "core/rooms.h"
+
+static void inspect_members(struct core *core, struct core_inspection *ret)
+{
+    for (uint16_t i = 0; peers_next(core->peers, &i) && ret->n_members < MEMBERS_MAX; i++) {
+        const struct peer *peer = peers_get(core->peers, i);
+        struct core_member *member = &ret->members[ret->n_members++];
+        *member = (struct core_member){
+            .node_id = peer->node_id,
+            .incarnation = peer->incarnation,
+            .pool_bytes = peer->pool_bytes,
+            .control_port = peer->control_port,
+            .state = peer->state,
+            .is_connected = i == CORE_SELF || peer->link != LINK_NONE,
+        };
+        memcpy(member->host, peer->host, sizeof member->host);
+    }
+}
+
+void core_inspect(struct core *core, struct core_inspection *ret_inspection)
+{
+    const struct ring *ring = ring_borrow(core->rings);
+    *ret_inspection = (struct core_inspection){
+        .directory_entries = directory_count(core->directory),
+        .directory_bytes = directory_bytes(core->directory),
+        .ring_nodes = ring_node_count(ring),
+        .is_complete = view_is_complete(&core->view, ring_hash(ring)),
+        .is_connected = membership_is_connected(core->membership),
+        .is_head = membership_is_head(core->membership),
+    };
+    ring_return(core->rings, ring);
+    pool_measure(core->pool, &ret_inspection->pool);
+    inspect_members(core, ret_inspection);
+}
+
+bool core_live_page(const struct core *core, uint32_t slot, struct pool_page *ret_page)
+{
+    return pool_live_page(core->pool, slot, ret_page);
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * members.c - what follows from the member list: peers come and go, the ring is built anew, what
+ * belonged to the gone is dropped.
+ */
+#include "core/rooms.h"
+
+#include "base/metric.h"
+#include "base/protection.h"
+
+static void drop_peer(struct core *core, uint16_t index)
+{
+    namespaces_peer_gone(core->namespaces, core->update, index);
+    publish_peer_down(core->publish, core->update, index);
+    directory_drop_holder(core->directory, index);
+    core->dropped[index] = core->dropping = true;
+}
+
+void members_remove(struct core *core, uint16_t index)
+{
+    peers_retire(core->peers, core->update, index);
+    drop_peer(core, index);
+    core->ring_is_old = true;
+}
+
+static bool member_reported(void *context, struct update *update, const struct record_member *member)
+{
+    struct core *core = context;
+    uint16_t replaced;
+    core->ring_is_old |= peers_report(core->peers, update, member, &replaced);
+    if (replaced != CORE_PEER_NONE)
+        drop_peer(core, replaced);
+    return member->state == MEMBER_LEFT ||
+           peers_find(core->peers, member->node_id) != CORE_PEER_NONE;
+}
+
+static bool is_listed(const struct peer *peer, const struct record_member *members, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (id128_equal(members[i].node_id, peer->node_id))
+            return true;
+    return false;
+}
+
+static void members_missing(void *context, struct update *update,
+                            const struct record_member *members, uint32_t n)
+{
+    struct core *core = context;
+    (void)update;
+    for (uint16_t i = 1; peers_next(core->peers, &i); i++)
+        if (!is_listed(peers_get(core->peers, i), members, n))
+            members_remove(core, i);
+}
+
+struct membership_sink members_sink(struct core *core)
+{
+    return (struct membership_sink){member_reported, members_missing, core};
+}
+
+void members_build_ring(struct core *core)
+{
+    struct ring_node nodes[MEMBERS_MAX];
+    uint32_t n = 0;
+    for (uint16_t i = 0; peers_next(core->peers, &i) && n < MEMBERS_MAX; i++)
+        nodes[n++] = (struct ring_node){peers_get(core->peers, i)->node_id, i};
+    if (ring_set_build(core->rings, nodes, n) != 0) {
+        update_wake_at(core->update, update_now_ns(core->update));
+        return;
+    }
+    core->ring_is_old = false;
+    for (uint16_t i = 0; peers_next(core->peers, &i); i++)
+        if (PROTECTED(sync_on_ring_change) || i == CORE_SELF)
+            sync_want(peers_get(core->peers, i));
+    metric_set(core->config.metrics, METRIC_members, n);
+}
+
+/* The own shard knows all there is once every alive member has named its pages under this ring. */
+void members_judge_completeness(struct core *core)
+{
+    uint64_t hash = view_ring_hash(&core->view);
+    bool complete = !core->ring_is_old;
+    for (uint16_t i = 0; complete && peers_next(core->peers, &i); i++) {
+        const struct peer *peer = peers_get(core->peers, i);
+        complete = peer->synced_ring_hash == hash || peer->state == MEMBER_SUSPECT;
+    }
+    atomic_store_explicit(&core->view.complete_ring_hash, complete ? hash : 0, memory_order_release);
+}
+
+void members_forget_dropped(struct core *core)
+{
+    if (!core->dropping)
+        return;
+    core->dropping = false;
+    for (uint16_t i = 1; i < CORE_PEERS_MAX; i++) {
+        if (!core->dropped[i])
+            continue;
+        if (directory_holder_is_free(core->directory, i)) {
+            core->dropped[i] = false;
+            peers_forget(core->peers, i);
+            breaker_succeeded(&core->view.breakers[i]);     /* its next meaning begins anew */
+        } else {
+            core->dropping = true;
+        }
+    }
+}

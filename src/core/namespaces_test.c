@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* namespaces_test.c - a clear is over when all alive members have heard of it, and not before. */
+#include "core/namespaces.h"
+
+#include "core/core_test_harness.h"
+
+enum { SELF };
+
+static const struct id128 identity = {1, 2};
+
+static int setup(void **state)
+{
+    struct core_config config = world_config(0);
+    struct world *world = world_new();
+    world_add(world, &config);
+    *state = world;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    world_free(*state);
+    return 0;
+}
+
+static uint32_t clear(struct world *world, struct id128 id)
+{
+    uint32_t op = UINT32_MAX;
+    uint64_t epoch;
+    struct core_event event = {.type = CORE_CLEAR,
+                               .u.clear = {.identity = id, .ret_epoch = &epoch, .ret_op = &op}};
+    world_step(world, SELF, &event);
+    return op;
+}
+
+static void heard(struct world *world, uint32_t member, uint32_t batch)
+{
+    struct message message = {.type = MESSAGE_heard, .u.heard.batch = batch};
+    world_say(world, SELF, WORLD_CONTROL + member, &message);
+}
+
+static uint64_t epoch_of(const struct world *world, struct id128 id)
+{
+    return view_epoch(world->nodes[SELF]->view, id);
+}
+
+static void clear_waits_for_every_member(void **state)
+{
+    struct world *world = *state;
+    const struct message *message;
+    uint32_t links = 0, link, batch = 0;
+    world_add_played(world, SELF, 3);
+    world_forget_heard(world);
+    uint32_t op = clear(world, identity);
+    while ((message = world_heard_type(world, MESSAGE_epochs, &link))) {
+        assert_int_equal(message->u.epochs.n_entries, 1);
+        assert_int_equal(message->u.epochs.entries[0].epoch, 1);
+        batch = message->u.epochs.batch;
+        links++;
+    }
+    assert_int_equal(links, 3);
+    assert_int_equal(epoch_of(world, identity), 1);
+    heard(world, 0, batch);
+    heard(world, 0, batch);             /* the same one twice is one */
+    heard(world, 1, batch);
+    heard(world, 2, batch + 256);       /* an answer to something else */
+    assert_null(world_done(world, SELF, op));
+    heard(world, 2, batch);
+    assert_int_equal(world_done(world, SELF, op)->error, 0);
+}
+
+static void member_that_is_gone_is_not_waited_for(void **state)
+{
+    struct world *world = *state;
+    world_add_played(world, SELF, 1);
+    uint32_t op = clear(world, identity);
+    assert_null(world_done(world, SELF, op));
+    world_break(world, SELF, WORLD_CONTROL);    /* it may come back, so it is waited for */
+    assert_null(world_done(world, SELF, op));
+    world_tell_members(world, SELF, WORLD_DISCOVERY, 2, NULL, 0);
+    assert_non_null(world_done(world, SELF, op));
+}
+
+static void suspect_member_is_not_waited_for(void **state)
+{
+    struct world *world = *state;
+    world_add_played(world, SELF, 1);
+    struct record_member member = world_member(100, 1);
+    member.state = MEMBER_SUSPECT;
+    world_tell_members(world, SELF, WORLD_DISCOVERY, 2, &member, 1);
+    assert_non_null(world_done(world, SELF, clear(world, identity)));
+}
+
+/* What was asked over the old connection is asked again over the new one. */
+static void reconnected_member_is_asked_again(void **state)
+{
+    struct world *world = *state;
+    const struct message *message;
+    bool was_asked = false;
+    world_add_played(world, SELF, 1);
+    uint32_t op = clear(world, identity);
+    world_break(world, SELF, WORLD_CONTROL);
+    world_forget_heard(world);
+    world_link_up(world, SELF, WORLD_CONTROL, PURPOSE_CONTROL, world_id(100), 1);
+    while ((message = world_heard_type(world, MESSAGE_epochs, NULL)))
+        if (message->u.epochs.batch) {
+            was_asked = true;
+            heard(world, 0, message->u.epochs.batch);
+        }
+    assert_true(was_asked);
+    assert_non_null(world_done(world, SELF, op));
+}
+
+/* The caller gave up: the epoch has risen, a late answer ends nothing, and the place is free. */
+static void cancelled_clear_goes_on_without_its_caller(void **state)
+{
+    struct world *world = *state;
+    world_add_played(world, SELF, 1);
+    for (int i = 0; i < 3 * CLEARS_MAX; i++) {
+        uint32_t op = clear(world, identity);
+        struct core_event cancel = {.type = CORE_CANCEL, .u.set.op = op};
+        assert_int_not_equal(op, 0);
+        world_step(world, SELF, &cancel);
+        heard(world, 0, op);
+        assert_null(world_done(world, SELF, op));
+    }
+    assert_int_equal(epoch_of(world, identity), 3 * CLEARS_MAX);
+}
+
+static void too_many_clears_at_a_time_are_refused(void **state)
+{
+    struct world *world = *state;
+    uint32_t ops[CLEARS_MAX];
+    world_add_played(world, SELF, 1);
+    for (uint32_t i = 0; i < CLEARS_MAX; i++) {
+        ops[i] = clear(world, (struct id128){9, i});
+        for (uint32_t j = 0; j < i; j++)
+            assert_int_not_equal(ops[i], ops[j]);
+    }
+    assert_int_equal(clear(world, identity), 0);
+    assert_int_equal(epoch_of(world, identity), 0);
+    heard(world, 0, ops[5]);
+    uint32_t op = clear(world, identity);
+    assert_int_not_equal(op, 0);
+    assert_int_not_equal(op, ops[5]);   /* the place is used again, the number is not */
+    heard(world, 0, ops[5]);
+    assert_null(world_done(world, SELF, op));
+}
+
+static void epoch_never_falls(void **state)
+{
+    struct namespaces *namespaces;
+    struct record_epoch epoch = {identity, 5};
+    (void)state;
+    assert_int_equal(namespaces_new(&namespaces), 0);
+    assert_true(namespaces_hear(namespaces, &epoch));
+    assert_false(namespaces_hear(namespaces, &epoch));
+    epoch.epoch = 4;
+    assert_false(namespaces_hear(namespaces, &epoch));
+    assert_int_equal(namespaces_epoch(namespaces, identity), 5);
+    namespaces_free(namespaces);
+}
+
+static void no_more_namespaces_than_there_is_room_for(void **state)
+{
+    struct world *world = *state;
+    for (uint32_t i = 0; i < NAMESPACES_MAX; i++)
+        assert_int_not_equal(clear(world, (struct id128){9, i}), 0);
+    assert_int_equal(clear(world, identity), 0);
+    assert_int_not_equal(clear(world, (struct id128){9, 17}), 0);
+    assert_int_equal(epoch_of(world, (struct id128){9, 17}), 2);
+}
+
+/* All of them are told to who has just been connected: in messages of bounded length. */
+static void new_connection_is_told_all_epochs(void **state)
+{
+    struct world *world = *state;
+    const struct message *message;
+    uint32_t told = 0;
+    for (uint32_t i = 0; i < NAMESPACES_MAX; i++)
+        clear(world, (struct id128){9, i});
+    world_add_played(world, SELF, 1);
+    while ((message = world_heard_type(world, MESSAGE_epochs, NULL)))
+        told += message->u.epochs.n_entries;
+    assert_int_equal(told, NAMESPACES_MAX);
+}
+
+/* A cleared page is not found again, because its key has another digest; unless the epoch is not in
+ * there. */
+static void epoch_makes_another_digest(void **state)
+{
+    (void)state;
+    struct id128 before = hash_page_digest(identity, 0, "page", 4);
+    assert_false(id128_equal(before, hash_page_digest(identity, 1, "page", 4)));
+    assert_true(protection_disable("epoch_in_digest"));
+    assert_true(id128_equal(hash_page_digest(identity, 0, "page", 4),
+                            hash_page_digest(identity, 1, "page", 4)));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(clear_waits_for_every_member),
+        TEST(member_that_is_gone_is_not_waited_for),
+        TEST(suspect_member_is_not_waited_for),
+        TEST(reconnected_member_is_asked_again),
+        TEST(cancelled_clear_goes_on_without_its_caller),
+        TEST(too_many_clears_at_a_time_are_refused),
+        TEST(epoch_never_falls),
+        TEST(no_more_namespaces_than_there_is_room_for),
+        TEST(new_connection_is_told_all_epochs),
+        TEST(epoch_makes_another_digest),
+    };
+    return cmocka_run_group_tests_name("core/namespaces", tests, NULL, NULL);
+}

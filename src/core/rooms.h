@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rooms.h - the core's own view of itself: its rooms, and which file does what with them.
+ *
+ * The rooms (peers, ring, directory, pool, publish, sync, membership, namespaces) do not know each
+ * other's events.  The files named here join them, each for one kind of event; core.c calls them.
+ */
+#ifndef CORE_ROOMS_H
+#define CORE_ROOMS_H
+
+#include "core/core.h"
+#include "core/directory.h"
+#include "core/membership.h"
+#include "core/namespaces.h"
+#include "core/peers.h"
+#include "core/pool.h"
+#include "core/publish.h"
+#include "core/ring.h"
+#include "core/sync.h"
+#include "core/update.h"
+#include "core/view.h"
+
+enum { SWEEPS_MAX = 64 };
+
+struct link {
+    bool used;
+    enum purpose purpose;
+    struct id128 node_id;
+    uint64_t incarnation;
+    uint16_t peer;                      /* CORE_PEER_NONE: of nobody, or being hung up */
+};
+
+/* A namespace whose older pages are being retired. */
+struct sweep {
+    bool used;
+    struct id128 identity;
+    uint64_t epoch;
+    uint32_t cursor;
+};
+
+struct core {
+    struct core_config config;
+    struct core_view view;
+    struct update *update;
+    struct peers *peers;
+    struct ring_set *rings;
+    struct directory *directory;
+    struct pool *pool;
+    struct publish *publish;
+    struct membership *membership;
+    struct namespaces *namespaces;
+    struct sync_rooms sync;
+    bool ring_is_old, dropping;         /* to be built; a holder's locations are being swept */
+    bool dropped[CORE_PEERS_MAX];
+    struct sweep sweeps[SWEEPS_MAX];
+    struct link links[CORE_LINKS_MAX];
+};
+
+/* peer_links.c: control and discovery connections */
+void peer_links_up(struct core *core, const struct core_event *event);
+void peer_links_down(struct core *core, uint32_t link);
+void peer_links_dial(struct core *core);
+
+/* members.c: who is there, and what follows from it */
+struct membership_sink members_sink(struct core *core);
+void members_remove(struct core *core, uint16_t peer);
+void members_build_ring(struct core *core);
+void members_judge_completeness(struct core *core);
+void members_forget_dropped(struct core *core);
+
+/* inbox.c: messages from other nodes */
+void inbox_take(struct core *core, uint32_t link, const struct message *message);
+
+/* requests.c: what applications of this process ask and report */
+void requests_clear(struct core *core, const struct core_event *event);
+void requests_cancel(struct core *core, uint32_t op);
+void requests_take_outcomes(struct core *core, const struct core_event *event);
+void requests_leave(struct core *core);
+
+/* sweeps.c: cleared namespaces leave the pool, piece by piece */
+void sweeps_begin(struct core *core, struct id128 identity);
+bool sweeps_advance(struct core *core);
+
+#endif

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * application.c - threads that call get, set, exists and clear, one call after another.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/check.h"
+#include "base/seqtable.h"
+#include "sim.h"
+
+/* A call may end this much after its deadline: one piece of a copy, and the way back. */
+#define LATE_ALLOWED_NS (SECOND / 2)
+
+bool app_event_is_stale(const struct event *event, struct app **ret_app)
+{
+    struct app *app = &world.machines[event->machine].apps[event->a];
+    *ret_app = app;
+    return app->call == CALL_NONE || app->serial != (uint32_t)event->b;
+}
+
+void app_end(struct app *app)
+{
+    narrate(NARRATED_ended, app->machine, app->number, app->call, 0);
+    uint64_t allowed_ns = app->deadline_ns + app->late_by_ns + LATE_ALLOWED_NS;
+    if (world.now_ns > allowed_ns)
+        world_violated("5", "a call of kind %d on m%d ends %llu us after its deadline", app->call,
+                       app->machine, (unsigned long long)(world.now_ns - app->deadline_ns) / 1000);
+    app->call = CALL_NONE;
+    app->serial++;
+    app_schedule(app, world_spread(world.plan.think_ns));
+}
+
+/* --- completions of the core --- */
+
+static void clear_completed(struct app *app, int error)
+{
+    narrate(NARRATED_cleared, app->machine, app->number, (uint64_t)(int64_t)error, 0);
+    if (error == 0)
+        check_cleared(app);
+    app_end(app);
+}
+
+void app_completed(struct machine *machine, const struct core_completion *completion)
+{
+    for (uint32_t i = 0; i < world.plan.apps; i++) {
+        struct app *app = &machine->apps[i];
+        if (!app->is_waiting || app->op != completion->op)
+            continue;
+        app->is_waiting = false;
+        if (app->call == CALL_CLEAR)
+            clear_completed(app, completion->error);
+        else
+            set_completed(app, completion->error, completion->recorded, completion->n);
+        return;
+    }
+    world_violated("5", "m%d completes operation %u, for which nobody waits", machine->number,
+                   completion->op);
+}
+
+/* --- calls --- */
+
+static void exists_located(struct app *app)
+{
+    for (uint32_t i = 0; i < app->n; i++)
+        narrate(NARRATED_located, app->machine, app->number, i,
+                locate_is_there(&app->asking.locate, &app->asking.keys[i]));
+    app_end(app);
+}
+
+static void clear_is_late(struct event *event)
+{
+    struct app *app;
+    if (app_event_is_stale(event, &app) || !app->is_waiting)
+        return;
+    app->is_waiting = false;
+    struct core_event cancel = {.type = CORE_CANCEL, .u.set.op = app->op};
+    machine_step(&world.machines[app->machine], &cancel, NULL);
+    clear_completed(app, -ETIMEDOUT);
+}
+
+static void note_who_must_hear(struct app *app)
+{
+    const struct machine *machine = &world.machines[app->machine];
+    memset(app->told, 0, sizeof app->told);
+    for (uint16_t peer = 1; peer < PEERS_SEEN_MAX; peer++) {
+        struct view_peer info;
+        int life = machine->routes[peer];
+        if (life != NOBODY && view_peer(machine->view, peer, &info) == 0 &&
+            info.state == MEMBER_ALIVE)
+            app->told[world.lives[life].machine] = (uint64_t)life + 1;
+    }
+}
+
+static void clear_begin(struct app *app)
+{
+    struct core_event event = {
+        .type = CORE_CLEAR,
+        .u.clear = {.identity = world.identities[app->keys[0].ns],
+                    .ret_epoch = &app->cleared_epoch,
+                    .ret_op = &app->op},
+    };
+    note_who_must_hear(app);
+    machine_step(&world.machines[app->machine], &event, app);
+    narrate(NARRATED_clear, app->machine, app->keys[0].ns, app->cleared_epoch, 0);
+    if (!app->is_waiting)
+        return;
+    struct event *late = world_at(app->deadline_ns, clear_is_late, app->machine);
+    late->a = app->number;
+    late->b = app->serial;
+}
+
+/* Some pages are asked for often, and neighbours together. */
+static void choose_keys(struct app *app)
+{
+    const struct machine *machine = &world.machines[app->machine];
+    uint32_t ns = (uint32_t)world_below(world.plan.namespaces);
+    uint32_t a = (uint32_t)world_below(world.plan.keys), b = (uint32_t)world_below(world.plan.keys);
+    uint64_t epoch = view_epoch(machine->view, world.identities[ns]);
+    app->n = 1 + (uint32_t)world_below(BATCH_PAGES);
+    for (uint32_t i = 0; i < app->n; i++) {
+        uint32_t number = ((a < b ? a : b) + i) % world.plan.keys;
+        bool is_new = i < world.plan.keys;
+        app->keys[i] = (struct page_key){ns, number, epoch};
+        if (!is_new)
+            app->n = i;
+        else
+            narrate(NARRATED_page, app->machine, app->number, ns, number);
+    }
+}
+
+static enum call_kind choose_call(void)
+{
+    uint64_t choice = world_below(100);
+    if (world.plan.clears && choice < 2)
+        return CALL_CLEAR;
+    return choice < 45 ? CALL_SET : choice < 92 ? CALL_GET : CALL_EXISTS;
+}
+
+static void next_call(struct event *event)
+{
+    struct app *app = &world.machines[event->machine].apps[event->a];
+    if (world.is_settling || world.machines[app->machine].is_leaving)
+        return;
+    app->call = choose_call();
+    app->serial++;
+    app->late_by_ns = 0;
+    app->deadline_ns = world.now_ns + 50 * MS + world_below(SECOND);
+    choose_keys(app);
+    check_epoch_used(app);
+    narrate(NARRATED_call, app->machine, app->number, app->call, app->n);
+    switch (app->call) {
+    case CALL_GET: get_begin(app); break;
+    case CALL_SET: set_begin(app); break;
+    case CALL_CLEAR: clear_begin(app); break;
+    default: ask_begin(app, app->deadline_ns, exists_located); break;
+    }
+}
+
+void app_schedule(struct app *app, uint64_t delay_ns)
+{
+    world_after(delay_ns, next_call, app->machine)->a = app->number;
+}
