@@ -5,7 +5,7 @@
  *
  *     bench-loopback                 starts itself a second time as the peer, then obeys:
  *
- *     ping sleeping|polling ROUNDS   a short message there and one back; both sides wait the same way
+ *     ping sleeping|polling ROUNDS   a short message and its echo; both sides wait the same way
  *     stream BYTES                   the peer sends so much, a piece a call, and this side receives
  *
  * No library is in this: no epoll, no hello, one connection.  One thread a process.

@@ -2,7 +2,7 @@
 /*
  * node_driver.c - one member of a cluster that does what its stdin says, and how long it took.
  *
- *     bench-node-driver SPIN_US NAME=VALUE...     options of the node; SPIN_US "-": the library's own
+ *     bench-node-driver SPIN_US NAME=VALUE...     options of the node; "-": the library's own spin
  *
  *     shape PAGES BYTES SEGMENTS      the pages that the following commands are about
  *     name all|own|remote PREFIX      their names: all, or those whose first owner is this node, or
@@ -267,9 +267,10 @@ static const struct command {
     uint32_t n_words;
     void (*run)(struct driver *driver, char **words);
 } commands[] = {
-    {"shape", 4, shape},     {"name", 3, name},     {"set", 3, measure},  {"get", 3, measure},
-    {"exists", 3, measure},  {"memcpy", 3, measure}, {"fused", 3, measure}, {"stamp", 1, stamp},
-    {"clear", 1, stamp},     {"wrong", 1, count_wrong}, {"status", 1, status}, {"sleeps", 1, sleeps},
+    {"shape", 4, shape},     {"name", 3, name},         {"set", 3, measure},
+    {"get", 3, measure},     {"exists", 3, measure},    {"memcpy", 3, measure},
+    {"fused", 3, measure},   {"stamp", 1, stamp},       {"clear", 1, stamp},
+    {"wrong", 1, count_wrong}, {"status", 1, status},   {"sleeps", 1, sleeps},
 };
 
 static void obey(struct driver *driver, char **words, uint32_t n_words)

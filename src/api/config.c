@@ -10,7 +10,7 @@
 
 extern char **environ;
 
-enum { SPIN_NS = 20000 };               /* under the cost of one sleep and wake-up */
+enum { SPIN_NS = 50000 };               /* what waking up an idle (virtual) processor costs */
 
 const char *peercache_version(void)
 {

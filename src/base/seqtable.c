@@ -167,6 +167,13 @@ int seqtable_find(const struct seqtable *table, struct id128 key, struct seqtabl
     return -EAGAIN;
 }
 
+void seqtable_prefetch(const struct seqtable *table, struct id128 key)
+{
+    uint32_t index = segment_index(table, key);
+    struct span span = layout_span(table, index, word_load(&table->layouts[index]));
+    __builtin_prefetch(span_home(span, key));
+}
+
 /* --- the writer ------------------------------------------------------------------------------ */
 
 static struct span writer_span(const struct seqtable *table, uint32_t index)

@@ -40,6 +40,9 @@ void seqtable_free(struct seqtable *table);
 
 /* Any thread.  0 and a copy; -ENOENT; -EAGAIN: the writer was in the way a few times running. */
 int seqtable_find(const struct seqtable *table, struct id128 key, struct seqtable_value *ret_value);
+/* Any thread.  Fetches the key's home bucket into the cache without waiting for it: who has several
+ * keys to find says so for all of them first. */
+void seqtable_prefetch(const struct seqtable *table, struct id128 key);
 
 /* The writer only.  Inserts or overwrites; -ENOSPC: the key's segment is full (overwriting always
  * works); -EINVAL: the key is 0,0. */

@@ -11,7 +11,7 @@ struct fixture {
     struct world *world;
     struct attempt attempt;
     struct locate_key key;
-    uint16_t near, far;                 /* a holder of this host, and one of another */
+    uint16_t near, far; /* a holder of this host, and one of another */
 };
 
 static int setup(void **state)
@@ -41,10 +41,10 @@ static int teardown(void **state)
 
 static void found_at(struct fixture *fixture, uint32_t n, uint16_t first, uint16_t second)
 {
-    fixture->key = (struct locate_key){
-        .state = n ? LOCATE_FOUND : LOCATE_UNKNOWN,
-        .n_places = (uint8_t)n,
-        .places = {{.holder = first, .length_bytes = LENGTH}, {.holder = second, .length_bytes = LENGTH}}};
+    fixture->key = (struct locate_key){.state = n ? LOCATE_FOUND : LOCATE_UNKNOWN,
+                                       .n_places = (uint8_t)n,
+                                       .places = {{.holder = first, .length_bytes = LENGTH},
+                                                  {.holder = second, .length_bytes = LENGTH}}};
 }
 
 static enum attempt_next next(struct fixture *fixture, uint32_t *ret_place)
@@ -82,7 +82,8 @@ static void nearest_holder_is_read_first(void **state)
 static void holder_in_trouble_is_read_last(void **state)
 {
     struct fixture *fixture = *state;
-    breaker_failed(&fixture->world->nodes[SELF]->view->breakers[fixture->near], fixture->world->now_ns);
+    breaker_failed(&fixture->world->nodes[SELF]->view->breakers[fixture->near],
+                   fixture->world->now_ns);
     found_at(fixture, 2, fixture->near, fixture->far);
     assert_int_equal(next_holder(fixture), fixture->far);
     fail_read(fixture, -ECONNRESET);
@@ -123,7 +124,7 @@ static void page_of_another_length_is_not_read(void **state)
     assert_int_equal(fixture->attempt.outcome, PEERCACHE_MISS_LENGTH);
 }
 
-/* All holders let the page go while it was looked up: somebody may have set it anew, so it is looked
+/* All holders let the page go while it was looked up: perhaps somebody set it anew, so it is looked
  * up once more, and only once. */
 static void evicted_page_is_located_once_more(void **state)
 {
@@ -158,12 +159,9 @@ static void last_failure_is_what_is_reported(void **state)
         uint16_t outcome;
         bool is_stale;
     } cases[] = {
-        {-ESTALE, PEERCACHE_MISS_EVICTED, true},
-        {-EBADMSG, PEERCACHE_MISS_EVICTED, true},
-        {-EILSEQ, PEERCACHE_MISS_CHECKSUM, false},
-        {-ETIMEDOUT, PEERCACHE_MISS_DEADLINE, false},
-        {-ESHUTDOWN, PEERCACHE_REFUSED_CLOSED, false},
-        {-ECONNRESET, PEERCACHE_MISS_PEER, false},
+        {-ESTALE, PEERCACHE_MISS_EVICTED, true},       {-EBADMSG, PEERCACHE_MISS_EVICTED, true},
+        {-EILSEQ, PEERCACHE_MISS_CHECKSUM, false},     {-ETIMEDOUT, PEERCACHE_MISS_DEADLINE, false},
+        {-ESHUTDOWN, PEERCACHE_REFUSED_CLOSED, false}, {-ECONNRESET, PEERCACHE_MISS_PEER, false},
         {-EBUSY, PEERCACHE_MISS_PEER, false},
     };
     struct fixture *fixture = *state;
@@ -174,7 +172,8 @@ static void last_failure_is_what_is_reported(void **state)
         fail_read(fixture, cases[i].error);
         assert_int_equal(fixture->attempt.outcome, cases[i].outcome);
         assert_int_equal(attempt_is_stale(cases[i].error), cases[i].is_stale);
-        assert_int_equal(next(fixture, &place), cases[i].is_stale ? ATTEMPT_LOCATE_AGAIN : ATTEMPT_GIVE_UP);
+        assert_int_equal(next(fixture, &place),
+                         cases[i].is_stale ? ATTEMPT_LOCATE_AGAIN : ATTEMPT_GIVE_UP);
     }
 }
 

@@ -71,7 +71,7 @@ static void pause_doubles_up_to_a_bound(void **state)
         assert_int_equal(pause_after(&breaker, at_ms), pauses[i]);
         at_ms += 100000;
     }
-    for (int i = 0; i < 1000; i++)      /* the count of failures does not run over */
+    for (int i = 0; i < 1000; i++) /* the count of failures does not run over */
         breaker_failed(&breaker, at_ms * MS);
     assert_int_equal(pause_after(&breaker, at_ms), 4000);
     breaker_succeeded(&breaker);

@@ -139,6 +139,7 @@ int core_new(const struct core_config *config, struct core **ret_core)
     }
     fill_view(core);
     core->ring_is_old = true;
+    core->forget_at_ns = UINT64_MAX;
     *ret_core = core;
     return 0;
 }

@@ -123,8 +123,8 @@ static void second_connection_replaces_the_first_for_good(void **state)
     struct core_config config = world_config(0);
     world_add(world_now, &config);
     world_add_played(world_now, A, 2);
-    struct core_event up = {.type = CORE_LINK_UP, .link = 50,
-                            .u.up = {PURPOSE_CONTROL, world_id(100), 1}};
+    struct core_event up = {
+        .type = CORE_LINK_UP, .link = 50, .u.up = {PURPOSE_CONTROL, world_id(100), 1}};
     struct core_update update;
     up.now_ns = world_now->now_ns;
     core_step(world_now->nodes[A]->core, &up, &update);
@@ -140,7 +140,8 @@ static void second_connection_replaces_the_first_for_good(void **state)
     world_run(world_now);
     world_now->nodes[A]->links[50] = (struct world_link){.is_up = true, .to = WORLD_PLAYED};
     world_forget_heard(world_now);
-    struct record_entry entry = {.digest = world_digest(1), .place = {.length_bytes = 5, .generation = 1}};
+    struct record_entry entry = {.digest = world_digest(1),
+                                 .place = {.length_bytes = 5, .generation = 1}};
     struct message announce = {.type = MESSAGE_announce,
                                .u.announce = {.batch = 3, .entries = &entry, .n_entries = 1}};
     world_say(world_now, A, 50, &announce);
@@ -160,23 +161,28 @@ static void words_of_a_former_peer_are_not_its_successors(void **state)
     /* As core_step() is called directly, the hang-up is not carried out. */
     struct record_member members[2] = {world_member(0, 100), world_member(101, 1)};
     members[0].node_id = config.node_id;
-    struct message list = {.type = MESSAGE_members,
-                           .u.members = {.members_version = 2, .whole = 1, .members = members,
-                                         .n_members = 1}};
-    struct core_event event = {.type = CORE_MESSAGE, .link = WORLD_DISCOVERY,
-                               .now_ns = world_now->now_ns, .u.message = &list};
+    struct message list = {
+        .type = MESSAGE_members,
+        .u.members = {.members_version = 2, .whole = 1, .members = members, .n_members = 1}};
+    struct core_event event = {.type = CORE_MESSAGE,
+                               .link = WORLD_DISCOVERY,
+                               .now_ns = world_now->now_ns,
+                               .u.message = &list};
     struct core_event tick = {.type = CORE_TICK, .now_ns = world_now->now_ns};
     struct core_update update;
     core_step(world_now->nodes[A]->core, &event, &update);
     assert_int_equal(update.n_hangups, 1);
     for (int i = 0; i < 10; i++)
         core_step(world_now->nodes[A]->core, &tick, &update);
+    tick.now_ns = event.now_ns = world_now->now_ns += config.ring_grace_ns;
+    core_step(world_now->nodes[A]->core, &tick, &update);
     list.u.members.members_version = 3;
     list.u.members.n_members = 2;
     core_step(world_now->nodes[A]->core, &event, &update);
     assert_int_equal(world_peer(world_now, A, world_id(101), 1), index);
 
-    struct record_entry entry = {.digest = world_digest(1), .place = {.length_bytes = 5, .generation = 1}};
+    struct record_entry entry = {.digest = world_digest(1),
+                                 .place = {.length_bytes = 5, .generation = 1}};
     struct message announce = {.type = MESSAGE_announce,
                                .u.announce = {.batch = 3, .entries = &entry, .n_entries = 1}};
     struct location places[2];
@@ -198,10 +204,33 @@ static void successor_does_not_inherit_the_breaker(void **state)
     assert_false(view_peer_trusted(view, index));
     world_tell_members(world_now, A, WORLD_DISCOVERY, 2, NULL, 0);
     world_run(world_now);
+    world_now->now_ns += config.ring_grace_ns;
+    world_tick(world_now, A);
     struct record_member next = world_member(101, 1);
     world_tell_members(world_now, A, WORLD_DISCOVERY, 3, &next, 1);
     assert_int_equal(world_peer(world_now, A, world_id(101), 1), index);
     assert_true(view_peer_trusted(view, index));
+}
+
+/* Calls that are under way may hold places by the index: it keeps its meaning for a while. */
+static void index_of_a_lost_member_rests_before_it_is_used_again(void **state)
+{
+    (void)state;
+    world_now = world_new();
+    struct core_config config = world_config(0);
+    struct record_member next[2] = {world_member(101, 1), world_member(102, 1)};
+    world_add(world_now, &config);
+    world_add_played(world_now, A, 1);
+    uint16_t index = world_peer(world_now, A, world_id(100), 1);
+    world_tell_members(world_now, A, WORLD_DISCOVERY, 2, NULL, 0);
+    world_now->now_ns += config.ring_grace_ns - 1;
+    world_run(world_now);
+    world_tell_members(world_now, A, WORLD_DISCOVERY, 3, next, 1);
+    assert_int_not_equal(world_peer(world_now, A, world_id(101), 1), index);
+    world_now->now_ns += 1;
+    world_tick(world_now, A);
+    world_tell_members(world_now, A, WORLD_DISCOVERY, 4, next, 2);
+    assert_int_equal(world_peer(world_now, A, world_id(102), 1), index);
 }
 
 /* --- healing --- */
@@ -317,8 +346,10 @@ static void evicted_while_apart_is_forgotten_afterwards(void **state)
 static struct message stale_message(struct record_stale *entry, uint64_t page, int holder,
                                     uint64_t incarnation, uint64_t generation)
 {
-    *entry = (struct record_stale){.digest = world_digest(page), .node_id = id_of(holder),
-                                   .incarnation = incarnation, .generation = generation};
+    *entry = (struct record_stale){.digest = world_digest(page),
+                                   .node_id = id_of(holder),
+                                   .incarnation = incarnation,
+                                   .generation = generation};
     return (struct message){.type = MESSAGE_stale, .u.stale = {.entries = entry, .n_entries = 1}};
 }
 
@@ -354,7 +385,8 @@ static void failed_read_tells_the_owners(void **state)
     world_set(world_now, A, 1, 1);
     world_run(world_now);
     assert_int_equal(world_holders(world_now, B, 1, places), 1);
-    struct core_stale stale = {.peer = places[0].holder, .digest = world_digest(1),
+    struct core_stale stale = {.peer = places[0].holder,
+                               .digest = world_digest(1),
                                .ring_position = world_position(1),
                                .generation = places[0].generation};
     struct core_event event = {.type = CORE_READ_OUTCOMES,
@@ -382,14 +414,15 @@ static void node_that_leaves_is_gone_at_once_and_stays_gone(void **state)
     assert_int_equal(world_now->nodes[A]->n_changes, changes + 1);
     assert_int_equal(world_now->nodes[A]->changes[changes].state, MEMBER_LEFT);
     assert_int_equal(ring_nodes(A), 2);
-    world_say(world_now, A, discovery, &news);  /* a new list for everybody */
+    world_say(world_now, A, discovery, &news); /* a new list for everybody */
     assert_int_equal(ring_nodes(A), 3);
     assert_int_equal(world_now->nodes[A]->n_changes, ++changes + 1);
     /* Its heartbeats and joins that were on the way change nothing. */
     struct record_member member = world_member(C, 100);
     struct message join = {.type = MESSAGE_join, .u.join = {.members = &member, .n_members = 1}};
-    struct message heartbeat = {.type = MESSAGE_heartbeat,
-                                .u.heartbeat = {.node_id = id_of(C), .incarnation = 100, .counter = 9}};
+    struct message heartbeat = {
+        .type = MESSAGE_heartbeat,
+        .u.heartbeat = {.node_id = id_of(C), .incarnation = 100, .counter = 9}};
     world_say(world_now, A, discovery, &heartbeat);
     world_say(world_now, A, discovery, &join);
     assert_int_equal(world_now->nodes[A]->n_changes, changes + 1);
@@ -429,7 +462,7 @@ static void older_list_does_not_bring_back_who_left(void **state)
     assert_int_equal(ring_nodes(A), 2);
     world_tell_members(world_now, A, WORLD_DISCOVERY, 2, members, 2);
     assert_int_equal(ring_nodes(A), 2);
-    members[1].incarnation = 2;         /* but its next life is welcome */
+    members[1].incarnation = 2; /* but its next life is welcome */
     world_tell_members(world_now, A, WORLD_DISCOVERY, 3, members, 2);
     assert_int_equal(ring_nodes(A), 3);
 }
@@ -439,8 +472,9 @@ static void older_list_does_not_bring_back_who_left(void **state)
 static uint32_t clear(int node, struct id128 identity, uint64_t *ret_epoch)
 {
     uint32_t op = UINT32_MAX;
-    struct core_event event = {.type = CORE_CLEAR,
-                               .u.clear = {.identity = identity, .ret_epoch = ret_epoch, .ret_op = &op}};
+    struct core_event event = {
+        .type = CORE_CLEAR,
+        .u.clear = {.identity = identity, .ret_epoch = ret_epoch, .ret_op = &op}};
     world_step(world_now, node, &event);
     return op;
 }
@@ -462,7 +496,7 @@ static void clear_sweeps_on_all_members(void **state)
 {
     (void)state;
     uint64_t epoch;
-    struct id128 identity = {1, 2};     /* of world_page() */
+    struct id128 identity = {1, 2}; /* of world_page() */
     world_now = cluster(3);
     for (int node = A; node <= C; node++)
         world_set(world_now, node, (uint64_t)node * 100, 50);
@@ -568,6 +602,7 @@ int main(void)
         TEST(second_connection_replaces_the_first_for_good),
         TEST(words_of_a_former_peer_are_not_its_successors),
         TEST(successor_does_not_inherit_the_breaker),
+        TEST(index_of_a_lost_member_rests_before_it_is_used_again),
         TEST(pages_are_named_on_a_new_connection),
         TEST(without_sync_on_connect_they_stay_unknown),
         TEST(pages_are_found_at_their_new_owners),

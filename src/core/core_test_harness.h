@@ -34,15 +34,15 @@ enum {
     WORLD_SLOTS = 512,
     WORLD_POOL_BYTES = 1 << 20,
     WORLD_PAGE_BYTES = 1000,
-    WORLD_PLAYED = -1,                  /* the other end of a link is played by the test */
+    WORLD_PLAYED = -1, /* the other end of a link is played by the test */
 };
 #define WORLD_MS UINT64_C(1000000)
 
 struct world_frame {
     struct world_frame *next;
-    int to, from;                       /* nodes; WORLD_PLAYED */
-    uint32_t link;                      /* of the receiver, or of the sender if the test receives */
-    size_t len;                         /* 0: the link broke */
+    int to, from;  /* nodes; WORLD_PLAYED */
+    uint32_t link; /* of the receiver, or of the sender if the test receives */
+    size_t len;    /* 0: the link broke */
     uint8_t bytes[];
 };
 
@@ -61,7 +61,7 @@ struct world_node {
     struct slot_header *headers;
     struct world_link links[WORLD_LINKS_MAX];
     struct core_completion done[WORLD_DONE_MAX];
-    uint8_t recorded[WORLD_DONE_MAX];   /* the first page's */
+    uint8_t recorded[WORLD_DONE_MAX]; /* the first page's */
     uint32_t n_done, n_dials, n_hangups, n_changes;
     struct core_peer_change changes[WORLD_DONE_MAX];
     uint64_t wake_at_ns;
@@ -69,14 +69,14 @@ struct world_node {
 
 struct world {
     struct world_node *nodes[WORLD_NODES_MAX];
-    int n, head;                        /* head: the node that discovery dials reach; -1 */
-    bool is_cut;                        /* dials fail */
+    int n, head; /* head: the node that discovery dials reach; -1 */
+    bool is_cut; /* dials fail */
     uint64_t now_ns;
-    struct world_frame *first, **last;  /* on their way */
+    struct world_frame *first, **last; /* on their way */
     struct world_frame *heard, **heard_last;
     struct message_scratch scratch;
     uint8_t frame[FRAME_HEAD_BYTES + FRAME_BODY_MAX_BYTES];
-    struct world_frame *taken;          /* that the test looks at */
+    struct world_frame *taken; /* that the test looks at */
     struct message message;
 };
 
@@ -176,8 +176,8 @@ static inline void world_queue(struct world *world, int from, const struct world
 {
     struct world_frame *frame = malloc(sizeof *frame + len);
     bool is_played = link->to == WORLD_PLAYED;
-    *frame = (struct world_frame){.to = link->to, .from = from, .len = len,
-                                  .link = is_played ? number : link->to_link};
+    *frame = (struct world_frame){
+        .to = link->to, .from = from, .len = len, .link = is_played ? number : link->to_link};
     memcpy(frame->bytes, bytes, len);
     struct world_frame ***last = is_played ? &world->heard_last : &world->last;
     **last = frame;
@@ -194,15 +194,15 @@ static inline uint32_t world_unused_link(const struct world_node *node)
 
 static inline void world_step(struct world *world, int index, struct core_event *event);
 
-static inline void world_link_up(struct world *world, int index, uint32_t link, enum purpose purpose,
-                                 struct id128 node_id, uint64_t incarnation)
+static inline void world_link_up(struct world *world, int index, uint32_t link,
+                                 enum purpose purpose, struct id128 node_id, uint64_t incarnation)
 {
     struct world_node *node = world->nodes[index];
     if (!node->links[link].is_up)
         node->links[link] = (struct world_link){.is_up = true, .to = WORLD_PLAYED};
     node->links[link].purpose = purpose;
-    struct core_event event = {.type = CORE_LINK_UP, .link = link,
-                               .u.up = {purpose, node_id, incarnation}};
+    struct core_event event = {
+        .type = CORE_LINK_UP, .link = link, .u.up = {purpose, node_id, incarnation}};
     world_step(world, index, &event);
 }
 
@@ -245,7 +245,8 @@ static inline void world_break(struct world *world, int index, uint32_t link)
 }
 
 /* The link of @index to another core; UINT32_MAX: none. */
-static inline uint32_t world_link_to(const struct world *world, int index, int to, enum purpose purpose)
+static inline uint32_t world_link_to(const struct world *world, int index, int to,
+                                     enum purpose purpose)
 {
     for (uint32_t i = 0; i < WORLD_LINKS_MAX; i++) {
         const struct world_link *link = &world->nodes[index]->links[i];
@@ -259,7 +260,8 @@ static inline void world_collect(struct world *world, struct world_node *node,
                                  const struct core_update *update)
 {
     for (size_t i = 0; i < update->n_completions && node->n_done < WORLD_DONE_MAX; i++) {
-        node->recorded[node->n_done] = update->completions[i].n && update->completions[i].recorded[0];
+        node->recorded[node->n_done] =
+            update->completions[i].n && update->completions[i].recorded[0];
         node->done[node->n_done++] = update->completions[i];
     }
     for (size_t i = 0; i < update->n_peer_changes; i++)
@@ -312,7 +314,8 @@ static inline struct message world_decode(struct world *world, const struct worl
     struct frame_head head;
     struct message message;
     assert_int_equal(frame_head_decode(frame->bytes, &head), 0);
-    assert_int_equal(message_decode(&head, frame->bytes + FRAME_HEAD_BYTES, &world->scratch, &message), 0);
+    assert_int_equal(
+        message_decode(&head, frame->bytes + FRAME_HEAD_BYTES, &world->scratch, &message), 0);
     return message;
 }
 
@@ -408,24 +411,29 @@ static inline void world_make_head(struct world *world, int index)
 
 static inline struct record_member world_member(uint32_t id, uint64_t incarnation)
 {
-    return (struct record_member){
-        .node_id = world_id(id), .incarnation = incarnation, .version = 1, .state = MEMBER_ALIVE,
-        .boot_id = {5, id}, .host = {"127.0.0.1", 9}, .control_port = (uint16_t)(2000 + id),
-        .pool_bytes = 1 << 20};
+    return (struct record_member){.node_id = world_id(id),
+                                  .incarnation = incarnation,
+                                  .version = 1,
+                                  .state = MEMBER_ALIVE,
+                                  .boot_id = {5, id},
+                                  .host = {"127.0.0.1", 9},
+                                  .control_port = (uint16_t)(2000 + id),
+                                  .pool_bytes = 1 << 20};
 }
 
 /* A member list, as the head would send it on link @link, the node itself first. */
-static inline void world_tell_members(struct world *world, int index, uint32_t link, uint64_t version,
-                                      const struct record_member *members, uint32_t n)
+static inline void world_tell_members(struct world *world, int index, uint32_t link,
+                                      uint64_t version, const struct record_member *members,
+                                      uint32_t n)
 {
     static struct record_member all[MEMBERS_MAX];
     all[0] = world_member(0, world->nodes[index]->config.incarnation);
     all[0].node_id = world->nodes[index]->config.node_id;
     if (n)
         memcpy(all + 1, members, n * sizeof *members);
-    struct message list = {.type = MESSAGE_members,
-                           .u.members = {.members_version = version, .whole = 1, .members = all,
-                                         .n_members = n + 1}};
+    struct message list = {
+        .type = MESSAGE_members,
+        .u.members = {.members_version = version, .whole = 1, .members = all, .n_members = n + 1}};
     world_say(world, index, link, &list);
 }
 
@@ -456,12 +464,15 @@ static inline uint16_t world_peer(const struct world *world, int index, struct i
 
 static inline struct core_page world_page(uint64_t number)
 {
-    return (struct core_page){.digest = world_digest(number), .identity = {1, 2},
+    return (struct core_page){.digest = world_digest(number),
+                              .identity = {1, 2},
                               .ring_position = world_position(number),
-                              .length_bytes = WORLD_PAGE_BYTES, .name_len = 8};
+                              .length_bytes = WORLD_PAGE_BYTES,
+                              .name_len = 8};
 }
 
-static inline uint32_t world_reserve(struct world *world, int index, struct core_page *pages, uint32_t n)
+static inline uint32_t world_reserve(struct world *world, int index, struct core_page *pages,
+                                     uint32_t n)
 {
     uint32_t op = UINT32_MAX;
     struct core_event event = {.type = CORE_RESERVE,
@@ -470,8 +481,8 @@ static inline uint32_t world_reserve(struct world *world, int index, struct core
     return op;
 }
 
-static inline void world_copied(struct world *world, int index, uint32_t op, struct core_page *pages,
-                                uint32_t n)
+static inline void world_copied(struct world *world, int index, uint32_t op,
+                                struct core_page *pages, uint32_t n)
 {
     struct core_event event = {.type = CORE_COPIED, .u.set = {.pages = pages, .n = n, .op = op}};
     for (uint32_t i = 0; i < n; i++)
@@ -494,7 +505,8 @@ static inline uint32_t world_set(struct world *world, int index, uint64_t from, 
 }
 
 /* The completion of an operation, or NULL while it goes on. */
-static inline const struct core_completion *world_done(const struct world *world, int index, uint32_t op)
+static inline const struct core_completion *world_done(const struct world *world, int index,
+                                                       uint32_t op)
 {
     const struct world_node *node = world->nodes[index];
     for (uint32_t i = 0; i < node->n_done; i++)
@@ -517,7 +529,8 @@ static inline enum locate_state world_find(struct world *world, int index, uint6
 {
     static struct locate locate;
     static struct locate_ask asks[LOCATE_ASKS_MAX];
-    struct locate_key key = {.digest = world_digest(number), .ring_position = world_position(number)};
+    struct locate_key key = {.digest = world_digest(number),
+                             .ring_position = world_position(number)};
     const struct core_view *view = world->nodes[index]->view;
     locate_begin(&locate, view, &key, 1);
     for (uint32_t n; (n = locate_plan(&locate, world->now_ns, asks)) > 0;) {
@@ -542,7 +555,8 @@ static inline enum locate_state world_find(struct world *world, int index, uint6
             locate_fail(&locate, &asks[0]);
     }
     struct view_peer holder;
-    if (key.state == LOCATE_FOUND && view_peer(view, key.places[0].holder, &holder) == 0 && ret_holder)
+    if (key.state == LOCATE_FOUND && view_peer(view, key.places[0].holder, &holder) == 0 &&
+        ret_holder)
         *ret_holder = holder.node_id;
     return key.state;
 }

@@ -2,9 +2,9 @@
 /*
  * directory.c - entries in a seqtable, with a stamp of 7 bits a location: five of age (the shard's
  * clock moves once each time that a 24th of its limit was inserted, so that it does not come round
- * while a full shard is renewed) and two of the sync round in
- * which the holder named it.  Four rounds, because a sync that breaks off leaves entries of its own
- * round behind, beside those of the round before: the next one must be told from both.
+ * while a full shard is renewed) and two of the sync round in which the holder named it.  Four
+ * rounds, because a sync that breaks off leaves entries of its own round behind, beside those of the
+ * round before: the next one must be told from both.
  *
  * Sweeping walks the whole table in bounded pieces.  A holder's flags say what of it is doomed; a
  * flag raised during a walk counts from the next walk on.

@@ -31,8 +31,11 @@ static struct id128 key_of(uint64_t number)
 static int put(struct directory *directory, uint64_t key, uint16_t holder, uint64_t generation)
 {
     return directory_put(directory, key_of(key),
-                         &(struct location){.holder = holder, .tier = 1, .slot = (uint32_t)key,
-                                            .length_bytes = 100, .generation = generation});
+                         &(struct location){.holder = holder,
+                                            .tier = 1,
+                                            .slot = (uint32_t)key,
+                                            .length_bytes = 100,
+                                            .generation = generation});
 }
 
 /* The generation under which a holder has a key; 0: it has not. */
@@ -206,7 +209,7 @@ static void sync_sweeps_what_was_not_named(void **state)
     directory_sync_begin(directory, A);
     for (uint64_t i = 0; i < 5000; i += 2)
         put(directory, i, A, 1);
-    sweep_all(directory);               /* before the end nothing is swept */
+    sweep_all(directory); /* before the end nothing is swept */
     assert_int_equal(generation_of(directory, 1, A), 1);
     directory_sync_end(directory, A);
     sweep_all(directory);
@@ -234,7 +237,7 @@ static void broken_off_sync_leaves_nothing_behind(void **state)
         put(directory, base + 1, A, 1);
         directory_sync_end(directory, A);
         sweep_all(directory);
-        directory_sync_begin(directory, A);     /* and nothing odd is left over for the next */
+        directory_sync_begin(directory, A); /* and nothing odd is left over for the next */
         put(directory, base + 1, A, 1);
         directory_sync_end(directory, A);
         sweep_all(directory);
@@ -306,7 +309,7 @@ static void at_the_limit_the_oldest_goes(void **state)
         newest += generation_of(directory, 2 * SMALL + i, A) != 0;
     }
     assert_int_equal(oldest, 0);
-    assert_true(newest >= SMALL * 9 / 10);      /* ages are counted in steps, not in entries */
+    assert_true(newest >= SMALL * 9 / 10); /* ages are counted in steps, not in entries */
     assert_true(middle <= SMALL / 10);
     directory_free(directory);
 }

@@ -56,11 +56,19 @@ static void take_stale(struct core *core, const struct message_stale *stale)
     }
 }
 
-static void take_epochs(struct core *core, uint32_t link, const struct message_epochs *epochs)
+/* What is news here is passed on: who cleared may be gone before it has told everybody. */
+static void take_epochs(struct core *core, uint32_t link, uint16_t peer,
+                        const struct message_epochs *epochs)
 {
+    struct record_epoch *news = update_allocate(core->update, epochs->n_entries * sizeof *news);
+    uint32_t n_news = 0;
     for (uint32_t i = 0; i < epochs->n_entries; i++)
-        if (namespaces_hear(core->namespaces, &epochs->entries[i]))
+        if (namespaces_hear(core->namespaces, &epochs->entries[i])) {
             sweeps_begin(core, epochs->entries[i].identity);
+            news[n_news++] = epochs->entries[i];
+        }
+    if (n_news > 0)
+        namespaces_pass_on(core->peers, core->update, news, n_news, peer);
     update_send(core->update, link, MESSAGE_heard)->u.heard.batch = epochs->batch;
 }
 
@@ -105,7 +113,7 @@ void inbox_take(struct core *core, uint32_t number, const struct message *messag
     case MESSAGE_sync: take_sync(core, peer, &message->u.sync); break;
     case MESSAGE_touch: take_touches(core, &message->u.touch); break;
     case MESSAGE_stale: take_stale(core, &message->u.stale); break;
-    case MESSAGE_epochs: take_epochs(core, number, &message->u.epochs); break;
+    case MESSAGE_epochs: take_epochs(core, number, peer, &message->u.epochs); break;
     case MESSAGE_heard:
         namespaces_heard(core->namespaces, core->update, peer, message->u.heard.batch);
         break;

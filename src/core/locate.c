@@ -29,6 +29,8 @@ static void find_owners(struct locate *locate)
 {
     const struct ring *ring = ring_borrow(locate->view->rings);
     locate->ring_hash = ring_hash(ring);
+    for (uint32_t i = 0; i < locate->n; i++)
+        view_prefetch(locate->view, locate->keys[i].digest);
     for (uint32_t i = 0; i < locate->n; i++) {
         struct locate_key *key = &locate->keys[i];
         key->n_owners = (uint8_t)ring_owners(ring, key->ring_position,

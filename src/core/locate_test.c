@@ -74,11 +74,10 @@ static void answer_all(struct fixture *fixture, const struct locate_ask *ask, ui
     static struct record_found found[BATCH_MAX];
     struct record_holder holder = {world_id(id), incarnation};
     for (uint32_t i = 0; i < ask->n; i++)
-        found[i] = (struct record_found){
-            .index = (uint16_t)i,
-            .place = {.length_bytes = 10, .slot = i, .generation = 3}};
-    struct message_locations answer = {.holders = &holder, .n_holders = 1, .found = found,
-                                       .n_found = ask->n, .complete = 1};
+        found[i] = (struct record_found){.index = (uint16_t)i,
+                                         .place = {.length_bytes = 10, .slot = i, .generation = 3}};
+    struct message_locations answer = {
+        .holders = &holder, .n_holders = 1, .found = found, .n_found = ask->n, .complete = 1};
     locate_answer(&fixture->locate, ask, &answer);
 }
 
@@ -122,7 +121,7 @@ static void every_key_is_asked_of_one_owner(void **state)
     }
     for (int i = 0; i < KEYS; i++)
         own += !is_asked[i];
-    assert_int_equal(own, 0);           /* the own shard is not complete: it settles nothing */
+    assert_int_equal(own, 0); /* the own shard is not complete: it settles nothing */
 }
 
 static void more_keys_than_one_message_holds(void **state)
@@ -254,7 +253,7 @@ static void probe_carries_all_keys_of_the_call(void **state)
 static void holder_of_another_life_or_unknown_is_none(void **state)
 {
     struct fixture *fixture = *state;
-    for (uint32_t id = 103; id < 105; id++) {           /* 104 is nobody */
+    for (uint32_t id = 103; id < 105; id++) { /* 104 is nobody */
         begin(fixture, foreign_page(fixture), 1);
         assert_int_equal(plan(fixture), 1);
         answer_all(fixture, &fixture->asks[0], id, id == 103 ? 2 : 1);
@@ -288,8 +287,8 @@ static void answer_with_numbers_out_of_range(void **state)
         {.index = 0, .place = {.holder = 65535, .length_bytes = 5}},
         {.index = 0, .place = {.holder = 0, .length_bytes = 0}},
     };
-    struct message_locations answer = {.holders = &holder, .n_holders = 1, .found = found, .n_found = 5,
-                                       .complete = 1};
+    struct message_locations answer = {
+        .holders = &holder, .n_holders = 1, .found = found, .n_found = 5, .complete = 1};
     begin(fixture, foreign_page(fixture), 1);
     assert_int_equal(plan(fixture), 1);
     locate_answer(&fixture->locate, &fixture->asks[0], &answer);
@@ -307,7 +306,8 @@ static void holders_are_kept_once_and_no_more_than_there_is_room(void **state)
         {.place = {.holder = 1, .length_bytes = 5}},
         {.place = {.holder = 2, .length_bytes = 5}},
     };
-    struct message_locations answer = {.holders = holders, .n_holders = 3, .found = found, .n_found = 4};
+    struct message_locations answer = {
+        .holders = holders, .n_holders = 3, .found = found, .n_found = 4};
     begin(fixture, foreign_page(fixture), 1);
     assert_int_equal(plan(fixture), 1);
     locate_answer(&fixture->locate, &fixture->asks[0], &answer);
@@ -327,7 +327,7 @@ static void page_of_a_holder_in_trouble_is_not_there(void **state)
     uint16_t holder = fixture->keys[0].places[0].holder;
     breaker_failed(&view_of(fixture)->breakers[holder], fixture->world->now_ns);
     assert_false(locate_is_there(&fixture->locate, &fixture->keys[0]));
-    assert_int_equal(fixture->keys[0].state, LOCATE_FOUND);     /* a get may still try it */
+    assert_int_equal(fixture->keys[0].state, LOCATE_FOUND); /* a get may still try it */
 }
 
 /* The own pool let the page go: look again, with the owners this time. */
@@ -342,9 +342,28 @@ static void looking_again_does_not_believe_the_own_pool(void **state)
     assert_int_equal(plan(fixture), 1);
     answer_all(fixture, &fixture->asks[0], 103, 1);
     assert_int_not_equal(fixture->keys[0].places[0].holder, CORE_SELF);
-    locate_again(&fixture->locate, 0);                          /* from its first owner on */
+    locate_again(&fixture->locate, 0); /* from its first owner on */
     assert_int_equal(plan(fixture), 1);
-    answer_all(fixture, &fixture->asks[0], 0, 100);             /* an owner names this node itself */
+    answer_all(fixture, &fixture->asks[0], 0, 100); /* an owner names this node itself */
+    assert_int_equal(fixture->keys[0].state, LOCATE_UNKNOWN);
+}
+
+/* The own shard still names this node, whose pool has the page no more: no place to read. */
+static void own_shard_is_not_believed_about_this_node(void **state)
+{
+    struct fixture *fixture = *state;
+    struct location places[2];
+    uint64_t page = 1;
+    do
+        begin(fixture, ++page, 1);
+    while (fixture->keys[0].owners[0] != CORE_SELF && fixture->keys[0].owners[1] != CORE_SELF);
+    world_set(fixture->world, SELF, page, 1);
+    assert_int_equal(world_holders(fixture->world, SELF, page, places), 1);
+    begin(fixture, page, 1);
+    locate_again(&fixture->locate, 0);
+    assert_int_equal(plan(fixture), 1);
+    assert_int_not_equal(fixture->asks[0].peer, CORE_SELF);
+    answer_nothing(fixture, &fixture->asks[0], true);
     assert_int_equal(fixture->keys[0].state, LOCATE_UNKNOWN);
 }
 
@@ -377,6 +396,7 @@ int main(void)
         TEST(holders_are_kept_once_and_no_more_than_there_is_room),
         TEST(page_of_a_holder_in_trouble_is_not_there),
         TEST(looking_again_does_not_believe_the_own_pool),
+        TEST(own_shard_is_not_believed_about_this_node),
         TEST(nothing_to_look_for),
     };
     return cmocka_run_group_tests_name("core/locate", tests, NULL, NULL);

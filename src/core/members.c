@@ -13,7 +13,9 @@ static void drop_peer(struct core *core, uint16_t index)
     namespaces_peer_gone(core->namespaces, core->update, index);
     publish_peer_down(core->publish, core->update, index);
     directory_drop_holder(core->directory, index);
-    core->dropped[index] = core->dropping = true;
+    core->dropped_ns[index] = update_now_ns(core->update);
+    if (core->forget_at_ns > core->dropped_ns[index] + core->config.ring_grace_ns)
+        core->forget_at_ns = core->dropped_ns[index] + core->config.ring_grace_ns;
 }
 
 void members_remove(struct core *core, uint16_t index)
@@ -86,20 +88,29 @@ void members_judge_completeness(struct core *core)
     atomic_store_explicit(&core->view.complete_ring_hash, complete ? hash : 0, memory_order_release);
 }
 
+/* Calls that are under way hold places by the index of their holder, so it does not mean another node
+ * at once: only when the directory has swept it, and no call can be that old. */
+static bool is_forgettable(const struct core *core, uint16_t index)
+{
+    return update_now_ns(core->update) >= core->dropped_ns[index] + core->config.ring_grace_ns &&
+           directory_holder_is_free(core->directory, index);
+}
+
 void members_forget_dropped(struct core *core)
 {
-    if (!core->dropping)
+    uint64_t now_ns = update_now_ns(core->update);
+    if (now_ns < core->forget_at_ns)
         return;
-    core->dropping = false;
+    core->forget_at_ns = UINT64_MAX;
     for (uint16_t i = 1; i < CORE_PEERS_MAX; i++) {
-        if (!core->dropped[i])
+        if (core->dropped_ns[i] == 0)
             continue;
-        if (directory_holder_is_free(core->directory, i)) {
-            core->dropped[i] = false;
+        if (is_forgettable(core, i)) {
+            core->dropped_ns[i] = 0;
             peers_forget(core->peers, i);
             breaker_succeeded(&core->view.breakers[i]);     /* its next meaning begins anew */
-        } else {
-            core->dropping = true;
+        } else if (core->forget_at_ns > core->dropped_ns[i] + core->config.ring_grace_ns) {
+            core->forget_at_ns = core->dropped_ns[i] + core->config.ring_grace_ns;
         }
     }
 }

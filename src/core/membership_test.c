@@ -105,12 +105,14 @@ static const struct message_members *join(struct fixture *head, uint32_t id, uin
     return &sent(head, MESSAGE_members)->u.members;
 }
 
-static const struct message_members *heartbeat(struct fixture *head, uint32_t id, uint64_t incarnation,
-                                               uint64_t known_version)
+static const struct message_members *heartbeat(struct fixture *head, uint32_t id,
+                                               uint64_t incarnation, uint64_t known_version)
 {
     struct message message = {.type = MESSAGE_heartbeat,
-                              .u.heartbeat = {.node_id = world_id(id), .incarnation = incarnation,
-                                              .counter = 2, .members_version = known_version}};
+                              .u.heartbeat = {.node_id = world_id(id),
+                                              .incarnation = incarnation,
+                                              .counter = 2,
+                                              .members_version = known_version}};
     say(head, &message);
     return &sent(head, MESSAGE_members)->u.members;
 }
@@ -151,7 +153,7 @@ static void young_head_says_that_its_list_is_not_whole(void **state)
     assert_int_equal(heartbeat(head, 5, 1, 0)->whole, 0);
     assert_int_equal(head->n_missing_calls, 0);
     tick(head, 1);
-    assert_int_equal(head->n_missing_calls, 1);         /* its own list is whole from now on, too */
+    assert_int_equal(head->n_missing_calls, 1); /* its own list is whole from now on, too */
     const struct message_members *list = heartbeat(head, 5, 1, 0);
     assert_int_equal(list->whole, 1);
     assert_int_equal(list->members_version, version);
@@ -211,14 +213,14 @@ static void who_has_left_stays_left(void **state)
     tick(head, 7000);
     join(head, 5, 1);
     join(head, 6, 1);
-    leave(head, 5, 2);                                  /* another life: not meant */
+    leave(head, 5, 2); /* another life: not meant */
     assert_int_equal(state_in(heartbeat(head, 6, 1, 0), 5), MEMBER_ALIVE);
     leave(head, 5, 1);
     assert_int_equal(state_in(heartbeat(head, 6, 1, 0), 5), 0);
     assert_int_equal(state_in(heartbeat(head, 5, 1, 0), 5), 0);
     assert_int_equal(state_in(join(head, 5, 1), 5), 0);
-    assert_int_equal(state_in(join(head, 5, 2), 5), MEMBER_ALIVE);      /* its next life */
-    assert_int_equal(state_in(join(head, 5, 1), 5), MEMBER_ALIVE);      /* late word of the former */
+    assert_int_equal(state_in(join(head, 5, 2), 5), MEMBER_ALIVE); /* its next life */
+    assert_int_equal(state_in(join(head, 5, 1), 5), MEMBER_ALIVE); /* late word of the former */
     leave(head, 5, 1);
     assert_int_equal(state_in(heartbeat(head, 6, 1, 0), 5), MEMBER_ALIVE);
 }
@@ -242,7 +244,7 @@ static void table_full_of_who_left_takes_joiners(void **state)
     tick(head, 7000);
     for (uint32_t id = 1; id < MEMBERS_MAX; id++)
         join(head, id, 1);
-    assert_int_equal(state_in(join(head, 5000, 1), 5000), 0);   /* a full cluster */
+    assert_int_equal(state_in(join(head, 5000, 1), 5000), 0); /* a full cluster */
     for (uint32_t id = 1; id < MEMBERS_MAX; id++)
         leave(head, id, 1);
     for (uint32_t id = 2001; id < 2000 + MEMBERS_MAX; id++)
@@ -280,14 +282,16 @@ static void link_up(struct fixture *node)
     membership_link_up(node->m, node->update, LINK);
 }
 
-static void tell(struct fixture *node, uint64_t version, bool whole, const uint32_t *ids, uint32_t n)
+static void tell(struct fixture *node, uint64_t version, bool whole, const uint32_t *ids,
+                 uint32_t n)
 {
     struct record_member members[8];
     for (uint32_t i = 0; i < n; i++)
         members[i] = world_member(ids[i], ids[i] == 0 ? 100 : 1);
-    struct message message = {.type = MESSAGE_members,
-                              .u.members = {.members_version = version, .whole = whole,
-                                            .members = members, .n_members = n}};
+    struct message message = {
+        .type = MESSAGE_members,
+        .u.members = {
+            .members_version = version, .whole = whole, .members = members, .n_members = n}};
     say(node, &message);
 }
 
@@ -295,7 +299,8 @@ static uint64_t wake_in_ms(struct fixture *node)
 {
     struct core_update update;
     update_end(node->update, &update);
-    return update.wake_at_ns == UINT64_MAX ? UINT64_MAX : (update.wake_at_ns - node->now_ns) / WORLD_MS;
+    return update.wake_at_ns == UINT64_MAX ? UINT64_MAX
+                                           : (update.wake_at_ns - node->now_ns) / WORLD_MS;
 }
 
 static void node_without_discovery_sleeps(void **state)
@@ -346,7 +351,7 @@ static void node_joins_and_then_sends_heartbeats(void **state)
     uint64_t counter = sent(node, MESSAGE_heartbeat)->u.heartbeat.counter;
     tick(node, 2000);
     assert_int_equal(sent(node, MESSAGE_heartbeat)->u.heartbeat.counter, counter + 1);
-    tell(node, 77, true, NULL, 0);                      /* the short answer: no news */
+    tell(node, 77, true, NULL, 0); /* the short answer: no news */
     assert_int_equal(node->n_reported, 2);
     assert_int_equal(node->n_missing_calls, 1);
 }

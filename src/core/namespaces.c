@@ -147,10 +147,11 @@ int namespaces_clear(struct namespaces *namespaces, struct peers *peers, struct 
     }
     for (uint16_t i = 1; peers_next(peers, &i); i++) {
         const struct peer *peer = peers_get(peers, i);
-        if (peer->state != MEMBER_ALIVE && peer->state != MEMBER_DRAINING)
-            continue;
-        clear->waiting[i] = true;
-        clear->n_waiting++;
+        /* A suspect member is not waited for, but told: it may be back without a new connection. */
+        if (peer->state == MEMBER_ALIVE || peer->state == MEMBER_DRAINING) {
+            clear->waiting[i] = true;
+            clear->n_waiting++;
+        }
         if (peer->link != LINK_NONE)
             tell(namespaces, update, peer->link, clear);
     }
@@ -204,6 +205,17 @@ void namespaces_tell_all(struct namespaces *namespaces, struct peers *peers, str
     for (uint32_t i = 0; i < CLEARS_MAX; i++)
         if (namespaces->clears[i].used && namespaces->clears[i].waiting[peer])
             tell(namespaces, update, link, &namespaces->clears[i]);
+}
+
+void namespaces_pass_on(struct peers *peers, struct update *update, const struct record_epoch *entries,
+                        uint32_t n, uint16_t from)
+{
+    for (uint16_t i = 1; peers_next(peers, &i); i++) {
+        const struct peer *peer = peers_get(peers, i);
+        if (i != from && peer->link != LINK_NONE)
+            update_send(update, peer->link, MESSAGE_epochs)->u.epochs =
+                (struct message_epochs){.entries = entries, .n_entries = n};
+    }
 }
 
 /* The caller no longer waits; the epoch has risen all the same, and goes on to be told. */

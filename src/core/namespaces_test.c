@@ -61,9 +61,9 @@ static void clear_waits_for_every_member(void **state)
     assert_int_equal(links, 3);
     assert_int_equal(epoch_of(world, identity), 1);
     heard(world, 0, batch);
-    heard(world, 0, batch);             /* the same one twice is one */
+    heard(world, 0, batch); /* the same one twice is one */
     heard(world, 1, batch);
-    heard(world, 2, batch + 256);       /* an answer to something else */
+    heard(world, 2, batch + 256); /* an answer to something else */
     assert_null(world_done(world, SELF, op));
     heard(world, 2, batch);
     assert_int_equal(world_done(world, SELF, op)->error, 0);
@@ -75,7 +75,7 @@ static void member_that_is_gone_is_not_waited_for(void **state)
     world_add_played(world, SELF, 1);
     uint32_t op = clear(world, identity);
     assert_null(world_done(world, SELF, op));
-    world_break(world, SELF, WORLD_CONTROL);    /* it may come back, so it is waited for */
+    world_break(world, SELF, WORLD_CONTROL); /* it may come back, so it is waited for */
     assert_null(world_done(world, SELF, op));
     world_tell_members(world, SELF, WORLD_DISCOVERY, 2, NULL, 0);
     assert_non_null(world_done(world, SELF, op));
@@ -142,7 +142,7 @@ static void too_many_clears_at_a_time_are_refused(void **state)
     heard(world, 0, ops[5]);
     uint32_t op = clear(world, identity);
     assert_int_not_equal(op, 0);
-    assert_int_not_equal(op, ops[5]);   /* the place is used again, the number is not */
+    assert_int_not_equal(op, ops[5]); /* the place is used again, the number is not */
     heard(world, 0, ops[5]);
     assert_null(world_done(world, SELF, op));
 }

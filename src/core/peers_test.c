@@ -8,7 +8,7 @@ struct fixture {
     struct core_config config;
     struct update *update;
     struct peers *peers;
-    struct core_view view;              /* the tables that peers.c writes, and no others */
+    struct core_view view; /* the tables that peers.c writes, and no others */
     uint16_t replaced;
 };
 
@@ -35,7 +35,8 @@ static int teardown(void **state)
     return 0;
 }
 
-static bool report(struct fixture *fixture, uint32_t id, uint64_t incarnation, enum member_state state)
+static bool report(struct fixture *fixture, uint32_t id, uint64_t incarnation,
+                   enum member_state state)
 {
     struct record_member member = world_member(id, incarnation);
     member.state = (uint8_t)state;
@@ -65,7 +66,7 @@ static void this_node_is_always_index_0(void **state)
     assert_int_equal(index_of(fixture, 0, 100), CORE_SELF);
     assert_int_equal(view_peer(&fixture->view, CORE_SELF, &self), 0);
     assert_true(self.same_host);
-    assert_false(report(fixture, 0, 101, MEMBER_ALIVE));    /* whatever others say of it */
+    assert_false(report(fixture, 0, 101, MEMBER_ALIVE)); /* whatever others say of it */
     assert_int_equal(peers_count(fixture->peers), 1);
 }
 
@@ -85,7 +86,7 @@ static void member_is_known_to_readers_at_once(void **state)
     assert_int_equal(change->peer, index);
     assert_string_equal(change->host, "127.0.0.1");
     assert_int_equal(change->control_port, 2005);
-    assert_false(report(fixture, 5, 1, MEMBER_ALIVE));      /* no news */
+    assert_false(report(fixture, 5, 1, MEMBER_ALIVE)); /* no news */
     assert_int_equal(peers_get(fixture->peers, index)->dial_at_ns, 1000);
 }
 
@@ -133,7 +134,7 @@ static void newer_life_has_another_index(void **state)
     assert_int_equal(view_peer(&fixture->view, former, &peer), -ENOENT);
     assert_int_not_equal(index_of(fixture, 5, 2), former);
     assert_int_equal(peers_count(fixture->peers), 2);
-    assert_false(report(fixture, 5, 1, MEMBER_ALIVE));      /* late word of the former life */
+    assert_false(report(fixture, 5, 1, MEMBER_ALIVE)); /* late word of the former life */
     assert_int_equal(fixture->replaced, CORE_PEER_NONE);
     assert_int_equal(index_of(fixture, 5, 1), CORE_PEER_NONE);
 
@@ -184,12 +185,12 @@ static void table_holds_a_full_cluster_and_no_more(void **state)
         seen++;
     assert_int_equal(seen, MEMBERS_MAX);
     update_begin(fixture->update, 2000);
-    for (uint32_t i = 1; i < MEMBERS_MAX; i++)              /* all restart before any is swept */
+    for (uint32_t i = 1; i < MEMBERS_MAX; i++) /* all restart before any is swept */
         assert_true(report(fixture, i, 2, MEMBER_ALIVE));
     for (uint32_t i = 1; i < MEMBERS_MAX; i++)
         assert_int_not_equal(index_of(fixture, i, 2), CORE_PEER_NONE);
     update_begin(fixture->update, 3000);
-    report(fixture, 1, 3, MEMBER_ALIVE);                    /* one index is left */
+    report(fixture, 1, 3, MEMBER_ALIVE); /* one index is left */
     report(fixture, 2, 3, MEMBER_ALIVE);
     assert_int_equal(index_of(fixture, 2, 3), CORE_PEER_NONE);
     assert_int_equal(peers_count(fixture->peers), MEMBERS_MAX - 1);

@@ -63,8 +63,11 @@ static int teardown(void **state)
 
 static struct core_page page_of(uint64_t number, uint32_t length_bytes)
 {
-    return (struct core_page){.digest = {mix(2 * number), mix(2 * number + 1)}, .identity = {1, 9},
-                              .ring_position = number, .length_bytes = length_bytes, .name_len = 8};
+    return (struct core_page){.digest = {mix(2 * number), mix(2 * number + 1)},
+                              .identity = {1, 9},
+                              .ring_position = number,
+                              .length_bytes = length_bytes,
+                              .name_len = 8};
 }
 
 /* Reserved, sealed, published; the page's slot and generation are in *ret_page. */
@@ -79,7 +82,8 @@ static int store(struct fixture *fixture, uint64_t number, uint32_t length_bytes
     int error = pool_reserve(fixture->pool, ret_page);
     if (error)
         return error;
-    assert_true(slot_word_seal(&fixture->config.headers[ret_page->slot].word, ret_page->generation));
+    assert_true(
+        slot_word_seal(&fixture->config.headers[ret_page->slot].word, ret_page->generation));
     return pool_publish(fixture->pool, ret_page);
 }
 
@@ -141,7 +145,7 @@ static void abandoned_page_gives_everything_back(void **state)
         assert_int_equal(pool_reserve(fixture->pool, &page), 0);
         pool_abandon(fixture->pool, &page);
         assert_int_equal(slot_word_state(word_of(fixture, &page)), SLOT_VOID);
-        pool_abandon(fixture->pool, &page);     /* twice does no harm */
+        pool_abandon(fixture->pool, &page); /* twice does no harm */
     }
     struct pool_usage usage = usage_of(fixture);
     assert_int_equal(usage.free_bytes, POOL_BYTES);
@@ -167,7 +171,7 @@ static void page_larger_than_the_pool_is_refused(void **state)
 {
     struct fixture *fixture = *state;
     struct core_page page;
-    assert_int_equal(store(fixture, 1, POOL_BYTES - 7, &page), -EFBIG);     /* with its name */
+    assert_int_equal(store(fixture, 1, POOL_BYTES - 7, &page), -EFBIG); /* with its name */
     assert_int_equal(store(fixture, 1, POOL_BYTES - 8, &page), 0);
     assert_int_equal(usage_of(fixture).free_bytes, 0);
 }
@@ -179,7 +183,7 @@ static void coldest_page_goes_first(void **state)
     for (uint64_t i = 0; i < 16; i++)
         assert_int_equal(store(fixture, i, PAGE_BYTES, &pages[i]), 0);
     pool_touch(fixture->pool, pages[0].slot, pages[0].generation);
-    pool_touch(fixture->pool, pages[1].slot, pages[1].generation + 1);      /* another filling */
+    pool_touch(fixture->pool, pages[1].slot, pages[1].generation + 1); /* another filling */
     pool_touch(fixture->pool, SLOTS + 5, 1);
     assert_int_equal(store(fixture, 100, PAGE_BYTES, &page), 0);
     assert_true(is_here(fixture, 0));
@@ -217,8 +221,8 @@ static void pinned_page_is_passed_over(void **state)
     for (uint64_t i = 0; i < 16; i++)
         assert_int_equal(store(fixture, i, PAGE_BYTES, &pages[i]), 0);
     for (int i = 0; i < 3; i++)
-        assert_int_equal(slot_word_pin(&fixture->config.headers[pages[i].slot].word,
-                                       pages[i].generation), 0);
+        assert_int_equal(
+            slot_word_pin(&fixture->config.headers[pages[i].slot].word, pages[i].generation), 0);
     assert_int_equal(store(fixture, 100, PAGE_BYTES, &page), 0);
     for (int i = 0; i < 3; i++)
         assert_true(slot_word_is_sealed(word_of(fixture, &pages[i]), pages[i].generation));
@@ -297,7 +301,7 @@ static void pages_are_retired_before_room_is_needed(void **state)
     while (pool_retire_ahead(fixture->pool))
         ;
     struct pool_usage usage = usage_of(fixture);
-    assert_int_equal(usage.retired_pages, 16);          /* a 64th */
+    assert_int_equal(usage.retired_pages, 16); /* a 64th */
     assert_int_equal(pool_take_gone(fixture->pool, &gone), 16);
     for (uint64_t i = 0; i < 16; i++)
         assert_false(is_here(fixture, i));
@@ -382,9 +386,11 @@ static void check_apart(const struct fixture *fixture, uint64_t seed)
         pages++;
         if (!slot_word_is_sealed(atomic_load(&fixture->config.headers[slot].word),
                                  live.place.generation))
-            fail_msg("seed %llu: live page in slot %u is not sealed", (unsigned long long)seed, slot);
+            fail_msg("seed %llu: live page in slot %u is not sealed", (unsigned long long)seed,
+                     slot);
         for (uint64_t at = live.place.offset_bytes / 64;
-             at < (live.place.offset_bytes + live.place.length_bytes + 8 + 63) / 64; at++, bytes += 64)
+             at < (live.place.offset_bytes + live.place.length_bytes + 8 + 63) / 64;
+             at++, bytes += 64)
             if (taken[at]++)
                 fail_msg("seed %llu: two pages at unit %llu", (unsigned long long)seed,
                          (unsigned long long)at);
@@ -423,7 +429,9 @@ static void random_step(struct fixture *fixture, struct held held[8], uint64_t *
         break;
     case 4: pool_retire_ahead(fixture->pool); break;
     case 5: pool_touch(fixture->pool, (uint32_t)(number >> 16) % SLOTS, number >> 40 & 63); break;
-    default: store(fixture, number >> 16 & 127, (uint32_t)(1 + (number >> 32) % 9000), &page); break;
+    default:
+        store(fixture, number >> 16 & 127, (uint32_t)(1 + (number >> 32) % 9000), &page);
+        break;
     }
     pool_take_gone(fixture->pool, &gone);
 }

@@ -425,8 +425,10 @@ void publish_retract_gone(struct publish *publish, struct update *update)
     if (n_gone == 0)
         return;
     const struct ring *ring = ring_borrow(publish->rooms.rings);
-    for (uint32_t i = 0; i < n_gone; i++)
+    for (uint32_t i = 0; i < n_gone; i++) {
+        view_prefetch(publish->rooms.view, gone[i].digest);    /* for the own shard */
         n = add_pairs(publish, ring, gone[i].ring_position, (uint16_t)i, n);
+    }
     ring_return(publish->rooms.rings, ring);
     qsort(publish->pairs, n, sizeof *publish->pairs, compare_pairs);
     for (uint32_t from = 0, end; from < n; from = end) {

@@ -102,7 +102,7 @@ static void owners_are_distinct_and_no_more_than_nodes(void **state)
         assert_true(owners[0] != owners[1] && owners[0] != owners[2] && owners[1] != owners[2]);
     }
     assert_int_equal(ring_owners(ring, 0, 2, owners), 2);
-    assert_int_equal(ring_owners(ring, UINT64_MAX, 2, owners), 2);      /* past the last point */
+    assert_int_equal(ring_owners(ring, UINT64_MAX, 2, owners), 2); /* past the last point */
     ring_return(*state, ring);
 }
 

@@ -50,8 +50,9 @@ struct core {
     struct membership *membership;
     struct namespaces *namespaces;
     struct sync_rooms sync;
-    bool ring_is_old, dropping;         /* to be built; a holder's locations are being swept */
-    bool dropped[CORE_PEERS_MAX];
+    bool ring_is_old;                   /* to be built */
+    uint64_t forget_at_ns;              /* look for peers to forget then; UINT64_MAX: none */
+    uint64_t dropped_ns[CORE_PEERS_MAX]; /* when; 0: not dropped */
     struct sweep sweeps[SWEEPS_MAX];
     struct link links[CORE_LINKS_MAX];
 };

@@ -92,7 +92,7 @@ static void long_work_is_stopped_in_time(void **state)
     }
     assert_true(rounds >= 1);
     assert_int_equal(end_of(update).wake_at_ns, 1000);
-    update_allocate(update, UPDATE_RESERVE_BYTES);          /* a handler that does not ask */
+    update_allocate(update, UPDATE_RESERVE_BYTES); /* a handler that does not ask */
     update_begin(update, 2000);
     rounds = 0;
     while (update_has_room(update)) {
@@ -117,8 +117,9 @@ static void full_cluster_is_replaced_in_one_step(void **state)
     for (uint64_t i = 0; i < 4096; i++) {
         uint32_t op;
         uint64_t epoch;
-        struct core_event event = {.type = CORE_CLEAR,
-                                   .u.clear = {.identity = {9, i}, .ret_epoch = &epoch, .ret_op = &op}};
+        struct core_event event = {
+            .type = CORE_CLEAR,
+            .u.clear = {.identity = {9, i}, .ret_epoch = &epoch, .ret_op = &op}};
         world_step(world, 0, &event);
     }
     world_add_played(world, 0, MEMBERS_MAX - 1);
@@ -127,10 +128,14 @@ static void full_cluster_is_replaced_in_one_step(void **state)
     for (uint64_t life = 2; life < 6; life++) {
         for (uint32_t i = 0; i < MEMBERS_MAX - 1; i++)
             members[i] = world_member(100 + i, life);
+        world->now_ns += config.ring_grace_ns; /* the indices of the life before are free */
+        world_tick(world, 0);
         world_tell_members(world, 0, WORLD_DISCOVERY, life, members, MEMBERS_MAX - 1);
         world_run(world);
         world_forget_heard(world);
     }
+    world->now_ns += config.ring_grace_ns;
+    world_tick(world, 0);
     core_inspect(world->nodes[0]->core, inspection);
     assert_int_equal(inspection->ring_nodes, MEMBERS_MAX);
     for (uint32_t i = 0; i < MEMBERS_MAX - 1; i++)
@@ -159,7 +164,7 @@ static void list_that_names_a_node_many_times_is_survived(void **state)
     world_free(world);
 }
 
-/* Everybody has a control connection, every owner another link: goodbye, clear and reports to all. */
+/* Everybody has a control connection, every owner another link: goodbye, clear, reports. */
 static void step_that_speaks_to_everybody(void **state)
 {
     (void)state;
@@ -175,11 +180,12 @@ static void step_that_speaks_to_everybody(void **state)
     world_forget_heard(world);
     for (uint32_t i = 0; i < LOCATE_KEYS_MAX; i++) {
         touches[i] = (struct core_touch){.peer = (uint16_t)(1 + i % (MEMBERS_MAX - 1)), .slot = i};
-        stales[i] = (struct core_stale){.peer = 1, .digest = world_digest(i),
-                                        .ring_position = world_position(i)};
+        stales[i] = (struct core_stale){
+            .peer = 1, .digest = world_digest(i), .ring_position = world_position(i)};
     }
-    struct core_event outcomes = {.type = CORE_READ_OUTCOMES,
-                                  .u.outcomes = {touches, LOCATE_KEYS_MAX, stales, LOCATE_KEYS_MAX}};
+    struct core_event outcomes = {
+        .type = CORE_READ_OUTCOMES,
+        .u.outcomes = {touches, LOCATE_KEYS_MAX, stales, LOCATE_KEYS_MAX}};
     world_step(world, 0, &outcomes);
     struct core_event clear = {.type = CORE_CLEAR,
                                .u.clear = {.identity = {9, 9}, .ret_epoch = &epoch, .ret_op = &op}};
@@ -187,7 +193,7 @@ static void step_that_speaks_to_everybody(void **state)
     world_step(world, 0, &(struct core_event){.type = CORE_LEAVE});
     while (world_heard_type(world, MESSAGE_leave, NULL))
         heard++;
-    assert_int_equal(heard, MEMBERS_MAX);       /* and the head */
+    assert_int_equal(heard, MEMBERS_MAX); /* and the head */
     world_free(world);
 }
 

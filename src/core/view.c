@@ -21,6 +21,12 @@ struct id128 view_peer_id_key(struct id128 node_id, uint64_t incarnation)
     return node_id;
 }
 
+void view_prefetch(const struct core_view *view, struct id128 digest)
+{
+    seqtable_prefetch(view->pool_index, digest);
+    seqtable_prefetch(view->directory, digest);
+}
+
 int view_own_page(const struct core_view *view, struct id128 digest, struct location *ret_location)
 {
     struct seqtable_value value;
@@ -161,6 +167,8 @@ void view_answer_lookup(const struct core_view *view, const struct message_looku
 {
     bool complete = view_is_complete(view, lookup->ring_hash);
     *ret_answer = (struct message_locations){.holders = holders, .found = found};
+    for (uint32_t i = 0; i < lookup->n_keys; i++)
+        seqtable_prefetch(view->directory, lookup->keys[i].digest);
     for (uint32_t i = 0; i < lookup->n_keys; i++)
         answer_key(view, (uint16_t)i, lookup->keys[i].digest, holders, found, ret_answer, &complete);
     ret_answer->complete = complete;

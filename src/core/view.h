@@ -38,6 +38,8 @@ struct view_peer {
     uint8_t same_host;
 };
 
+/* Questions about this page follow soon: what answers them is fetched into the cache meanwhile. */
+void view_prefetch(const struct core_view *view, struct id128 digest);
 /* A page in the own pool: 0, -ENOENT or -EAGAIN. */
 int view_own_page(const struct core_view *view, struct id128 digest, struct location *ret_location);
 /* Holders in the own shard that are not dead: their number (0 .. 2) or -EAGAIN. */

@@ -31,10 +31,12 @@ static const struct core_view *view_of(const struct world *world)
 
 static void announce(struct world *world, uint32_t member, uint64_t page, uint64_t generation)
 {
-    struct record_entry entry = {
-        .digest = world_digest(page),
-        .place = {.tier = 1, .slot = 5, .offset_bytes = 128, .length_bytes = 77,
-                  .generation = generation}};
+    struct record_entry entry = {.digest = world_digest(page),
+                                 .place = {.tier = 1,
+                                           .slot = 5,
+                                           .offset_bytes = 128,
+                                           .length_bytes = 77,
+                                           .generation = generation}};
     struct message message = {.type = MESSAGE_announce,
                               .u.announce = {.batch = 1, .entries = &entry, .n_entries = 1}};
     world_say(world, SELF, WORLD_CONTROL + member, &message);
@@ -61,7 +63,8 @@ static void holders_are_those_that_are_not_dead(void **state)
 {
     struct world *world = *state;
     struct location places[2];
-    struct record_member members[3] = {world_member(100, 1), world_member(101, 1), world_member(102, 1)};
+    struct record_member members[3] = {world_member(100, 1), world_member(101, 1),
+                                       world_member(102, 1)};
     announce(world, 0, 1, 10);
     announce(world, 1, 1, 11);
     assert_int_equal(view_holders(view_of(world), world_digest(1), places), 2);
@@ -78,7 +81,8 @@ static void suspect_is_listed_but_not_asked(void **state)
 {
     struct world *world = *state;
     struct location places[2];
-    struct record_member members[3] = {world_member(100, 1), world_member(101, 1), world_member(102, 1)};
+    struct record_member members[3] = {world_member(100, 1), world_member(101, 1),
+                                       world_member(102, 1)};
     uint16_t peer = world_peer(world, SELF, world_id(100), 1);
     announce(world, 0, 1, 10);
     assert_true(view_peer_usable(view_of(world), peer, world->now_ns));
@@ -100,7 +104,7 @@ static void open_breaker_lets_one_probe_through(void **state)
     breaker_failed(&view->breakers[peer], world->now_ns);
     assert_false(view_peer_usable(view, peer, world->now_ns));
     uint64_t later_ns = world->now_ns + 1000 * WORLD_MS;
-    assert_false(view_peer_trusted(view, peer));        /* asking uses no probe up */
+    assert_false(view_peer_trusted(view, peer)); /* asking uses no probe up */
     assert_true(view_peer_usable(view, peer, later_ns));
     assert_false(view_peer_usable(view, peer, later_ns));
     assert_false(view_peer_trusted(view, peer));
@@ -117,7 +121,8 @@ static void answer_names_each_holder_once(void **state)
     static struct record_holder holders[BATCH_MAX];
     static struct record_found found[FOUND_MAX];
     struct record_key keys[3];
-    struct message_lookup lookup = {.ring_hash = view_ring_hash(view_of(world)), .keys = keys, .n_keys = 3};
+    struct message_lookup lookup = {
+        .ring_hash = view_ring_hash(view_of(world)), .keys = keys, .n_keys = 3};
     struct message_locations answer;
     announce(world, 0, 1, 10);
     announce(world, 0, 3, 11);
@@ -136,7 +141,7 @@ static void answer_names_each_holder_once(void **state)
             assert_int_equal(holders[found[i].place.holder].incarnation, 1);
         }
     }
-    assert_int_equal(answer.complete, 0);       /* nobody has synced */
+    assert_int_equal(answer.complete, 0); /* nobody has synced */
     assert_true(answer.ring_hash == lookup.ring_hash);
 }
 
@@ -145,7 +150,8 @@ static void say_all_synced(struct world *world)
     uint64_t hash = view_ring_hash(view_of(world));
     for (uint32_t i = 0; i < 3; i++)
         for (uint8_t ends = 0; ends < 2; ends++) {
-            struct message sync = {.type = MESSAGE_sync, .u.sync = {.ends = ends, .ring_hash = hash}};
+            struct message sync = {.type = MESSAGE_sync,
+                                   .u.sync = {.ends = ends, .ring_hash = hash}};
             world_say(world, SELF, WORLD_CONTROL + i, &sync);
         }
     world_run(world);
@@ -161,7 +167,8 @@ static void answer_is_complete_only_when_it_is(void **state)
     struct record_key key = {world_digest(1)};
     struct message_locations answer;
     say_all_synced(world);
-    struct message_lookup lookup = {.ring_hash = view_ring_hash(view_of(world)), .keys = &key, .n_keys = 1};
+    struct message_lookup lookup = {
+        .ring_hash = view_ring_hash(view_of(world)), .keys = &key, .n_keys = 1};
     view_answer_lookup(view_of(world), &lookup, holders, found, &answer);
     assert_int_equal(answer.complete, 1);
     assert_int_equal(answer.n_found, 0);

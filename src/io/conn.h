@@ -56,6 +56,8 @@ int conn_set_new(struct loop *loop, const struct message_hello *mine,
                  const struct conn_callbacks *callbacks, void *context, struct conn_set **ret_set);
 /* Closes what is there, without callbacks.  NULL is allowed. */
 void conn_set_free(struct conn_set *set);
+/* One of its connections, open or not; NULL: none is left.  For who frees their users at the end. */
+struct conn *conn_set_first(const struct conn_set *set);
 /* Instead of CONN_OPEN_TIMEOUT_NS, for connections that begin from now on. */
 void conn_set_open_timeout(struct conn_set *set, uint64_t timeout_ns);
 const struct conn_counts *conn_set_counts(const struct conn_set *set);

@@ -214,6 +214,11 @@ void conn_set_free(struct conn_set *set)
     free(set);
 }
 
+struct conn *conn_set_first(const struct conn_set *set)
+{
+    return set == NULL ? NULL : set->first;
+}
+
 void conn_set_open_timeout(struct conn_set *set, uint64_t timeout_ns)
 {
     set->open_timeout_ns = timeout_ns;

@@ -16,6 +16,7 @@
 #include "core/attempt.h"
 #include "io/copy.h"
 #include "io/shm_read.h"
+#include "node/ask.h"
 #include "node/find.h"
 #include "node/internal.h"
 #include "node/streams.h"

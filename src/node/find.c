@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "node/ask.h"
 #include "node/internal.h"
 
 int finding_init(struct finding *finding, const struct core_view *view, const struct node_page *pages,

@@ -31,7 +31,8 @@
 /* What the application and channel threads keep about one peer index. */
 struct node_peer {
     pthread_mutex_t lock;
-    struct channel_pool *channels;      /* made once, reset when the index gets a new meaning */
+    /* Made once, reset when the index gets a new meaning; read by callers without the lock. */
+    _Atomic(struct channel_pool *) channels;
     struct shm_identity identity;
     struct arena_mapping mapping;
     bool is_mapped, is_gone;
@@ -133,9 +134,5 @@ int serve_start(struct node *node, char ret_error[NODE_ERROR_BYTES]);
 /* tool.c: the server's tool thread */
 void tool_request(void *context, const struct server_request *request,
                   struct server_answer *ret_answer);
-
-/* ask.c: carries out the look-ups of a locate until all keys are decided or the deadline. */
-struct locate;
-void ask_owners(struct node *node, struct locate *locate, uint64_t deadline_ns);
 
 #endif

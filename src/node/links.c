@@ -137,6 +137,8 @@ static void on_open(void *context, struct conn *conn, const struct message_hello
             open_link(node, conn, user, theirs);
     } else if (purpose == PURPOSE_CHANNEL || purpose == PURPOSE_TOOL) {
         hand_to_server(node, conn, purpose);
+    } else if (purpose == PURPOSE_DISCOVERY && !node->is_head) {
+        conn_refuse(conn, -ENOTCONN, "this node does not serve discovery: is the port right?");
     } else {
         user = new_user(purpose, theirs->node_id, theirs->incarnation);
         if (user)
@@ -253,10 +255,7 @@ void links_close(struct node *node)
     shm_listener_close(node->shm_listener);
     listener_close(node->discovery);
     listener_close(node->listener);
-    for (uint32_t i = 0; i < CORE_LINKS_MAX; i++)
-        if (node->links[i]) {
-            free(conn_user(node->links[i]));
-            conn_close(node->links[i]);
-        }
+    for (struct conn *conn; (conn = conn_set_first(node->conns)) != NULL; conn_close(conn))
+        free(conn_user(conn));          /* also of those that are still being dialled */
     conn_set_free(node->conns);
 }

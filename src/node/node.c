@@ -286,11 +286,9 @@ void node_close(struct node *node)
     if (node->has_thread) {
         node_stop(node);
         await_calls(node);
-        server_stop(node->server);
         pthread_join(node->thread, NULL);
-    } else {
-        server_stop(node->server);
     }
+    server_stop(node->server);          /* nobody hands connections to it any more */
     if (node->loop)
         links_close(node);
     peers_close(node);

@@ -28,7 +28,8 @@ static void names_are_those_of_the_header(void **state)
 
 static void each_outcome_has_a_name_of_its_own(void **state)
 {
-    static const uint16_t firsts[] = {PEERCACHE_UNSET, PEERCACHE_MISS_UNKNOWN, PEERCACHE_REFUSED_FULL};
+    static const uint16_t firsts[] = {PEERCACHE_UNSET, PEERCACHE_MISS_UNKNOWN,
+                                      PEERCACHE_REFUSED_FULL};
     static const uint16_t lasts[] = {PEERCACHE_ALREADY_STORED, PEERCACHE_MISS_DISK,
                                      PEERCACHE_REFUSED_CLOSED};
     static const char *const prefixes[] = {"", "MISS_", "REFUSED_"};
@@ -48,7 +49,8 @@ static void each_outcome_has_a_name_of_its_own(void **state)
 
 static void number_that_is_none_has_a_name_too(void **state)
 {
-    static const uint16_t none[] = {PEERCACHE_ALREADY_STORED + 1, 63, PEERCACHE_MISS_DISK + 1, 127,
+    static const uint16_t none[] = {PEERCACHE_ALREADY_STORED + 1, 63,
+                                    PEERCACHE_MISS_DISK + 1,      127,
                                     PEERCACHE_REFUSED_CLOSED + 1, 65535};
     (void)state;
     for (size_t i = 0; i < sizeof none / sizeof *none; i++)

@@ -51,6 +51,7 @@ static void introduce(struct node *node, struct node_peer *peer)
         .node_id = peer->identity.node_id,
         .incarnation = peer->identity.incarnation,
     };
+    struct channel_pool *made;
     memcpy(to.address.host, peer->host, sizeof to.address.host);
     peer->mapping_is_old = peer->is_mapped;
     detach_if_unused(peer);
@@ -59,9 +60,8 @@ static void introduce(struct node *node, struct node_peer *peer)
     breaker_succeeded(&node->view->breakers[peer - node->peers]);
     if (peer->channels)
         channel_pool_reset(peer->channels, &to);
-    else if (channel_pool_new(&to, &node->hello, node->config.max_channels_per_peer,
-                              &peer->channels) != 0)
-        peer->channels = NULL;          /* out of memory: this peer's pages are misses */
+    else if (channel_pool_new(&to, &node->hello, node->config.max_channels_per_peer, &made) == 0)
+        peer->channels = made;          /* else: out of memory, this peer's pages are misses */
 }
 
 /* A mapping belongs to one life of one node: while readers of a former meaning of the index still

@@ -219,13 +219,17 @@ static void apply(struct node *node, const struct core_update *update)
         complete(node, &update->completions[i]);
 }
 
-/* Touches may be late (docs/replacement.md): they wait for company, the next other message or the
- * next heartbeat, so that a get does not wake the node threads of both sides. */
-static bool may_wait(const struct node *node, const struct core_update *update)
+/* Whether what this step sends can wait for the next other message, or for the next heartbeat.
+ * Touches may be late (docs/replacement.md), and should not wake the node threads of both sides at
+ * every get.  The retracts of a reserve go out with the announce that follows the copying. */
+static bool may_wait(const struct node *node, const struct core_event *event,
+                     const struct core_update *update)
 {
-    for (size_t i = 0; i < update->n_sends; i++)
-        if (update->sends[i].message->type != MESSAGE_touch)
+    for (size_t i = 0; i < update->n_sends; i++) {
+        uint16_t type = update->sends[i].message->type;
+        if (type != MESSAGE_touch && !(type == MESSAGE_retract && event->type == CORE_RESERVE))
             return false;
+    }
     return update->n_dials + update->n_hangups == 0 && node->outbox.used < OUTBOX_HINTS_BYTES;
 }
 
@@ -238,7 +242,7 @@ void node_step(struct node *node, struct core_event *event, struct waiter *waite
     if (waiter)
         link_waiter(node, waiter, event_op(event));
     apply(node, &update);
-    bool has_output = node->outbox.used > 0 && !may_wait(node, &update);
+    bool has_output = node->outbox.used > 0 && !may_wait(node, event, &update);
     uint64_t before_ns = atomic_exchange(&node->wake_at_ns, update.wake_at_ns);
     pthread_mutex_unlock(&node->core_lock);
     if (node->has_thread && pthread_equal(pthread_self(), node->thread))

@@ -2,6 +2,10 @@
 /*
  * store.c - set: ask whether an alive holder has the page, take room, copy, seal, announce, wait.
  *
+ * Pages go in batches of about two megabytes, so that little is waited for: the first one is copied
+ * while the owners are asked, and given up where they know the page; the next ones are copied while
+ * the owners record those before.
+ *
  * The calling thread copies, between the fences of base/slot_word.h.  A page's name is stored behind
  * its payload, so that the pool can be listed.
  */
@@ -13,11 +17,16 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "io/copy.h"
+#include "node/ask.h"
 #include "node/find.h"
 #include "node/internal.h"
 #include "wire/slot_header.h"
 
-enum { FULL_TRIES = 3 };
+enum {
+    FULL_TRIES = 3,
+    BATCH_BYTES = 2 << 20,              /* 200 us of copying: longer than a look-up or announce */
+    BATCHES_UNDER_WAY = 4,
+};
 #define FULL_PAUSE_NS 2000000
 
 /* One batch of pages that want room. */
@@ -25,6 +34,8 @@ struct batch {
     struct core_page pages[CORE_BATCH_MAX];
     uint16_t origin[CORE_BATCH_MAX];    /* the caller's page */
     uint32_t n, op;
+    bool is_announced;                  /* the waiter is linked */
+    struct waiter waiter;
 };
 
 struct store {
@@ -33,7 +44,9 @@ struct store {
     const struct node_page *pages;
     struct peercache_result *results;
     uint32_t n;
-    uint64_t deadline_ns;
+    uint64_t deadline_ns, copy_deadline_ns;
+    struct finding finding;
+    struct asking asking;               /* under way until the first batch is copied */
 };
 
 static void set_result(struct store *store, uint32_t page, uint16_t outcome)
@@ -48,28 +61,44 @@ static void set_result(struct store *store, uint32_t page, uint16_t outcome)
 }
 
 /* What is there already, here or at an alive holder, is not stored again. */
-static void skip_stored(struct store *store)
+static void skip_found(struct store *store)
 {
-    struct finding finding;
-    if (finding_init(&finding, store->node->view, store->pages, store->results, store->n) == 0) {
-        uint64_t now_ns = clock_now_ns();
-        uint64_t until_ns = now_ns + store->node->config.exists_timeout_ns;
-        ask_owners(store->node, &finding.locate,
-                   until_ns < store->deadline_ns ? until_ns : store->deadline_ns);
-        for (uint32_t i = 0; i < finding.n; i++)
-            if (locate_is_there(&finding.locate, &finding.keys[i]))
-                set_result(store, finding.pages[i], PEERCACHE_ALREADY_STORED);
+    struct finding *finding = &store->finding;
+    for (uint32_t i = 0; i < finding->n; i++)
+        if (locate_is_there(&finding->locate, &finding->keys[i]))
+            set_result(store, finding->pages[i], PEERCACHE_ALREADY_STORED);
+}
+
+static void begin_look_up(struct store *store)
+{
+    struct node *node = store->node;
+    if (finding_init(&store->finding, node->view, store->pages, store->results, store->n) != 0) {
+        store->finding.n = 0;
+        return;
     }
-    finding_fini(&finding);
+    uint64_t until_ns = clock_now_ns() + node->config.exists_timeout_ns;
+    ask_begin(&store->asking, node, &store->finding.locate,
+              until_ns < store->deadline_ns ? until_ns : store->deadline_ns);
+    skip_found(store);
+}
+
+static void finish_look_up(struct store *store)
+{
+    if (!store->asking.is_under_way)
+        return;
+    ask_finish(&store->asking);
+    skip_found(store);
 }
 
 static void collect(const struct store *store, uint32_t *from, struct batch *batch)
 {
+    uint64_t bytes = 0;
     batch->n = 0;
-    for (; *from < store->n && batch->n < CORE_BATCH_MAX; ++*from) {
+    for (; *from < store->n && batch->n < CORE_BATCH_MAX && bytes < BATCH_BYTES; ++*from) {
         const struct node_page *page = &store->pages[*from];
         if (store->results[*from].outcome != PEERCACHE_UNSET)
             continue;
+        bytes += page->length_bytes;
         batch->origin[batch->n] = (uint16_t)*from;
         batch->pages[batch->n++] = (struct core_page){
             .digest = page->digest,
@@ -98,7 +127,7 @@ static int copy_page(struct store *store, const struct core_page *page, const st
     struct slot_header *header = &store->node->arena.headers[page->slot];
     uint8_t *payload = store->node->arena.payload + page->offset_bytes;
     uint64_t checksum;
-    if (clock_now_ns() >= store->deadline_ns)
+    if (clock_now_ns() >= store->copy_deadline_ns)
         return -ETIMEDOUT;
     slot_word_copy_begin();
     int error = copy_gather_hash(source->segments, source->segment_count, payload,
@@ -108,9 +137,7 @@ static int copy_page(struct store *store, const struct core_page *page, const st
         header->checksum = checksum;
     }
     slot_word_copy_end();   /* also when giving up: no store of ours may come out later */
-    if (error)
-        return error;
-    return slot_word_seal(&header->word, page->generation) ? 0 : -ESTALE;
+    return error;
 }
 
 static void copy_batch(struct store *store, struct batch *batch)
@@ -122,18 +149,40 @@ static void copy_batch(struct store *store, struct batch *batch)
     }
 }
 
+/* Pages that the look-up has found meanwhile are given up. */
+static void seal_batch(struct store *store, struct batch *batch)
+{
+    struct slot_header *headers = store->node->arena.headers;
+    for (uint32_t i = 0; i < batch->n; i++) {
+        struct core_page *page = &batch->pages[i];
+        if (page->error == 0 && store->results[batch->origin[i]].outcome != PEERCACHE_UNSET)
+            page->error = -EEXIST;
+        if (page->error == 0 && !slot_word_seal(&headers[page->slot].word, page->generation))
+            page->error = -ESTALE;
+    }
+}
+
 static void announce_batch(struct store *store, struct batch *batch)
 {
-    struct waiter waiter = {0};
     struct core_event event = {
         .type = CORE_COPIED, .u.set = {.pages = batch->pages, .n = batch->n, .op = batch->op}};
-    node_step(store->node, &event, &waiter);
-    int error = node_wait(store->node, &waiter, store->deadline_ns);
+    batch->waiter = (struct waiter){0};
+    batch->is_announced = true;
+    node_step(store->node, &event, &batch->waiter);
+}
+
+/* Waits for the owners of what was announced. */
+static void await_batch(struct store *store, struct batch *batch)
+{
+    if (!batch->is_announced)
+        return;
+    batch->is_announced = false;
+    int error = node_wait(store->node, &batch->waiter, store->deadline_ns);
     for (uint32_t i = 0; i < batch->n; i++)
         if (batch->pages[i].error == 0)
             set_result(store, batch->origin[i],
-                       error != -ETIMEDOUT && waiter.recorded[i] ? PEERCACHE_STORED
-                                                                 : PEERCACHE_STORED_LOCAL);
+                       error != -ETIMEDOUT && batch->waiter.recorded[i] ? PEERCACHE_STORED
+                                                                        : PEERCACHE_STORED_LOCAL);
 }
 
 static bool reserve_batch(struct store *store, struct batch *batch)
@@ -157,30 +206,44 @@ static bool has_full(const struct batch *batch)
 static void store_batch(struct store *store, struct batch *batch, bool is_last_try)
 {
     bool any = reserve_batch(store, batch);
-    if (any) {
+    if (any)
         copy_batch(store, batch);
+    finish_look_up(store);
+    if (any) {
+        seal_batch(store, batch);
         announce_batch(store, batch);
     }
     for (uint32_t i = 0; i < batch->n; i++) {
         int error = batch->pages[i].error;
-        if (error != 0 && (error != -EBUSY || is_last_try))
+        if (error != 0 && store->results[batch->origin[i]].outcome == PEERCACHE_UNSET &&
+            (error != -EBUSY || is_last_try))
             set_result(store, batch->origin[i], outcome_of_refusal(error));
     }
 }
 
-static void store_all(struct store *store, struct batch *batch)
+/* Every page that has no result yet, once; whether some of them found no room. */
+static bool store_round(struct store *store, struct batch *batches, bool is_last_try)
+{
+    bool is_full = false;
+    uint32_t at = 0;
+    for (uint32_t from = 0; from < store->n; at = (at + 1) % BATCHES_UNDER_WAY) {
+        await_batch(store, &batches[at]);
+        collect(store, &from, &batches[at]);
+        if (batches[at].n > 0)
+            store_batch(store, &batches[at], is_last_try);
+        is_full |= has_full(&batches[at]);
+    }
+    for (uint32_t i = 0; i < BATCHES_UNDER_WAY; i++, at = (at + 1) % BATCHES_UNDER_WAY)
+        await_batch(store, &batches[at]);
+    return is_full;
+}
+
+static void store_all(struct store *store, struct batch *batches)
 {
     static const struct timespec pause = {.tv_nsec = FULL_PAUSE_NS};
     for (int attempt = 1; attempt <= FULL_TRIES; attempt++) {
-        bool is_full = false;
         bool is_last = attempt == FULL_TRIES || clock_now_ns() + FULL_PAUSE_NS >= store->deadline_ns;
-        for (uint32_t from = 0; from < store->n;) {
-            collect(store, &from, batch);
-            if (batch->n > 0)
-                store_batch(store, batch, is_last);
-            is_full |= has_full(batch);
-        }
-        if (!is_full || is_last)
+        if (!store_round(store, batches, is_last) || is_last)
             return;
         nanosleep(&pause, NULL);
     }
@@ -189,12 +252,21 @@ static void store_all(struct store *store, struct batch *batch)
 void node_store(struct node *node, const struct node_namespace *ns, const struct node_page *pages,
                 struct peercache_result *results, uint32_t n, uint64_t deadline_ns)
 {
-    struct store store = {node, ns, pages, results, n, deadline_ns};
-    struct batch *batch = malloc(sizeof *batch);
-    skip_stored(&store);
-    if (batch)
-        store_all(&store, batch);
-    free(batch);
+    struct store store = {.node = node, .ns = ns, .pages = pages, .results = results, .n = n,
+                          .deadline_ns = deadline_ns};
+    /* A call that must not wait still stores, at this node. */
+    store.copy_deadline_ns = clock_now_ns() < deadline_ns ? deadline_ns : UINT64_MAX;
+    struct batch *batches = malloc(BATCHES_UNDER_WAY * sizeof *batches);
+    for (uint32_t i = 0; batches && i < BATCHES_UNDER_WAY; i++)
+        batches[i].is_announced = false;
+    begin_look_up(&store);
+    if (n > 0 && pages[0].length_bytes > BATCH_BYTES)
+        finish_look_up(&store);         /* too much to be copied in vain */
+    if (batches)
+        store_all(&store, batches);
+    finish_look_up(&store);
+    finding_fini(&store.finding);
+    free(batches);
     for (uint32_t i = 0; i < n; i++)
         if (results[i].outcome == PEERCACHE_UNSET)
             set_result(&store, i, PEERCACHE_REFUSED_FULL);

@@ -23,13 +23,12 @@ static void go_on(struct event *event)
 static void end_round(struct app *app)
 {
     struct asking *asking = &app->asking;
-    const struct core_view *view = world.machines[app->machine].view;
     for (uint32_t i = 0; i < asking->n_asks; i++) {
         if (asking->answered[i] == ANSWERED)
             continue;
         narrate(NARRATED_no_answer, app->machine, app->number, i, 0);
         locate_fail(&asking->locate, &asking->asks[i]);
-        breaker_failed(&view->breakers[asking->asks[i].peer], world.now_ns);
+        machine_peer_failed(&world.machines[app->machine], asking->asks[i].peer);
     }
     asking->round++;
     asking->n_asks = 0;
@@ -68,7 +67,7 @@ void ask_answered(struct app *app, uint32_t index, const struct message_location
         asking->denied[asking->locate.order[ask->first + i]] |= answer->complete && !has_found[i];
     locate_answer(&asking->locate, ask, answer);
     asking->answered[index] = ANSWERED;
-    breaker_succeeded(&world.machines[app->machine].view->breakers[ask->peer]);
+    machine_peer_answered(&world.machines[app->machine], ask->peer);
     one_less(app);
 }
 
@@ -134,6 +133,7 @@ void ask_begin(struct app *app, uint64_t deadline_ns, ask_done *done)
 {
     struct asking *asking = &app->asking;
     const struct machine *machine = &world.machines[app->machine];
+    asking->begun_ns = world.now_ns;
     asking->deadline_ns = deadline_ns;
     asking->done = done;
     asking->round++;

@@ -96,6 +96,8 @@ void check_pool(const struct machine *machine)
     static struct core_inspection inspection;
     core_inspect(machine->core, &inspection);
     const struct pool_usage *usage = &inspection.pool;
+    for (uint32_t slot = 0; slot < machine->slots; slot++)
+        check_slot(machine, slot);
     if (usage->filling_pages != machine->n_filling)
         world_violated("5", "m%d has %u slots being filled, and %u of them have an operation",
                        machine->number, usage->filling_pages, machine->n_filling);
@@ -107,8 +109,6 @@ void check_pool(const struct machine *machine)
                        (unsigned long long)usage->retired_bytes,
                        (unsigned long long)machine->filling_bytes,
                        (unsigned long long)usage->total_bytes);
-    for (uint32_t slot = 0; slot < machine->slots; slot++)
-        check_slot(machine, slot);
 }
 
 /* --- 2 and 4: what directories say --- */
@@ -164,12 +164,14 @@ void check_found(const struct machine *owner, const struct message_locations *an
 
 /* --- locate: who is asked, and what is believed --- */
 
-static bool owner_knows(const struct machine *asker, uint16_t owner, struct id128 digest)
+static bool owner_knows(const struct app *app, uint16_t owner, struct id128 digest)
 {
+    const struct machine *asker = &world.machines[app->machine];
     struct location places[2];
     int life = machine_route(asker, owner);
     if (owner == CORE_SELF || life == NOBODY || !world.lives[life].is_alive ||
-        !view_peer_trusted(asker->view, owner))
+        !view_peer_trusted(asker->view, owner) ||
+        asker->distrusted_ns[owner] >= app->asking.begun_ns)
         return false;
     const struct machine *machine = &world.machines[world.lives[life].machine];
     for (int n = view_holders(machine->view, digest, places); n > 0; n--) {
@@ -197,7 +199,7 @@ static uint32_t who_knows(const struct app *app, uint32_t key)
         if (located->owners[i] == CORE_SELF || world.plan.again_every_nth)
             return 0;
     for (uint32_t i = 0; i < located->n_owners; i++)
-        if (owner_knows(&world.machines[app->machine], located->owners[i], located->digest))
+        if (owner_knows(app, located->owners[i], located->digest))
             knows |= 1u << i;
     return knows;
 }
@@ -245,13 +247,22 @@ void check_epoch_used(const struct app *app)
                        (unsigned long long)key->epoch, key->ns, (unsigned long long)epoch);
 }
 
-/* clear() said that all alive members have heard. */
+static bool is_member_to(const struct machine *machine, int life)
+{
+    for (uint32_t i = 0; i < PEERS_SEEN_MAX; i++)
+        if (machine->routes[i] == life)
+            return true;
+    return false;
+}
+
+/* clear() said that all alive members have heard; who is no member by now is not meant. */
 void check_cleared(const struct app *app)
 {
     struct id128 identity = world.identities[app->keys[0].ns];
     for (uint32_t i = 0; i < world.plan.machines; i++) {
         const struct machine *machine = &world.machines[i];
-        if (app->told[i] == 0 || machine->life != (int)app->told[i] - 1)
+        if (app->told[i] == 0 || machine->life != (int)app->told[i] - 1 ||
+            !is_member_to(&world.machines[app->machine], machine->life))
             continue;
         seqtable_inject_again(machine->view->epochs, 0);
         uint64_t epoch = view_epoch(machine->view, identity);

@@ -30,7 +30,7 @@ static void part(void)
 {
     int a = any_machine()->number, b = any_machine()->number;
     uint64_t for_ns = 10 * MS + world_below(LONGEST_STOP_NS);
-    if (a == b)
+    if (a == b || network_is_blocked(a, b))
         return;
     world.blocked_until_ns[a][b] = world.blocked_until_ns[b][a] = world.now_ns + for_ns;
     narrate(NARRATED_partition, a, (uint64_t)b, for_ns / US, 0);

@@ -44,7 +44,7 @@ static void page_read(struct read *read, int error)
 {
     struct app *app = &world.machines[read->machine].apps[read->app];
     const struct location *place = &app->asking.keys[read->page].places[app->places[read->page]];
-    struct breaker *breaker = &world.machines[read->machine].view->breakers[place->holder];
+    struct machine *machine = &world.machines[read->machine];
     if (error == 0) {
         app->touches[app->n_touches++] = (struct core_touch){
             .peer = place->holder, .slot = place->slot, .generation = place->generation};
@@ -55,9 +55,9 @@ static void page_read(struct read *read, int error)
             note_stale(app, read->page, place);
     }
     if (read->kind == READ_REMOTE && (error == -EHOSTUNREACH || error == -ETIMEDOUT))
-        breaker_failed(breaker, world.now_ns);
+        machine_peer_failed(machine, place->holder);
     else if (read->kind == READ_REMOTE)
-        breaker_succeeded(breaker);
+        machine_peer_answered(machine, place->holder);
     if (--app->n_reading == 0)
         next_round(app);
 }

@@ -38,6 +38,17 @@ int machine_route(const struct machine *machine, uint16_t peer)
     return peer < PEERS_SEEN_MAX ? machine->routes[peer] : NOBODY;
 }
 
+void machine_peer_failed(struct machine *machine, uint16_t peer)
+{
+    machine->distrusted_ns[peer] = world.now_ns;
+    breaker_failed(&machine->view->breakers[peer], world.now_ns);
+}
+
+void machine_peer_answered(struct machine *machine, uint16_t peer)
+{
+    breaker_succeeded(&machine->view->breakers[peer]);
+}
+
 /* Only who reads without being the writer can be told to come again. */
 static void inject_again(const struct machine *machine, uint32_t every_nth)
 {
@@ -58,6 +69,8 @@ static void apply_peer_change(struct machine *machine, const struct core_peer_ch
             id128_equal(world.machines[world.lives[i].machine].node_id, change->node_id))
             route = (int)i;
     machine->routes[change->peer] = route;
+    if (change->state != MEMBER_ALIVE)
+        machine->distrusted_ns[change->peer] = world.now_ns;
     narrate(NARRATED_peer, machine->number, change->peer, (uint64_t)(int64_t)route, change->state);
 }
 
@@ -186,6 +199,7 @@ void machine_start(struct machine *machine)
     machine->filling_bytes = 0;
     memset(machine->links, 0, sizeof machine->links);
     memset(machine->routes, 0xff, sizeof machine->routes);
+    memset(machine->distrusted_ns, 0, sizeof machine->distrusted_ns);
     memset(machine->seen, 0, sizeof machine->seen);
     narrate(NARRATED_start, machine->number, (uint64_t)machine->life, (uint64_t)machine->host,
             machine->pool_bytes);

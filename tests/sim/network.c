@@ -66,6 +66,7 @@ static bool wait_for_heal(struct event *event, const struct link *link)
     struct event *later = world_at(
         world.blocked_until_ns[link->ends[0].machine][link->ends[1].machine], event->run,
         event->machine);
+    later->order = event->order;        /* and before what was sent after it */
     later->life = event->life;
     later->a = event->a;
     later->b = event->b;
@@ -88,6 +89,8 @@ static void message_arrives(struct event *event)
     link->in_flight--;
     if (link->is_broken || !end->is_up)
         return;
+    CHECK(event->b >> 32 == end->n_received);
+    end->n_received++;
     const uint8_t *frame = event->box;
     CHECK(frame_head_decode(frame, &head) == 0);
     if (message_decode(&head, frame + FRAME_HEAD_BYTES, &world.scratch, &message) != 0)
@@ -112,6 +115,7 @@ void network_send(struct machine *machine, uint32_t number, const struct message
     if (link->is_broken || link->ends[to].is_closed)
         return;
     struct event *event = travel(link, to, message_arrives);
+    event->b |= (uint64_t)link->ends[to].n_sent++ << 32;
     event->box = malloc((size_t)len);
     CHECK(event->box);
     event->box_len = (uint32_t)len;

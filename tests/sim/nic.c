@@ -245,10 +245,43 @@ void read_cancel(struct read *read)
 
 /* --- old locations, read again and again --- */
 
+/* The owners are told of a location that failed, however old it was. */
+static void report_stale(const struct read *read)
+{
+    const struct life *source = &world.lives[read->source];
+    struct machine *machine = &world.machines[read->machine];
+    struct core_stale stale = {.digest = read->expected.digest,
+                               .ring_position = filling_ring_position(&read->key),
+                               .generation = read->expected.generation};
+    struct core_event event = {.type = CORE_READ_OUTCOMES,
+                               .u.outcomes = {.stales = &stale, .n_stales = 1}};
+    if (view_peer_index(machine->view, world.machines[source->machine].node_id, source->incarnation,
+                        &stale.peer) == 0)
+        machine_step(machine, &event, NULL);
+}
+
 static void probe_done(struct read *read, int error)
 {
-    (void)error;
+    if (attempt_is_stale(error))
+        report_stale(read);
     probe_schedule(&world.machines[read->machine], world_spread(world.plan.think_ns));
+}
+
+static enum read_kind choose_kind(const struct machine *machine, int source)
+{
+    bool same_host = world.machines[world.lives[source].machine].host == machine->host;
+    uint64_t choice = world_below(3);
+    if (machine->life == source)
+        return READ_OWN;
+    return choice == 0 ? READ_ONE_SIDED : choice == 1 && same_host ? READ_SHARED : READ_REMOTE;
+}
+
+/* Nobody waits for ever for what a holder sends. */
+static void probe_is_late(struct event *event)
+{
+    struct read *read = &world.machines[event->machine].prober.read;
+    if (read->serial == (uint32_t)event->a)
+        read_cancel(read);
 }
 
 static void probe(struct event *event)
@@ -265,8 +298,7 @@ static void probe(struct event *event)
     narrate(NARRATED_probe, machine->number, seen->place.slot, seen->place.generation,
             (uint64_t)seen->life);
     world.totals.probes++;
-    bool same_host = world.machines[world.lives[seen->life].machine].host == machine->host;
-    read->kind = same_host && world_chance(50) ? READ_SHARED : READ_ONE_SIDED;
+    read->kind = choose_kind(machine, seen->life);
     read->machine = machine->number;
     read->source = seen->life;
     read->key = seen->key;
@@ -278,6 +310,8 @@ static void probe(struct event *event)
     read->deadline_ns = world.now_ns + SECOND;
     read->done = probe_done;
     read_begin(read);
+    if (read->is_running)
+        world_at(read->deadline_ns, probe_is_late, machine->number)->a = read->serial;
 }
 
 void probe_schedule(struct machine *machine, uint64_t delay_ns)

@@ -104,37 +104,47 @@ static void lookup_failed(struct event *event)
         ask_failed(app, request->ask);
 }
 
-/* A liar names another place, or another length, for what it was asked. */
-static void lie(const struct message_locations *answer, const struct message_lookup *lookup,
-                struct record_found *found, int asker)
+static struct life *life_of(const struct record_holder *holder)
 {
-    if (!world.plan.lies || answer->n_found == 0 || !world_chance(30))
-        return;
-    struct record_found *changed = &found[world_below(answer->n_found)];
-    const struct record_holder *holder = &answer->holders[changed->place.holder];
-    (void)lookup;
-    for (uint32_t i = 0; i < world.n_lives; i++) {
-        struct life *life = &world.lives[i];
-        if (life->incarnation != holder->incarnation ||
-            !id128_equal(world.machines[life->machine].node_id, holder->node_id))
+    for (uint32_t i = 0; i < world.n_lives; i++)
+        if (world.lives[i].incarnation == holder->incarnation &&
+            id128_equal(world.machines[world.lives[i].machine].node_id, holder->node_id))
+            return &world.lives[i];
+    return NULL;
+}
+
+/* The place of another page of the same length that is there now, if one is found soon. */
+static void name_another_page(const struct life *life, struct location *place)
+{
+    for (int tries = 0; tries < 32; tries++) {
+        uint64_t generation = 1 + world_below(life->fillings_size);
+        const struct filling *other = filling_find(life, generation);
+        if (!other || other->length_bytes != place->length_bytes ||
+            generation == place->generation ||
+            !slot_word_is_sealed(atomic_load(&life->headers[other->slot].word), generation))
             continue;
-        const struct filling *filling = filling_find(life, changed->place.generation);
-        bool other_length = world_chance(40);
-        if (filling && other_length) {
-            changed->place.length_bytes =
-                filling_other_length(filling->key.ns, filling->key.number);
-        } else {
-            uint64_t generation = 1 + world_below(life->fillings_size);
-            const struct filling *other = filling_find(life, generation);
-            if (!other)
-                return;
-            changed->place.slot = other->slot;
-            changed->place.generation = generation;
-            changed->place.offset_bytes = other->offset_bytes;
-        }
-        narrate(NARRATED_lie, asker, changed->index, 0, 0);
+        place->slot = other->slot;
+        place->generation = generation;
+        place->offset_bytes = other->offset_bytes;
         return;
     }
+}
+
+/* A liar names another place, or another length, for what it was asked. */
+static void lie(const struct message_locations *answer, struct record_found *found, int asker)
+{
+    if (!world.plan.lies || answer->n_found == 0 || !world_chance(50))
+        return;
+    struct record_found *changed = &found[world_below(answer->n_found)];
+    const struct life *life = life_of(&answer->holders[changed->place.holder]);
+    const struct filling *filling = life ? filling_find(life, changed->place.generation) : NULL;
+    if (!filling)
+        return;
+    if (world_chance(40))
+        changed->place.length_bytes = filling_other_length(filling->key.ns, filling->key.number);
+    else
+        name_another_page(life, &changed->place);
+    narrate(NARRATED_lie, asker, changed->index, 0, 0);
 }
 
 static void lookup_arrives(struct event *event)
@@ -147,7 +157,7 @@ static void lookup_arrives(struct event *event)
     decode(request, &lookup);
     view_answer_lookup(machine->view, &lookup.u.lookup, holders, found, &reply.u.locations);
     check_found(machine, &reply.u.locations, &lookup.u.lookup);
-    lie(&reply.u.locations, &lookup.u.lookup, found, request->from);
+    lie(&reply.u.locations, found, request->from);
     if (!is_lost())
         answer(request, &reply, event->machine, lookup_answered);
 }

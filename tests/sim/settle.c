@@ -133,13 +133,28 @@ static void ask_at_once(const struct machine *asker, struct locate *locate,
     locate_answer(locate, ask, &answer);
 }
 
+/* An entry has room for two holders: where a third came, the owner dropped one, and does not know of it
+ * when the other two let the page go. */
+static bool had_many_holders(struct id128 digest)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < world.n_lives; i++)
+        for (uint32_t g = 1; g < world.lives[i].fillings_size; g++)
+            if (world.lives[i].fillings[g].state == FILLING_WHOLE &&
+                id128_equal(world.lives[i].fillings[g].digest, digest)) {
+                n++;
+                break;
+            }
+    return n > 2;
+}
+
 static void check_key(const struct machine *asker, const struct locate_key *key,
                       const struct live *page)
 {
     /* A shard at its limit drops entries; and who was lied to about a page's length tells its owner
      * that this filling cannot be read. */
     bool must_be_found = world.plan.directory_limit >= 4096 && !world.had_lies;
-    if (key->state != LOCATE_FOUND && must_be_found)
+    if (key->state != LOCATE_FOUND && must_be_found && !had_many_holders(key->digest))
         world_violated("9", "m%d does not find the page in slot %u of m%d (state %d)", asker->number,
                        page->slot, page->machine, key->state);
     for (uint32_t i = 0; i < key->n_places; i++)
@@ -200,10 +215,10 @@ void settle_check(void)
         const struct machine *machine = &world.machines[i];
         if (!is_up(i))
             continue;
-        check_members(machine);
         check_nothing_dead(machine);
         for (uint32_t from = 0; from < n_pages; from += LOCATE_KEYS_MAX)
             find_pages(machine, from,
                        n_pages - from < LOCATE_KEYS_MAX ? n_pages - from : LOCATE_KEYS_MAX);
+        check_members(machine);
     }
 }

@@ -150,7 +150,7 @@ struct asking {
     struct locate_ask asks[MACHINES_MAX * 4];
     uint8_t answered[MACHINES_MAX * 4];
     uint32_t n_asks, n_open, round;
-    uint64_t deadline_ns;
+    uint64_t begun_ns, deadline_ns;
     ask_done *done;
     /* what the checks want to know of each key */
     uint32_t asked[BATCH_PAGES];                /* a bit an owner that answered or failed */
@@ -211,6 +211,7 @@ struct machine {
     uint64_t wake_at_ns, paused_until_ns;
     bool is_head, is_leaving;
     int routes[PEERS_SEEN_MAX];         /* peer index -> life, or NOBODY */
+    uint64_t distrusted_ns[PEERS_SEEN_MAX]; /* when a peer last failed, or was not called alive */
     uint32_t links[MACHINE_LINKS_MAX];  /* link number of the core -> connection + 1 */
     uint32_t n_filling, n_serving;
     uint64_t filling_bytes;
@@ -227,6 +228,7 @@ struct link_end {
     uint32_t number;
     bool is_up, is_closed;
     uint64_t last_delivery_ns;          /* to this end */
+    uint32_t n_sent, n_received;
 };
 
 struct link {
@@ -348,6 +350,8 @@ void machine_free_all(void);
 bool machine_is_up(const struct machine *machine);
 struct life *machine_life(const struct machine *machine);
 int machine_route(const struct machine *machine, uint16_t peer);
+void machine_peer_failed(struct machine *machine, uint16_t peer);
+void machine_peer_answered(struct machine *machine, uint16_t peer);
 
 /* filling.c */
 uint32_t filling_length(uint32_t ns, uint32_t number);

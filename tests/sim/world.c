@@ -206,7 +206,7 @@ static void plan_pool(struct plan *plan)
         plan->pool_bytes = POOL_MAX_BYTES;
     plan->pool_bytes &= ~UINT64_C(63);
     plan->slots = 8 + (uint32_t)world_below(SLOTS_MAX - 7);
-    plan->keys = 8 + (uint32_t)world_below(KEYS_MAX - 7);
+    plan->keys = 8 + (uint32_t)world_below(world_chance(60) ? 32 : KEYS_MAX - 7);
     plan->namespaces = 1 + (uint32_t)world_below(NAMESPACES);
 }
 

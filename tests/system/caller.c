@@ -61,13 +61,18 @@ struct batch {
     struct peercache_result results[PAGES_MAX];
 };
 
-/* The prefixes of one page differ from those of another one nearly everywhere. */
-static uint8_t byte_at(const char *name, uint32_t i)
+/* Two pages differ nearly everywhere. */
+static uint64_t seed_of(const char *name)
 {
-    uint64_t x = i / 8 * UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t x = 0;
     for (const char *c = name; *c; c++)
         x = (x ^ (uint8_t)*c) * UINT64_C(0x100000001b3);
-    return (uint8_t)(x >> (i % 8 * 8));
+    return x;
+}
+
+static uint8_t byte_at(uint64_t seed, uint32_t i)
+{
+    return (uint8_t)(((seed + i / 8) * UINT64_C(0x9e3779b97f4a7c15)) >> (i % 8 * 8));
 }
 
 static void batch_fini(struct batch *batch)
@@ -99,9 +104,11 @@ static void batch_init(struct batch *batch, const char *name, uint32_t first, ui
 
 static void batch_fill(struct batch *batch)
 {
-    for (uint32_t i = 0; i < batch->n; i++)
+    for (uint32_t i = 0; i < batch->n; i++) {
+        uint64_t seed = seed_of(batch->names[i]);
         for (uint32_t j = 0; j < batch->bytes; j++)
-            batch->memory[(size_t)i * batch->bytes + j] = byte_at(batch->names[i], j);
+            batch->memory[(size_t)i * batch->bytes + j] = byte_at(seed, j);
+    }
 }
 
 static void batch_poison(struct batch *batch)
@@ -120,9 +127,11 @@ static bool is_poisoned(const struct batch *batch)
 static uint64_t count_wrong(const struct batch *batch)
 {
     uint64_t wrong = 0;
-    for (uint32_t i = 0; i < batch->n; i++)
+    for (uint32_t i = 0; i < batch->n; i++) {
+        uint64_t seed = seed_of(batch->names[i]);
         for (uint32_t j = 0; batch->results[i].outcome == PEERCACHE_HIT && j < batch->bytes; j++)
-            wrong += batch->memory[(size_t)i * batch->bytes + j] != byte_at(batch->names[i], j);
+            wrong += batch->memory[(size_t)i * batch->bytes + j] != byte_at(seed, j);
+    }
     return wrong;
 }
 
@@ -359,7 +368,7 @@ static int child_status(void)
 
 static void fork_now(void)
 {
-    int status;
+    int status = 0;
     fflush(stdout);
     pid_t child = fork();
     if (child == 0)

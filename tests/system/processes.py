@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import tempfile
@@ -39,6 +40,21 @@ def wait_for(condition, what, limit_s=WAIT_S):
             raise AssertionError(f"waited {limit_s} s in vain for {what}")
         time.sleep(0.02)
     return answer
+
+
+def end_process(process):
+    """Gives it time to end by itself, so that a sanitizer can say what it has found."""
+    try:
+        process.wait(WAIT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def check_log(log):
+    """A sanitizer's findings in processes whose exit status nobody looks at."""
+    if "Sanitizer" in log or "runtime error:" in log:
+        raise AssertionError(log)
 
 
 class Node:
@@ -81,7 +97,9 @@ class Node:
         self.process.send_signal(number)
 
     def end(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
+        """It may hang, or have been stopped; what it leaves in its log counts in any case."""
+        self.process.send_signal(signal.SIGCONT)
+        self.process.terminate()
+        end_process(self.process)
         self.process.stdout.close()
+        check_log(self.log())

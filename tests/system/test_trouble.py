@@ -14,7 +14,8 @@ import subprocess
 import tempfile
 import unittest
 
-from processes import PEERCACHED, WAIT_S, Node, clean_environment, free_port, run, wait_for
+from processes import PEERCACHED, WAIT_S, Node, check_log, clean_environment, end_process
+from processes import free_port, run, wait_for
 
 CALLER = os.environ["CALLER"]
 # How much later than its deadline a call may return; a sanitizer makes everything slower.
@@ -77,11 +78,11 @@ class Caller:
         return self.process.wait(WAIT_S)
 
     def end(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
+        self.process.send_signal(signal.SIGCONT)
         self.process.stdin.close()
+        end_process(self.process)
         self.process.stdout.close()
+        check_log(self.log())
 
 
 class Trouble(unittest.TestCase):
@@ -204,12 +205,10 @@ class Killed(Trouble):
 
 def page_bytes(name, size):
     """What caller.c's byte_at() says."""
-    words = []
-    for i in range((size + 7) // 8):
-        x = i * 0x9E3779B97F4A7C15 & (1 << 64) - 1
-        for byte in name.encode():
-            x = (x ^ byte) * 0x100000001B3 & (1 << 64) - 1
-        words.append(x)
+    seed, mask = 0, (1 << 64) - 1
+    for byte in name.encode():
+        seed = (seed ^ byte) * 0x100000001B3 & mask
+    words = [(seed + i) * 0x9E3779B97F4A7C15 & mask for i in range((size + 7) // 8)]
     return struct.pack(f"<{len(words)}Q", *words)[:size]
 
 
@@ -248,6 +247,27 @@ class Hung(Trouble):
                 self.assertEqual(called.outcomes[1::2], ["HIT"] * 16, called)
                 holder.signal(signal.SIGCONT)
                 self.await_found(reader, "a", 32, 4096)
+
+    def test_half_of_the_cluster(self):
+        """Three of six, to none of which the reader was connected: the pages of the others come.
+        With four owners a page, one of them answers."""
+        for protocol in ("tcp", "auto"):
+            with self.subTest(protocol):
+                self.discovery = f"127.0.0.1:{free_port()}"
+                nodes = [self.caller(protocol=protocol, directory_replicas=4) for _ in range(6)]
+                self.await_whole(*nodes)
+                for page in range(60):
+                    called = nodes[page % 5].call("set", "a", page, 1, 4096, 5000)
+                    self.assertEqual(called.outcomes, ["STORED"])
+                for hung in nodes[1:4]:
+                    hung.signal(signal.SIGSTOP)
+                called = nodes[5].call("get", "a", 0, 60, 4096, 2000)
+                self.assert_in_time(called, 2000)
+                self.assertEqual(called.outcomes[0::5] + called.outcomes[4::5], ["HIT"] * 24,
+                                 called)
+                for hung in nodes[1:4]:
+                    hung.signal(signal.SIGCONT)
+                self.await_found(nodes[5], "a", 60, 4096)
 
     def test_buffer_is_left_alone(self):
         """A holder that hangs in the middle of a transfer, and goes on after the call is over."""
