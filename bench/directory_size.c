@@ -13,14 +13,15 @@
 
 enum { ENTRIES_MOST = 1000000 };
 
+/* Without the pages of programs and libraries, which come in as they are first run. */
 static uint64_t resident_bytes(void)
 {
-    unsigned long long total, resident = 0;
+    unsigned long long total, resident = 0, of_files = 0;
     FILE *file = fopen("/proc/self/statm", "r");
-    if (!file || fscanf(file, "%llu %llu", &total, &resident) != 2)
+    if (!file || fscanf(file, "%llu %llu %llu", &total, &resident, &of_files) != 3)
         rig_fail("/proc/self/statm cannot be read");
     fclose(file);
-    return resident * (uint64_t)sysconf(_SC_PAGESIZE);
+    return (resident - of_files) * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
 int main(int argc, char **argv)

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -206,13 +207,6 @@ static int sleep_on(struct channel *const *channels, uint32_t n, int wake_fd, ui
     return fds[0].revents != 0 ? -ECANCELED : 0;
 }
 
-static void relax(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#endif
-}
-
 int channel_wait(struct channel *const *channels, uint32_t n, int wake_fd, uint64_t deadline_ns,
                  uint64_t spin_ns)
 {
@@ -225,7 +219,7 @@ int channel_wait(struct channel *const *channels, uint32_t n, int wake_fd, uint6
         if (now_ns >= deadline_ns)
             return -ETIMEDOUT;
         if (now_ns < spin_until_ns) {
-            relax();
+            sched_yield();      /* on this processor, perhaps, the peer wants to answer */
             continue;
         }
         int error = sleep_on(channels, n, wake_fd, deadline_ns - now_ns);

@@ -13,7 +13,6 @@
 #include "node/ask.h"
 #include "node/internal.h"
 
-#define CONNECT_TIMEOUT_NS UINT64_C(200000000)
 #define ANSWER_TIMEOUT_NS UINT64_C(250000000)
 /* A busy machine is silent for less. */
 #define PATIENCE_NS UINT64_C(20000000)
@@ -70,12 +69,12 @@ static void send_asks(struct asking *asking, uint64_t deadline_ns)
             unsent[n_unsent++] = i;
     for (uint32_t i = 0; i < n_unsent && asking->n_channels < ASK_PEERS_MAX; i++) {
         uint64_t now_ns = clock_now_ns();
-        uint64_t until_ns = now_ns + CONNECT_TIMEOUT_NS < deadline_ns ? now_ns + CONNECT_TIMEOUT_NS
-                                                                      : deadline_ns;
         if (now_ns >= deadline_ns)
             break;
         set_tried(asking, unsent[i]);
-        send_to_peer(asking, unsent[i], until_ns);
+        send_to_peer(asking, unsent[i],
+                     peers_connect_until(asking->node, asking->asks[unsent[i]].peer, now_ns,
+                                         deadline_ns));
     }
 }
 

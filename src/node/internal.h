@@ -128,6 +128,9 @@ void peers_close(struct node *node);
 const struct arena_mapping *peers_borrow_mapping(struct node *node, uint16_t peer,
                                                  uint64_t deadline_ns);
 void peers_return_mapping(struct node *node, uint16_t peer);
+/* How long a call may wait for a connection to the peer. */
+uint64_t peers_connect_until(const struct node *node, uint16_t peer, uint64_t now_ns,
+                             uint64_t deadline_ns);
 
 /* serve.c */
 int serve_start(struct node *node, char ret_error[NODE_ERROR_BYTES]);

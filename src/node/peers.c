@@ -14,6 +14,9 @@
 
 #define ATTACH_TIMEOUT_NS UINT64_C(100000000)
 #define ATTACH_PAUSE_NS UINT64_C(1000000000)
+#define CONNECT_TIMEOUT_NS UINT64_C(200000000)
+/* One caller pays for finding out whether a hung peer is back: no more than this. */
+#define PROBE_TIMEOUT_NS UINT64_C(40000000)
 
 static void detach_if_unused(struct node_peer *peer)
 {
@@ -121,7 +124,8 @@ const struct arena_mapping *peers_borrow_mapping(struct node *node, uint16_t ind
     if (node->config.protocol == NODE_PROTOCOL_TCP) {
         tell_protocol(peer, "tcp", "option protocol=tcp");
     } else if (!peer->is_gone) {
-        if (!peer->is_mapped && now_ns >= peer->attach_after_ns && now_ns < deadline_ns)
+        if (!peer->is_mapped && breaker_is_closed(&node->view->breakers[index]) &&
+            now_ns >= peer->attach_after_ns && now_ns < deadline_ns)
             try_attach(node, peer, now_ns, deadline_ns);
         if (peer->is_mapped && !peer->mapping_is_old) {
             peer->readers++;
@@ -139,6 +143,14 @@ void peers_return_mapping(struct node *node, uint16_t index)
     peer->readers--;
     detach_if_unused(peer);
     pthread_mutex_unlock(&peer->lock);
+}
+
+uint64_t peers_connect_until(const struct node *node, uint16_t peer, uint64_t now_ns,
+                             uint64_t deadline_ns)
+{
+    bool is_probe = !breaker_is_closed(&node->view->breakers[peer]);
+    uint64_t until_ns = now_ns + (is_probe ? PROBE_TIMEOUT_NS : CONNECT_TIMEOUT_NS);
+    return until_ns < deadline_ns ? until_ns : deadline_ns;
 }
 
 void peers_stop(struct node *node)

@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -176,7 +177,9 @@ int node_wait(struct node *node, struct waiter *waiter, uint64_t deadline_ns)
 {
     uint64_t start_ns = clock_now_ns(), now_ns = start_ns;
     while (!is_done(waiter) && now_ns < deadline_ns && !atomic_load(&node->is_stopping)) {
-        if (now_ns - start_ns > node->config.spin_ns)
+        if (now_ns - start_ns <= node->config.spin_ns)
+            sched_yield();
+        else
             futex_wait(&waiter->done, 0, deadline_ns - now_ns < 100000000 ? deadline_ns - now_ns
                                                                            : 100000000);
         now_ns = clock_now_ns();

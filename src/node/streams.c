@@ -8,7 +8,6 @@
 #include "base/clock.h"
 #include "io/copy.h"
 
-#define CONNECT_TIMEOUT_NS UINT64_C(200000000)
 /* A busy machine is silent for less. */
 #define PATIENCE_NS UINT64_C(20000000)
 
@@ -72,9 +71,8 @@ static bool borrow(struct streams *s, struct stream *stream, uint64_t until_ns)
 static void connect_stream(struct streams *s, struct stream *stream, uint64_t deadline_ns)
 {
     struct breaker *breaker = &s->node->view->breakers[stream->peer];
-    uint64_t now_ns = clock_now_ns(), until_ns = now_ns + CONNECT_TIMEOUT_NS;
-    if (until_ns > deadline_ns)
-        until_ns = deadline_ns;
+    uint64_t now_ns = clock_now_ns();
+    uint64_t until_ns = peers_connect_until(s->node, stream->peer, now_ns, deadline_ns);
     if (now_ns >= deadline_ns)
         return;
     if (breaker_allows(breaker, now_ns)) {

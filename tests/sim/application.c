@@ -110,22 +110,28 @@ static void clear_begin(struct app *app)
     late->b = app->serial;
 }
 
-/* Some pages are asked for often, and neighbours together. */
+static void choose_first(const struct app *app, struct page_key *ret_key)
+{
+    uint32_t a = (uint32_t)world_below(world.plan.keys), b = (uint32_t)world_below(world.plan.keys);
+    *ret_key = (struct page_key){(uint32_t)world_below(world.plan.namespaces), a < b ? a : b, 0};
+    if (app->call == CALL_GET && world.n_recent > 0 && world_chance(60))
+        *ret_key = world.recent[world_below(world.n_recent) % RECENT_MAX];
+}
+
+/* Some pages are asked for often, pages set lately too, and neighbours together. */
 static void choose_keys(struct app *app)
 {
-    const struct machine *machine = &world.machines[app->machine];
-    uint32_t ns = (uint32_t)world_below(world.plan.namespaces);
-    uint32_t a = (uint32_t)world_below(world.plan.keys), b = (uint32_t)world_below(world.plan.keys);
-    uint64_t epoch = view_epoch(machine->view, world.identities[ns]);
-    app->n = 1 + (uint32_t)world_below(BATCH_PAGES);
+    struct page_key first;
+    choose_first(app, &first);
+    uint32_t n = 1 + (uint32_t)world_below(BATCH_PAGES);
+    app->n = n < world.plan.keys ? n : world.plan.keys;
     for (uint32_t i = 0; i < app->n; i++) {
-        uint32_t number = ((a < b ? a : b) + i) % world.plan.keys;
-        bool is_new = i < world.plan.keys;
-        app->keys[i] = (struct page_key){ns, number, epoch};
-        if (!is_new)
-            app->n = i;
-        else
-            narrate(NARRATED_page, app->machine, app->number, ns, number);
+        app->keys[i] = (struct page_key){
+            .ns = first.ns,
+            .number = (first.number + i) % world.plan.keys,
+            .epoch = view_epoch(world.machines[app->machine].view, world.identities[first.ns]),
+        };
+        narrate(NARRATED_page, app->machine, app->number, app->keys[i].ns, app->keys[i].number);
     }
 }
 

@@ -280,7 +280,7 @@ static enum read_kind choose_kind(const struct machine *machine, int source)
 static void probe_is_late(struct event *event)
 {
     struct read *read = &world.machines[event->machine].prober.read;
-    if (read->serial == (uint32_t)event->a)
+    if (read->serial == (uint32_t)event->a && read->kind == READ_REMOTE)
         read_cancel(read);
 }
 

@@ -201,6 +201,7 @@ static void note_reserved(struct app *app)
             continue;
         }
         filling_begin(machine_life(machine), page, key);
+        world.recent[world.n_recent++ % RECENT_MAX] = *key;
         machine->n_filling++;
         machine->filling_bytes += filling_room_bytes(page->length_bytes);
         narrate(NARRATED_reserve, app->machine, page->slot, page->generation, page->length_bytes);

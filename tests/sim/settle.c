@@ -219,6 +219,8 @@ void settle_check(void)
         for (uint32_t from = 0; from < n_pages; from += LOCATE_KEYS_MAX)
             find_pages(machine, from,
                        n_pages - from < LOCATE_KEYS_MAX ? n_pages - from : LOCATE_KEYS_MAX);
-        check_members(machine);
     }
+    for (uint32_t i = 0; i < world.plan.machines; i++)
+        if (is_up(i))
+            check_members(&world.machines[i]);
 }

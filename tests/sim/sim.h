@@ -45,6 +45,7 @@ enum {
     KEYS_MAX = 256,             /* of a namespace */
     SEEN_MAX = 64,              /* old locations that a machine remembers */
     CHUNKS_MAX = 16,            /* pieces of one copy */
+    RECENT_MAX = 32,            /* pages set lately, which others ask for */
     SERVES_MAX = 64,            /* pages being sent by one machine */
     NOBODY = -1,
 };
@@ -259,6 +260,8 @@ struct world {
     struct event *events;
     uint32_t n_events, events_size;
     struct id128 identities[NAMESPACES];
+    struct page_key recent[RECENT_MAX];  /* what was set lately, by anybody */
+    uint32_t n_recent;
     uint64_t hash;
     struct totals totals;
     char violation[400];

@@ -194,20 +194,23 @@ static bool run_next(uint64_t until_ns)
 
 /* --- the plan --- */
 
+/* Pools hold a part of all pages only, so that they evict and carve anew all the time. */
 static void plan_pool(struct plan *plan)
 {
     static const uint32_t most[] = {64, 600, 2048, PAGE_MAX_BYTES};
     plan->page_bytes_most = most[world_below(4)];
     plan->small_share = (uint32_t)world_below(60);
-    plan->pool_bytes = (uint64_t)plan->page_bytes_most * (4 + world_below(60));
-    if (plan->pool_bytes < 8 << 10)
-        plan->pool_bytes = 8 << 10;
+    plan->keys = 8 + (uint32_t)world_below(world_chance(60) ? 32 : KEYS_MAX - 7);
+    plan->namespaces = 1 + (uint32_t)world_below(NAMESPACES);
+    plan->slots = 8 + (uint32_t)world_below(SLOTS_MAX - 7);
+    uint64_t all_bytes = plan->keys * plan->namespaces * (plan->page_bytes_most / 2 + UINT64_C(64));
+    uint64_t least_bytes = 4 * (plan->page_bytes_most + UINT64_C(64));
+    plan->pool_bytes = all_bytes * (5 + world_below(60)) / 100;
+    if (plan->pool_bytes < least_bytes)
+        plan->pool_bytes = least_bytes;
     if (plan->pool_bytes > POOL_MAX_BYTES)
         plan->pool_bytes = POOL_MAX_BYTES;
     plan->pool_bytes &= ~UINT64_C(63);
-    plan->slots = 8 + (uint32_t)world_below(SLOTS_MAX - 7);
-    plan->keys = 8 + (uint32_t)world_below(world_chance(60) ? 32 : KEYS_MAX - 7);
-    plan->namespaces = 1 + (uint32_t)world_below(NAMESPACES);
 }
 
 static void plan_faults(struct plan *plan)

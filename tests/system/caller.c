@@ -5,11 +5,11 @@
  *
  *     caller --OPTION=VALUE ...           opens a node, answers {"is_open": true}
  *     set|get|exists NAME FIRST N BYTES TIMEOUT_MS
- *                                         one call with the pages NAME-FIRST .. : how long it took,
+ *                                         one call with the pages NAME-FIRST ...: how long it took,
  *                                         an outcome a page, wrong bytes
  *     repeat get ... SECONDS              calls until not every page comes, or for so long; says
  *                                         {"is_running": true} after the first call
- *     watch MS                            what was last got is poisoned anew and watched for so long
+ *     watch MS                            poisons what was last got and watches it for so long
  *     status | stop | fork                the node's status; ends its calls; what a child may do
  *     flight THREADS                      stops the node while so many threads are in calls
  *     cycles N                            opens and closes as many nodes, and what that costs

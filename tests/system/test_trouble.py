@@ -137,6 +137,18 @@ class Trouble(unittest.TestCase):
                  f"all pages {name} to be found")
 
 
+class Visible(Trouble):
+    def test_what_is_stored_is_found_at_once(self):
+        """By everybody, whichever owner is asked."""
+        nodes = self.cluster(directory_replicas=2)
+        for turn in range(300):
+            writer, reader = nodes[1 + turn % 3], nodes[1 + (turn + 1) % 3]
+            called = writer.call("set", f"t{turn}", 0, 64, 64, 5000)
+            self.assertEqual(called.outcomes, ["STORED"] * 64)
+            called = reader.call("exists", f"t{turn}", 0, 64, 1, 5000)
+            self.assertEqual(called.outcomes, ["FOUND"] * 64, f"turn {turn}")
+
+
 class Killed(Trouble):
     def test_holder_in_the_middle_of_a_get(self):
         for protocol in ("tcp", "auto"):
