@@ -76,6 +76,8 @@ install: compile  ## installs the library, programs and manuals [PREFIX=/usr/loc
 	DESTDIR='$(DESTDIR)' $(MESON) install -C $(BUILD)
 ifeq ($(DESTDIR),)
 	@! test -w /etc/ld.so.cache || /sbin/ldconfig
+	@echo "SGLang's python must find the package:" \
+	    "export PYTHONPATH=$$(dirname "$$(find '$(abspath $(PREFIX))/lib' -name peercache -path '*dist-packages*' | head -n 1)")"
 endif
 
 format:  ## lays out the C sources with clang-format

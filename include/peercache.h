@@ -80,8 +80,9 @@ void peercache_region_release(struct peercache_region *region);
 
 /* --- namespaces ----------------------------------------------------------------------------- */
 
-/* @fields: "model=...", "dtype=bf16", ...: whatever decides what the bytes mean.  Order does not
- * matter; a field is label=value, at most 64 fields of at most 1024 bytes, labels are distinct. */
+/* @fields: "model=...", "dtype=bf16", ...: whatever decides what the bytes mean; the node's option
+ * tag counts as one more.  Order does not matter; a field is label=value, at most 64 fields of at
+ * most 1024 bytes, labels are distinct. */
 int peercache_namespace_open(struct peercache_node *node, const char *const *fields, size_t n,
                              struct peercache_namespace **ret_namespace,
                              struct peercache_error *ret_error);

@@ -18,6 +18,9 @@ json_t *ask_new(const struct invocation *invocation, const char *name, bool with
     for (size_t i = 0; i < invocation->n_fields; i++)
         json_array_append_new(fields, json_string(invocation->fields[i]));
     json_object_set_new(request, "fields", fields);
+    const char *tag = peercache_config_get(invocation->config, "tag");
+    if (tag && *tag)
+        json_object_set_new(request, "tag", json_string(tag));
     return request;
 }
 

@@ -36,6 +36,9 @@ class Settings:
             elif name not in known:
                 _warn_near_miss(name)
         self.effective = self._resolve()
+        if not self.effective.get("discovery_addr"):
+            _log.warning("no discovery_addr: this engine shares pages with nobody; set it to "
+                         "HOST:31998, the address of one engine's host, on all engines")
         self.tag = self._tag(extra)
         self.revision = _text(REVISION_KEY, extra.get(REVISION_KEY) or "")
         self.interface_v1 = bool(extra.get("interface_v1"))

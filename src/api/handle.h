@@ -36,6 +36,7 @@ struct peercache_region {
 struct peercache_node {
     struct node *node;
     pid_t pid;
+    char tag[OPTION_TEXT_BYTES];        /* part of every namespace's identity */
     pthread_mutex_t lock;
     struct peercache_namespace *namespaces;
     struct peercache_region *regions;

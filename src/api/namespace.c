@@ -30,7 +30,8 @@ int peercache_namespace_open(struct peercache_node *handle, const char *const *f
         handle_error(ret_error, "not enough memory");
         return -ENOMEM;
     }
-    *ns = (struct peercache_namespace){.node = handle, .identity = identity};
+    *ns = (struct peercache_namespace){.node = handle,
+                                       .identity = identity_with_tag(identity, handle->tag)};
     pthread_mutex_lock(&handle->lock);
     ns->next = handle->namespaces;
     handle->namespaces = ns;

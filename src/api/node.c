@@ -34,6 +34,7 @@ int peercache_node_open(const struct peercache_config *config, struct peercache_
         return error;
     }
     handle->pid = getpid();
+    memcpy(handle->tag, config->options.tag, sizeof handle->tag);
     pthread_mutex_init(&handle->lock, NULL);
     *ret_node = handle;
     return 0;

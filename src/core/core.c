@@ -56,6 +56,7 @@ void core_step(struct core *core, const struct core_event *event, struct core_up
     case CORE_COPIED:
         publish_copied(core->publish, core->update, event->u.set.op, event->u.set.pages,
                        event->u.set.n);
+        sweeps_check_copied(core, event->u.set.pages, event->u.set.n);
         break;
     case CORE_CANCEL: requests_cancel(core, event->u.set.op); break;
     case CORE_CLEAR: requests_clear(core, event); break;

@@ -56,17 +56,34 @@ static void take_stale(struct core *core, const struct message_stale *stale)
     }
 }
 
+/* The teller has not heard of a later clear: it hears of it before it has its answer. */
+static void tell_later_epoch(struct core *core, uint32_t link, const struct record_epoch *told)
+{
+    uint64_t epoch = namespaces_epoch(core->namespaces, told->identity);
+    if (epoch <= told->epoch)
+        return;
+    struct record_epoch *later = update_allocate(core->update, sizeof *later);
+    *later = (struct record_epoch){told->identity, epoch};
+    update_send(core->update, link, MESSAGE_epochs)->u.epochs =
+        (struct message_epochs){.entries = later, .n_entries = 1};
+}
+
 /* What is news here is passed on: who cleared may be gone before it has told everybody. */
 static void take_epochs(struct core *core, uint32_t link, uint16_t peer,
                         const struct message_epochs *epochs)
 {
     struct record_epoch *news = update_allocate(core->update, epochs->n_entries * sizeof *news);
     uint32_t n_news = 0;
-    for (uint32_t i = 0; i < epochs->n_entries; i++)
-        if (namespaces_hear(core->namespaces, &epochs->entries[i])) {
-            sweeps_begin(core, epochs->entries[i].identity);
-            news[n_news++] = epochs->entries[i];
-        }
+    for (uint32_t i = 0; i < epochs->n_entries; i++) {
+        const struct record_epoch *told = &epochs->entries[i];
+        bool is_news = namespaces_hear(core->namespaces, told);
+        if (is_news)
+            news[n_news++] = *told;
+        else if (epochs->batch != 0)
+            tell_later_epoch(core, link, told);
+        if (namespaces_overtaken(core->namespaces, core->peers, core->update, told, peer) || is_news)
+            sweeps_begin(core, told->identity);
+    }
     if (n_news > 0)
         namespaces_pass_on(core->peers, core->update, news, n_news, peer);
     update_send(core->update, link, MESSAGE_heard)->u.heard.batch = epochs->batch;

@@ -2,8 +2,16 @@
 /*
  * namespaces.c - a list of (identity, epoch) and the clears that wait for members to hear.
  *
- * A clear's operation number is its place in the table of clears with CLEAR_OP set, and its batch
- * number is the same, so that an answer names the clear it is for.
+ * A clear's operation number is its place in the table of clears, a serial number and CLEAR_OP; its
+ * batch number says in which round of telling it is as well, so that an answer names the clear and
+ * the epoch that it is for.
+ *
+ * Epochs of two clears differ, also when they begin at the same time on two nodes: above stands a
+ * count, below the node.  Without that, pages set after the one clear would survive the other.  Who
+ * is told of a clear and has a higher epoch says so before it answers; then the clear goes on, in
+ * another round, beyond that epoch.  Only what a member has when it is first told counts: what it
+ * hears of later has no pages there that are older than the clear.  So two clears do not chase each
+ * other.
  */
 #include "core/namespaces.h"
 
@@ -11,16 +19,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/seqtable.h"
 
 #define CLEAR_OP UINT32_C(0x80000000)
+enum { SERIALS = 0x7fff, ROUNDS = 256, SEED_EPOCH = 6 };
 
 struct clear {
-    bool used;
+    bool used, has_caller;
     uint32_t serial;                /* tells this use of the place from the one before */
+    uint8_t round;
     uint32_t n_waiting;
     struct record_epoch epoch;
     bool waiting[CORE_PEERS_MAX];
+    bool answered[CORE_PEERS_MAX];  /* in any round */
 };
 
 struct namespaces {
@@ -89,9 +101,24 @@ static int raise_to(struct namespaces *namespaces, struct id128 identity, uint64
     return seqtable_put(namespaces->epochs, identity, &value) == 0 ? 1 : -ENOSPC;
 }
 
+/* The first one beyond all that are known here. */
+static uint64_t next_epoch(const struct namespaces *namespaces, struct peers *peers,
+                           struct id128 identity)
+{
+    const struct peer *self = peers_get(peers, CORE_SELF);
+    uint64_t node = hash_bytes64(&self->node_id, sizeof self->node_id, SEED_EPOCH) >> 32;
+    uint64_t count = namespaces_epoch_count(namespaces_epoch(namespaces, identity)) + 1;
+    return count << 32 | node;
+}
+
 static uint32_t op_of(const struct namespaces *namespaces, const struct clear *clear)
 {
-    return CLEAR_OP | clear->serial << 8 | (uint32_t)(clear - namespaces->clears);
+    return CLEAR_OP | clear->serial << 16 | (uint32_t)(clear - namespaces->clears);
+}
+
+static uint32_t batch_of(const struct namespaces *namespaces, const struct clear *clear)
+{
+    return op_of(namespaces, clear) | (uint32_t)clear->round << 8;
 }
 
 static struct clear *clear_of(struct namespaces *namespaces, uint32_t op)
@@ -103,24 +130,25 @@ static struct clear *clear_of(struct namespaces *namespaces, uint32_t op)
     return op_of(namespaces, clear) == op ? clear : NULL;
 }
 
-static struct clear *begin_clear(struct namespaces *namespaces, struct record_epoch epoch)
+/* A free place; else one of a clear whose caller has gone. */
+static struct clear *begin_clear(struct namespaces *namespaces)
 {
-    for (uint32_t i = 0; i < CLEARS_MAX; i++) {
-        struct clear *clear = &namespaces->clears[i];
-        if (clear->used)
-            continue;
-        uint32_t serial = (clear->serial + 1) & 0x7fffff;
-        *clear = (struct clear){.used = true, .serial = serial, .epoch = epoch};
-        return clear;
-    }
-    return NULL;
+    struct clear *clear = NULL;
+    for (uint32_t i = 0; i < CLEARS_MAX; i++)
+        if (!namespaces->clears[i].used || (!clear && !namespaces->clears[i].has_caller))
+            clear = &namespaces->clears[i];
+    if (clear)
+        *clear = (struct clear){
+            .used = true, .has_caller = true, .serial = (clear->serial + 1) & SERIALS};
+    return clear;
 }
 
 static void end_if_heard(struct namespaces *namespaces, struct update *update, struct clear *clear)
 {
     if (clear->n_waiting > 0)
         return;
-    update_complete(update, &(struct core_completion){.op = op_of(namespaces, clear)});
+    if (clear->has_caller)
+        update_complete(update, &(struct core_completion){.op = op_of(namespaces, clear)});
     clear->used = false;
 }
 
@@ -131,20 +159,14 @@ static void tell(const struct namespaces *namespaces, struct update *update, uin
     struct record_epoch *entry = update_allocate(update, sizeof *entry);
     *entry = clear->epoch;
     message->u.epochs = (struct message_epochs){
-        .batch = op_of(namespaces, clear), .entries = entry, .n_entries = 1};
+        .batch = batch_of(namespaces, clear), .entries = entry, .n_entries = 1};
 }
 
-int namespaces_clear(struct namespaces *namespaces, struct peers *peers, struct update *update,
-                     struct id128 identity, uint64_t *ret_epoch, uint32_t *ret_op)
+static void begin_round(struct namespaces *namespaces, struct peers *peers, struct update *update,
+                        struct clear *clear)
 {
-    struct record_epoch epoch = {identity, namespaces_epoch(namespaces, identity) + 1};
-    struct clear *clear = begin_clear(namespaces, epoch);
-    if (!clear)
-        return -ENOSPC;
-    if (raise_to(namespaces, identity, epoch.epoch) < 0) {
-        clear->used = false;
-        return -ENOSPC;
-    }
+    memset(clear->waiting, 0, sizeof clear->waiting);
+    clear->n_waiting = 0;
     for (uint16_t i = 1; peers_next(peers, &i); i++) {
         const struct peer *peer = peers_get(peers, i);
         /* A suspect member is not waited for, but told: it may be back without a new connection. */
@@ -155,10 +177,54 @@ int namespaces_clear(struct namespaces *namespaces, struct peers *peers, struct 
         if (peer->link != LINK_NONE)
             tell(namespaces, update, peer->link, clear);
     }
+    end_if_heard(namespaces, update, clear);
+}
+
+int namespaces_clear(struct namespaces *namespaces, struct peers *peers, struct update *update,
+                     struct id128 identity, uint64_t *ret_epoch, uint32_t *ret_op)
+{
+    struct record_epoch epoch = {identity, next_epoch(namespaces, peers, identity)};
+    struct clear *clear = begin_clear(namespaces);
+    if (!clear)
+        return -ENOSPC;
+    if (raise_to(namespaces, identity, epoch.epoch) < 0) {
+        clear->used = false;
+        return -ENOSPC;
+    }
+    clear->epoch = epoch;
     *ret_epoch = epoch.epoch;
     *ret_op = op_of(namespaces, clear);
-    end_if_heard(namespaces, update, clear);
+    begin_round(namespaces, peers, update, clear);
     return 0;
+}
+
+static bool is_overtaken(const struct clear *clear, const struct record_epoch *epoch, uint16_t from)
+{
+    return clear->used && !clear->answered[from] && epoch->epoch > clear->epoch.epoch &&
+           id128_equal(clear->epoch.identity, epoch->identity);
+}
+
+/* Of several of one namespace the newest goes on for all; the callers of the others see a timeout. */
+bool namespaces_overtaken(struct namespaces *namespaces, struct peers *peers, struct update *update,
+                          const struct record_epoch *epoch, uint16_t from)
+{
+    struct clear *newest = NULL;
+    for (uint32_t i = 0; i < CLEARS_MAX; i++) {
+        struct clear *clear = &namespaces->clears[i];
+        bool is_newer = !newest || clear->epoch.epoch > newest->epoch.epoch;
+        if (is_newer && is_overtaken(clear, epoch, from))
+            newest = clear;
+    }
+    for (uint32_t i = 0; newest && i < CLEARS_MAX; i++)
+        if (&namespaces->clears[i] != newest && is_overtaken(&namespaces->clears[i], epoch, from))
+            namespaces->clears[i].has_caller = false;
+    if (!newest)
+        return false;
+    newest->epoch.epoch = next_epoch(namespaces, peers, epoch->identity);
+    newest->round = (uint8_t)((newest->round + 1) % ROUNDS);
+    raise_to(namespaces, epoch->identity, newest->epoch.epoch);
+    begin_round(namespaces, peers, update, newest);
+    return true;
 }
 
 bool namespaces_hear(struct namespaces *namespaces, const struct record_epoch *epoch)
@@ -179,8 +245,11 @@ static void stop_waiting(struct namespaces *namespaces, struct update *update, s
 void namespaces_heard(struct namespaces *namespaces, struct update *update, uint16_t peer,
                       uint32_t batch)
 {
-    struct clear *clear = clear_of(namespaces, batch);
-    if (clear)
+    struct clear *clear = clear_of(namespaces, batch & ~UINT32_C(0xff00));
+    if (!clear)
+        return;
+    clear->answered[peer] = true;
+    if (batch_of(namespaces, clear) == batch)
         stop_waiting(namespaces, update, clear, peer);
 }
 
@@ -223,5 +292,5 @@ void namespaces_cancel(struct namespaces *namespaces, uint32_t op)
 {
     struct clear *clear = clear_of(namespaces, op);
     if (clear)
-        clear->used = false;
+        clear->has_caller = false;
 }

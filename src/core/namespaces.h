@@ -17,17 +17,27 @@ struct seqtable;
 
 enum { NAMESPACES_MAX = 4096, CLEARS_MAX = 64 };
 
+/* How many clears an epoch stands for; what is below tells apart those of two nodes. */
+static inline uint64_t namespaces_epoch_count(uint64_t epoch)
+{
+    return epoch >> 32;
+}
+
 int namespaces_new(struct namespaces **ret_namespaces);
 void namespaces_free(struct namespaces *namespaces);
 struct seqtable *namespaces_epochs(const struct namespaces *namespaces);
 
 uint64_t namespaces_epoch(const struct namespaces *namespaces, struct id128 identity);
-/* Raises the epoch by one and tells all peers.  @ret_op completes when all alive ones have heard.
+/* Raises the epoch and tells all peers.  @ret_op completes when all alive ones have heard.
  * -ENOSPC: too many namespaces, or too many clears at a time. */
 int namespaces_clear(struct namespaces *namespaces, struct peers *peers, struct update *update,
                      struct id128 identity, uint64_t *ret_epoch, uint32_t *ret_op);
 /* What a peer says; true when the epoch rose, so that the pool must be swept. */
 bool namespaces_hear(struct namespaces *namespaces, const struct record_epoch *epoch);
+/* A peer that has not answered yet speaks of a higher epoch: a clear that waits for it has to go
+ * beyond that.  True when the epoch rose once more. */
+bool namespaces_overtaken(struct namespaces *namespaces, struct peers *peers, struct update *update,
+                          const struct record_epoch *epoch, uint16_t from);
 /* A peer answered, or is no longer waited for. */
 void namespaces_heard(struct namespaces *namespaces, struct update *update, uint16_t peer,
                       uint32_t batch);

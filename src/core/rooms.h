@@ -80,6 +80,7 @@ void requests_leave(struct core *core);
 
 /* sweeps.c: cleared namespaces leave the pool, piece by piece */
 void sweeps_begin(struct core *core, struct id128 identity);
+void sweeps_check_copied(struct core *core, const struct core_page *pages, uint32_t n);
 bool sweeps_advance(struct core *core);
 
 #endif

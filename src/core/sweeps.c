@@ -15,6 +15,17 @@ void sweeps_begin(struct core *core, struct id128 identity)
                                 .epoch = namespaces_epoch(core->namespaces, identity)};
 }
 
+/* What was reserved before a clear and sealed after it may lie behind the sweep. */
+void sweeps_check_copied(struct core *core, const struct core_page *pages, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        bool is_same = i > 0 && pages[i].epoch == pages[i - 1].epoch &&
+                       id128_equal(pages[i].identity, pages[i - 1].identity);
+        if (!is_same && pages[i].epoch < view_epoch(&core->view, pages[i].identity))
+            sweeps_begin(core, pages[i].identity);
+    }
+}
+
 bool sweeps_advance(struct core *core)
 {
     for (uint32_t i = 0; i < SWEEPS_MAX; i++) {

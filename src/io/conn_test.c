@@ -289,10 +289,10 @@ static void test_refusals(void **state)
     struct message_hello good = pair->here.hello;
     pair->here.hello.cluster = (struct wire_text){"green", 5};
     expect_refusal(pair, -EPERM,
-                   "this node belongs to cluster 'test', the peer to cluster 'green'");
+                   "cluster names differ: a node of 'green' asked one of 'test'; set cluster_name to the same");
     assert_int_equal(log_lines, 1);
     assert_non_null(strstr(log_line, "event=connection_not_accepted peer=127.0.0.1:"));
-    assert_non_null(strstr(log_line, "error=EPERM reason=\"this node"));
+    assert_non_null(strstr(log_line, "error=EPERM reason=\"cluster names"));
     pair->here.hello = good;
     pair->here.hello.version_min = pair->here.hello.version_max = 6;
     expect_refusal(pair, -EPROTONOSUPPORT,

@@ -58,7 +58,8 @@ static int check_cluster(const struct message_hello *mine, const struct message_
     text_quote(mine->cluster, own);
     text_quote(theirs->cluster, other);
     snprintf(ret_reason, HELLO_REASON_BYTES,
-             "this node belongs to cluster '%s', the peer to cluster '%s'", own, other);
+             "cluster names differ: a node of '%s' asked one of '%s'; set cluster_name to the same",
+             other, own);
     return -EPERM;
 }
 

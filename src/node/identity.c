@@ -9,7 +9,7 @@
 
 #include "base/hash.h"
 
-enum { SEED_IDENTITY = 5 };
+enum { SEED_IDENTITY = 5, SEED_TAG = 7 };
 
 static int refuse(char ret_error[NODE_ERROR_BYTES], const char *what, const char *field)
 {
@@ -72,6 +72,14 @@ int identity_of_fields(const char *const *fields, size_t n, struct id128 *ret_id
         digests[i + 1] = hash_bytes128(sorted[i], strlen(sorted[i]), SEED_IDENTITY);
     *ret_identity = hash_bytes128(digests, (n + 1) * sizeof *digests, SEED_IDENTITY);
     return 0;
+}
+
+struct id128 identity_with_tag(struct id128 identity, const char *tag)
+{
+    if (tag[0] == 0)
+        return identity;
+    struct id128 parts[2] = {identity, hash_bytes128(tag, strlen(tag), SEED_TAG)};
+    return hash_bytes128(parts, sizeof parts, SEED_TAG);
 }
 
 int identity_name_page(const struct node_namespace *ns, const void *name, uint32_t name_len,

@@ -63,6 +63,17 @@ static void each_difference_makes_another_namespace(void **state)
     assert_false(SAME(base, fewer));
 }
 
+static void a_tag_keeps_tenants_apart(void **state)
+{
+    static const char *const fields[] = {"model=m"}, *const twin[] = {"model=m", "tag=a"};
+    struct id128 plain = identity_of(fields, 1), tagged = identity_with_tag(plain, "a");
+    (void)state;
+    assert_true(id128_equal(identity_with_tag(plain, ""), plain));
+    assert_false(id128_equal(tagged, plain));
+    assert_false(id128_equal(tagged, identity_with_tag(plain, "b")));
+    assert_false(id128_equal(tagged, identity_of(twin, 2)));
+}
+
 static void no_fields_are_a_namespace_too(void **state)
 {
     static const char *const empty[] = {"a="};
@@ -174,6 +185,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(order_does_not_matter),
         cmocka_unit_test(each_difference_makes_another_namespace),
+        cmocka_unit_test(a_tag_keeps_tenants_apart),
         cmocka_unit_test(no_fields_are_a_namespace_too),
         cmocka_unit_test(value_may_hold_anything_also_equals_signs),
         cmocka_unit_test(field_that_is_none_is_refused_with_a_sentence),

@@ -62,6 +62,8 @@ static bool take_namespace(const struct tool_call *call, struct node_namespace *
         answer_error(call->answer, -EINVAL, error);
         return false;
     }
+    const char *tag = json_string_value(json_object_get(call->request, "tag"));
+    ret_ns->identity = identity_with_tag(ret_ns->identity, tag ? tag : "");
     ret_ns->epoch = node_epoch(call->node, ret_ns->identity);
     return true;
 }

@@ -151,6 +151,7 @@ static void next_call(struct event *event)
     app->call = choose_call();
     app->serial++;
     app->late_by_ns = 0;
+    app->begun = world.n_events_run;
     app->deadline_ns = world.now_ns + 50 * MS + world_below(SECOND);
     choose_keys(app);
     check_epoch_used(app);

@@ -56,17 +56,23 @@ static bool is_any_page(const struct read *read)
 
 void check_hit(const struct read *read)
 {
-    if (is_page(read->source, read->expected.generation, read) || is_any_page(read))
+    if (is_page(read->source, read->expected.generation, read)) {
+        if (read->asker)
+            check_hit_is_new(read->asker,
+                             filling_find(&world.lives[read->source], read->expected.generation));
+        return;
+    }
+    if (is_any_page(read))
         return;
     const struct filling *filling =
         filling_find(&world.lives[read->source], read->expected.generation);
-    world_violated("1", "m%d has a hit on ns %u number %u epoch %llu, with other bytes (read kind %d, "
-                   "slot %u generation %llu of life %d, which is number %d epoch %lld)",
-                   read->machine, read->key.ns, read->key.number,
-                   (unsigned long long)read->key.epoch, read->kind, read->slot,
-                   (unsigned long long)read->expected.generation, read->source,
-                   filling ? (int)filling->key.number : -1,
-                   filling ? (long long)filling->key.epoch : -1LL);
+    world_violated(
+        "1",
+        "m%d has a hit on ns %u number %u epoch %llu, with other bytes (read kind %d, "
+        "slot %u generation %llu of life %d, which is number %d epoch %lld)",
+        read->machine, read->key.ns, read->key.number, (unsigned long long)read->key.epoch,
+        read->kind, read->slot, (unsigned long long)read->expected.generation, read->source,
+        filling ? (int)filling->key.number : -1, filling ? (long long)filling->key.epoch : -1LL);
 }
 
 /* --- 2: slots and their bytes --- */
@@ -80,8 +86,8 @@ static void check_slot(const struct machine *machine, uint32_t slot)
         return;
     uint64_t generation = slot_word_generation(sample.word);
     const struct filling *filling = filling_find(life, generation);
-    struct location place = {.slot = slot, .offset_bytes = sample.offset_bytes,
-                             .length_bytes = sample.length_bytes};
+    struct location place = {
+        .slot = slot, .offset_bytes = sample.offset_bytes, .length_bytes = sample.length_bytes};
     if (!is_place_of(filling, sample.digest, &place) || filling->state != FILLING_WHOLE)
         world_violated("2", "slot %u of m%d is sealed as generation %llu, which is not whole", slot,
                        machine->number, (unsigned long long)generation);
@@ -103,12 +109,11 @@ void check_pool(const struct machine *machine)
                        machine->number, usage->filling_pages, machine->n_filling);
     if (usage->free_bytes + usage->live_bytes + usage->retired_bytes + machine->filling_bytes !=
         usage->total_bytes)
-        world_violated("8", "m%d has lost room: free %llu live %llu retired %llu filling %llu of %llu",
-                       machine->number, (unsigned long long)usage->free_bytes,
-                       (unsigned long long)usage->live_bytes,
-                       (unsigned long long)usage->retired_bytes,
-                       (unsigned long long)machine->filling_bytes,
-                       (unsigned long long)usage->total_bytes);
+        world_violated(
+            "8", "m%d has lost room: free %llu live %llu retired %llu filling %llu of %llu",
+            machine->number, (unsigned long long)usage->free_bytes,
+            (unsigned long long)usage->live_bytes, (unsigned long long)usage->retired_bytes,
+            (unsigned long long)machine->filling_bytes, (unsigned long long)usage->total_bytes);
 }
 
 /* --- 2 and 4: what directories say --- */
@@ -118,10 +123,11 @@ static void check_claim(const char *who, int machine, int life, struct id128 dig
 {
     const struct filling *filling = filling_find(&world.lives[life], place->generation);
     if (!is_place_of(filling, digest, place))
-        world_violated("4", "%s of m%d: slot %u generation %llu of life %d, which never said so", who,
-                       machine, place->slot, (unsigned long long)place->generation, life);
+        world_violated("4", "%s of m%d: slot %u generation %llu of life %d, which never said so",
+                       who, machine, place->slot, (unsigned long long)place->generation, life);
     if (filling->state != FILLING_WHOLE)
-        world_violated("2", "%s of m%d: slot %u generation %llu of life %d, whose bytes are not there",
+        world_violated("2",
+                       "%s of m%d: slot %u generation %llu of life %d, whose bytes are not there",
                        who, machine, place->slot, (unsigned long long)place->generation, life);
 }
 
@@ -215,7 +221,8 @@ static void check_unknown(const struct app *app, uint32_t key)
     const struct asking *asking = &app->asking;
     uint32_t unasked = asking->knew[key] & ~asking->asked[key];
     if (unasked && !asking->denied[key] && (who_knows(app, key) & unasked))
-        world_violated("9", "m%d calls ns %u number %u unknown, and did not ask an owner that knows",
+        world_violated("9",
+                       "m%d calls ns %u number %u unknown, and did not ask an owner that knows",
                        app->machine, app->keys[key].ns, app->keys[key].number);
 }
 
@@ -223,53 +230,15 @@ void check_ask_ended(const struct app *app)
 {
     for (uint32_t i = 0; i < app->n; i++) {
         const struct locate_key *key = &app->asking.keys[i];
-        if (key->state == LOCATE_UNKNOWN)
+        if (key->state == LOCATE_UNKNOWN) {
             check_unknown(app, i);
+            check_unknown_is_invisible(app, i);
+        }
         for (uint32_t j = 0; j < key->n_places && key->state == LOCATE_FOUND; j++) {
             int life = machine_route(&world.machines[app->machine], key->places[j].holder);
             if (life != NOBODY && !world.had_lies)
                 check_claim("a locate", app->machine, life, key->digest, &key->places[j]);
         }
-    }
-}
-
-/* --- epochs --- */
-
-void check_epoch_used(const struct app *app)
-{
-    const struct machine *machine = &world.machines[app->machine];
-    const struct page_key *key = &app->keys[0];
-    seqtable_inject_again(machine->view->epochs, 0);
-    uint64_t epoch = view_epoch(machine->view, world.identities[key->ns]);
-    seqtable_inject_again(machine->view->epochs, world.plan.again_every_nth);
-    if (key->epoch != epoch)
-        world_violated("1", "m%d works on epoch %llu of ns %u and knows of %llu", machine->number,
-                       (unsigned long long)key->epoch, key->ns, (unsigned long long)epoch);
-}
-
-static bool is_member_to(const struct machine *machine, int life)
-{
-    for (uint32_t i = 0; i < PEERS_SEEN_MAX; i++)
-        if (machine->routes[i] == life)
-            return true;
-    return false;
-}
-
-/* clear() said that all alive members have heard; who is no member by now is not meant. */
-void check_cleared(const struct app *app)
-{
-    struct id128 identity = world.identities[app->keys[0].ns];
-    for (uint32_t i = 0; i < world.plan.machines; i++) {
-        const struct machine *machine = &world.machines[i];
-        if (app->told[i] == 0 || machine->life != (int)app->told[i] - 1 ||
-            !is_member_to(&world.machines[app->machine], machine->life))
-            continue;
-        seqtable_inject_again(machine->view->epochs, 0);
-        uint64_t epoch = view_epoch(machine->view, identity);
-        seqtable_inject_again(machine->view->epochs, world.plan.again_every_nth);
-        if (epoch < app->cleared_epoch)
-            world_violated("1", "a clear of ns %u has ended, and m%u has not heard of it",
-                           app->keys[0].ns, i);
     }
 }
 
@@ -299,7 +268,8 @@ void check_rings(void)
         hashes[i] = view_ring_hash(machine->view);
         for (uint32_t j = 0; j < i; j++)
             if (members[i] && members[i] == members[j] && hashes[i] != hashes[j])
-                world_violated("7", "m%u and m%u see the same members and have different rings", i, j);
+                world_violated("7", "m%u and m%u see the same members and have different rings", i,
+                               j);
     }
 }
 
@@ -311,7 +281,8 @@ static void check_calls_end(const struct machine *machine)
         const struct app *app = &machine->apps[i];
         if (app->call != CALL_NONE &&
             world.now_ns > app->deadline_ns + app->late_by_ns + LATE_FOR_GOOD_NS)
-            world_violated("5", "a call of kind %d on m%d does not end", app->call, machine->number);
+            world_violated("5", "a call of kind %d on m%d does not end", app->call,
+                           machine->number);
     }
 }
 

@@ -2,8 +2,8 @@
 /*
  * filling.c - a record of every filling, and bytes that say which filling they are of.
  *
- * The bytes are a function of the life, the generation and the position in the page, so that bytes of
- * two fillings, also of one key, never pass for one page.  Which life and generation a location
+ * The bytes are a function of the life, the generation and the position in the page, so that bytes
+ * of two fillings, also of one key, never pass for one page.  Which life and generation a location
  * belongs to is thus known for certain, and so is what a reader must find there.
  */
 #include <stdlib.h>
@@ -18,7 +18,7 @@ uint32_t filling_length(uint32_t ns, uint32_t number)
     uint64_t random = hash_bytes64(&number, sizeof number, world.seed + ns);
     uint32_t most = world.plan.page_bytes_most;
     if (random % 4 == 0)
-        return most;                /* so that many pages have the same length */
+        return most; /* so that many pages have the same length */
     if (random % 100 < world.plan.small_share && most > 600)
         most = 600;
     return 1 + (uint32_t)(random >> 32) % most;
@@ -61,7 +61,8 @@ struct filling *filling_begin(struct life *life, const struct core_page *page,
                               const struct page_key *key)
 {
     if (page->generation == 0 || page->generation > 1 << 20)
-        world_violated("3", "a generation that is none: %llu", (unsigned long long)page->generation);
+        world_violated("3", "a generation that is none: %llu",
+                       (unsigned long long)page->generation);
     while (page->generation >= life->fillings_size) {
         uint32_t size = life->fillings_size ? 2 * life->fillings_size : 256;
         life->fillings = realloc(life->fillings, size * sizeof *life->fillings);
@@ -82,6 +83,7 @@ struct filling *filling_begin(struct life *life, const struct core_page *page,
         .slot = page->slot,
         .length_bytes = page->length_bytes,
         .offset_bytes = page->offset_bytes,
+        .begun = world.n_events_run,
     };
     return filling;
 }

@@ -42,7 +42,7 @@ static void note_stale(struct app *app, uint32_t page, const struct location *pl
 
 static void page_read(struct read *read, int error)
 {
-    struct app *app = &world.machines[read->machine].apps[read->app];
+    struct app *app = read->asker;
     const struct location *place = &app->asking.keys[read->page].places[app->places[read->page]];
     struct machine *machine = &world.machines[read->machine];
     if (error == 0) {
@@ -82,7 +82,7 @@ static void begin_read(struct app *app, uint32_t page, uint32_t place_index)
     app->n_reading++;
     read->kind = choose_kind(machine, place);
     read->machine = app->machine;
-    read->app = app->number;
+    read->asker = app;
     read->page = page;
     read->source = machine_route(machine, place->holder);
     read->key = app->keys[page];
@@ -134,7 +134,7 @@ static void wait_for_round(struct app *app)
 static void located(struct app *app)
 {
     bool again = false;
-    app->n_reading++;                   /* until all reads of this round have begun */
+    app->n_reading++; /* until all reads of this round have begun */
     for (uint32_t i = 0; i < app->n; i++) {
         uint32_t place = 0;
         if (app->is_done[i])

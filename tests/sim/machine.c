@@ -3,8 +3,8 @@
  * machine.c - one node: its core, the memory of its pool, and its lives one after another.
  *
  * The simulator is the core's shell here: it steps it, sends what it wants sent, and keeps what the
- * core says about peer indices, as node/ does.  The memory of a life outlasts it, since somebody may
- * still be reading there.
+ * core says about peer indices, as node/ does.  The memory of a life outlasts it, since somebody
+ * may still be reading there.
  */
 #include <stdio.h>
 #include <string.h>
@@ -44,6 +44,13 @@ void machine_peer_failed(struct machine *machine, uint16_t peer)
     breaker_failed(&machine->view->breakers[peer], world.now_ns);
 }
 
+/* The core itself holds it against owners that they did not reply in time. */
+void machine_distrust_all(struct machine *machine)
+{
+    for (uint32_t i = 0; i < PEERS_SEEN_MAX; i++)
+        machine->distrusted_ns[i] = world.now_ns;
+}
+
 void machine_peer_answered(struct machine *machine, uint16_t peer)
 {
     breaker_succeeded(&machine->view->breakers[peer]);
@@ -55,6 +62,7 @@ static void inject_again(const struct machine *machine, uint32_t every_nth)
     seqtable_inject_again(machine->view->pool_index, every_nth);
     seqtable_inject_again(machine->view->directory, every_nth);
     seqtable_inject_again(machine->view->peers, every_nth);
+    seqtable_inject_again(machine->view->peer_ids, every_nth);
     seqtable_inject_again(machine->view->epochs, every_nth);
 }
 
@@ -146,6 +154,8 @@ static struct life *begin_life(struct machine *machine)
         .machine = machine->number,
         .is_alive = true,
         .incarnation = ++machine->incarnation,
+        .pool_bytes = machine->pool_bytes,
+        .slots = machine->slots,
         .headers = memory[number].headers,
         .payload = memory[number].payload,
     };
@@ -189,8 +199,8 @@ void machine_start(struct machine *machine)
     if (world.n_lives == LIVES_MAX)
         return;
     machine->slots = 4 + (uint32_t)world_below(world.plan.slots - 3);
-    machine->pool_bytes = (world.plan.pool_bytes / 2 + world_below(world.plan.pool_bytes / 2)) &
-                          ~UINT64_C(63);
+    machine->pool_bytes =
+        (world.plan.pool_bytes / 2 + world_below(world.plan.pool_bytes / 2)) & ~UINT64_C(63);
     build_core(machine, begin_life(machine));
     machine->wake_at_ns = UINT64_MAX;
     machine->paused_until_ns = 0;
@@ -201,6 +211,7 @@ void machine_start(struct machine *machine)
     memset(machine->routes, 0xff, sizeof machine->routes);
     memset(machine->distrusted_ns, 0, sizeof machine->distrusted_ns);
     memset(machine->seen, 0, sizeof machine->seen);
+    memset(machine->cleared, 0, sizeof machine->cleared);
     narrate(NARRATED_start, machine->number, (uint64_t)machine->life, (uint64_t)machine->host,
             machine->pool_bytes);
     world_after(0, first_tick, machine->number);

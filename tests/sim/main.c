@@ -7,7 +7,7 @@
  *     sim ... --steps K                events of the active part of a run
  *     sim ... --without NAME[,NAME]    with these protections switched off
  *     sim ... --expect-violation       succeeds only if some seed violates an invariant
- *     sim ... --check-determinism      runs each seed twice and compares the hashes of their stories
+ *     sim ... --check-determinism      runs each seed twice and compares the hashes of both
  *     sim --list-protections
  */
 #include <malloc.h>
@@ -28,11 +28,12 @@ static struct {
 
 static int usage(const char *what)
 {
-    fprintf(stderr,
-            "sim: %s\nusage: sim [--seed S | --seeds N [--from S]] [--steps K] [--trace] [--stats]\n"
-            "           [--without NAME,...] [--expect-violation] [--check-determinism]\n"
-            "       sim --list-protections\n",
-            what);
+    fprintf(
+        stderr,
+        "sim: %s\nusage: sim [--seed S | --seeds N [--from S]] [--steps K] [--trace] [--stats]\n"
+        "           [--without NAME,...] [--expect-violation] [--check-determinism]\n"
+        "       sim --list-protections\n",
+        what);
     return 2;
 }
 
@@ -104,8 +105,9 @@ static void report_violation(uint64_t seed)
     }
     narrate_print_last();
     printf("seed %llu violates %s\n", (unsigned long long)seed, world.violation);
-    printf("again: sim --seed %llu --steps %u --trace%s%s\n", (unsigned long long)seed, options.steps,
-           options.without ? " --without " : "", options.without ? options.without : "");
+    printf("again: sim --seed %llu --steps %u --trace%s%s\n", (unsigned long long)seed,
+           options.steps, options.without ? " --without " : "",
+           options.without ? options.without : "");
 }
 
 static void report_totals(uint64_t n, double took_s)
@@ -114,16 +116,18 @@ static void report_totals(uint64_t n, double took_s)
     printf("%llu seeds, no violation, %.0f seeds/s, %llu events, %llu steps, %llu messages\n",
            (unsigned long long)n, (double)n / took_s, (unsigned long long)t->events,
            (unsigned long long)t->steps, (unsigned long long)t->messages);
-    printf("hits %llu, misses %llu, stored %llu, stopped by the slot word: %llu before the copy, %llu "
-           "after it, %llu at the holder\n",
-           (unsigned long long)t->hits, (unsigned long long)t->misses, (unsigned long long)t->stored,
-           (unsigned long long)t->stopped_before, (unsigned long long)t->stopped_after,
-           (unsigned long long)t->stopped_at_holder);
-    printf("full %llu, probes %llu, deaths %llu, broken connections %llu, at most %u messages on one "
-           "connection and %u events waiting\n",
-           (unsigned long long)t->refused, (unsigned long long)t->probes,
-           (unsigned long long)t->crashes, (unsigned long long)t->breaks, t->most_in_flight,
-           t->most_events);
+    printf(
+        "hits %llu, misses %llu, stored %llu, stopped by the slot word: %llu before the copy, %llu "
+        "after it, %llu at the holder\n",
+        (unsigned long long)t->hits, (unsigned long long)t->misses, (unsigned long long)t->stored,
+        (unsigned long long)t->stopped_before, (unsigned long long)t->stopped_after,
+        (unsigned long long)t->stopped_at_holder);
+    printf(
+        "full %llu, probes %llu, deaths %llu, broken connections %llu, at most %u messages on one "
+        "connection and %u events waiting\n",
+        (unsigned long long)t->refused, (unsigned long long)t->probes,
+        (unsigned long long)t->crashes, (unsigned long long)t->breaks, t->most_in_flight,
+        t->most_events);
 }
 
 static bool is_deterministic(uint64_t seed)

@@ -2,8 +2,8 @@
 /*
  * narrate.c - what happened, as numbers; text is made of them only when somebody reads it.
  *
- * Every line goes into the hash of the run, so two runs that differ anywhere have other hashes.  The
- * last lines are kept for the report of a violation.
+ * Every line goes into the hash of the run, so two runs that differ anywhere have other hashes.
+ * The last lines are kept for the report of a violation.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -34,7 +34,9 @@ static void print(const struct line *line)
             continue;
         }
         uint64_t value = *++at == 'm' ? (uint64_t)(int64_t)line->machine
-                         : *at == 'a' ? line->a : *at == 'b' ? line->b : line->c;
+                         : *at == 'a' ? line->a
+                         : *at == 'b' ? line->b
+                                      : line->c;
         printf("%" PRId64, (int64_t)value);
     }
     putchar('\n');

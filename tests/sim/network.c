@@ -4,8 +4,8 @@
  *
  * A connection keeps the order of each direction and loses nothing until it breaks; different
  * connections overtake each other.  A broken one takes what is on its way with it, and its two ends
- * learn of it at different times.  Across a partition, bytes wait until it ends.  Every message goes
- * through the codec, so that the bounds of the wire hold here too.
+ * learn of it at different times.  Across a partition, bytes wait until it ends.  Every message
+ * goes through the codec, so that the bounds of the wire hold here too.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +16,7 @@
 struct dialled {
     int from, from_life;
     enum purpose purpose;
-    struct id128 node_id;       /* whom to expect; zero: whoever serves discovery */
+    struct id128 node_id; /* whom to expect; zero: whoever serves discovery */
     uint64_t incarnation;
 };
 
@@ -63,10 +63,10 @@ static bool wait_for_heal(struct event *event, const struct link *link)
     int end = (int)(event->a & 1);
     if (!network_is_blocked(link->ends[!end].machine, link->ends[end].machine))
         return false;
-    struct event *later = world_at(
-        world.blocked_until_ns[link->ends[0].machine][link->ends[1].machine], event->run,
-        event->machine);
-    later->order = event->order;        /* and before what was sent after it */
+    struct event *later =
+        world_at(world.blocked_until_ns[link->ends[0].machine][link->ends[1].machine], event->run,
+                 event->machine);
+    later->order = event->order; /* and before what was sent after it */
     later->life = event->life;
     later->a = event->a;
     later->b = event->b;
@@ -183,7 +183,8 @@ static uint64_t notice_delay_ns(void)
 void network_break(struct link *link)
 {
     link->is_broken = true;
-    narrate(NARRATED_broken, link->ends[0].machine, (uint64_t)link->ends[1].machine, link->in_flight, 0);
+    narrate(NARRATED_broken, link->ends[0].machine, (uint64_t)link->ends[1].machine,
+            link->in_flight, 0);
     world.totals.breaks++;
     tell_end(link, 0, notice_delay_ns());
     tell_end(link, 1, notice_delay_ns());
@@ -205,7 +206,8 @@ static void hangup_now(struct event *event)
     struct link *link = &world.links[machine->links[event->a] - 1];
     if (link->serial != (uint32_t)event->b)
         return;
-    int which = link->ends[0].machine == machine->number && link->ends[0].number == event->a ? 0 : 1;
+    int which =
+        link->ends[0].machine == machine->number && link->ends[0].number == event->a ? 0 : 1;
     hang_up(link, which);
 }
 
@@ -300,10 +302,10 @@ static void dial_arrives(struct event *event)
         return;
     struct link *link = new_link();
     *link = (struct link){.used = true, .serial = ++world.link_serial, .purpose = dialled->purpose};
-    link->ends[0] = (struct link_end){.machine = dialled->from, .life = dialled->from_life,
-                                      .number = MACHINE_LINKS_MAX};
-    link->ends[1] = (struct link_end){.machine = event->machine, .life = event->life,
-                                      .number = MACHINE_LINKS_MAX};
+    link->ends[0] = (struct link_end){
+        .machine = dialled->from, .life = dialled->from_life, .number = MACHINE_LINKS_MAX};
+    link->ends[1] = (struct link_end){
+        .machine = event->machine, .life = event->life, .number = MACHINE_LINKS_MAX};
     struct event *hello = travel(link, 0, hello_arrives);
     hello->box = dialled;
     event->box = NULL;
@@ -344,7 +346,7 @@ static void dial_leaves(struct event *event)
                 to = &world.machines[i];
     }
     if (!to || !machine_is_up(to))
-        return;                         /* refused: the core dials again */
+        return; /* refused: the core dials again */
     narrate(NARRATED_dial, from->number, (uint64_t)to->number, dialled->purpose, 0);
     struct event *arrival =
         world_at(network_arrival_ns(from->number, to->number), dial_arrives, to->number);

@@ -45,9 +45,9 @@ static struct slot_header *header_of(const struct read *read)
 
 static bool is_inside(const struct read *read)
 {
-    const struct machine *machine = &world.machines[world.lives[read->source].machine];
-    return read->slot < machine->slots && read->expected.offset_bytes <= machine->pool_bytes &&
-           read->expected.length_bytes <= machine->pool_bytes - read->expected.offset_bytes &&
+    const struct life *life = &world.lives[read->source];
+    return read->slot < life->slots && read->expected.offset_bytes <= life->pool_bytes &&
+           read->expected.length_bytes <= life->pool_bytes - read->expected.offset_bytes &&
            read->expected.length_bytes <= PAGE_MAX_BYTES;
 }
 

@@ -15,7 +15,7 @@
 
 struct request {
     int from, from_life;
-    uint64_t asker, serial;     /* the app or the read, and which use of it */
+    uint64_t asker, serial; /* the app or the read, and which use of it */
     uint32_t ask, round;
     uint32_t frame_len;
     uint8_t frame[];
@@ -23,7 +23,7 @@ struct request {
 
 /* A page on its way out of its holder. */
 struct sending {
-    int from, from_life;        /* the reader */
+    int from, from_life; /* the reader */
     uint64_t read, serial;
     uint32_t slot, sent_bytes, length_bytes, chunk_bytes;
     uint64_t offset_bytes, last_arrival_ns;
@@ -62,8 +62,8 @@ static void decode(const struct request *request, struct message *ret_message)
 }
 
 /* An answer to whoever asked, if that life goes on. */
-static struct event *answer(const struct request *request, const struct message *message,
-                            int from, event_run *run)
+static struct event *answer(const struct request *request, const struct message *message, int from,
+                            event_run *run)
 {
     struct request *reply = new_request(message);
     reply->asker = request->asker;
@@ -349,8 +349,7 @@ void serve_ask_read(struct read *read)
                   .length_bytes = read->expected.length_bytes,
                   .generation = read->expected.generation},
     };
-    struct message message = {.type = MESSAGE_read,
-                              .u.read = {.pages = &wanted, .n_pages = 1}};
+    struct message message = {.type = MESSAGE_read, .u.read = {.pages = &wanted, .n_pages = 1}};
     struct request *request = new_request(&message);
     request->from = read->machine;
     request->from_life = read->life;

@@ -60,6 +60,7 @@ static void wait_is_over(struct event *event)
     app->is_waiting = false;
     struct core_event cancel = {.type = CORE_CANCEL, .u.set.op = app->op};
     machine_step(&world.machines[app->machine], &cancel, NULL);
+    machine_distrust_all(&world.machines[app->machine]);
     narrate(NARRATED_stored, app->machine, app->number, (uint64_t)-ETIMEDOUT, 0);
     try_again_or_end(app);
 }
@@ -95,8 +96,11 @@ static void go_on_after_wait(struct event *event)
 void set_completed(struct app *app, int error, const uint8_t *recorded, uint32_t n)
 {
     uint32_t n_recorded = 0;
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         n_recorded += recorded[i];
+        if (recorded[i])
+            note_visible(machine_life(&world.machines[app->machine]), app->pages[i].generation);
+    }
     world.totals.stored += n_recorded;
     narrate(NARRATED_stored, app->machine, app->number, (uint64_t)(int64_t)error, n_recorded);
     later(app, world_below(20 * US), go_on_after_wait);

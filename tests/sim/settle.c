@@ -70,10 +70,12 @@ static void check_members(const struct machine *machine)
                        inspection.members[j].is_connected;
         n_up += is_up(i);
         if (is_up(i) && !is_seen)
-            world_violated("9", "m%d does not see m%u, or is not connected to it", machine->number, i);
+            world_violated("9", "m%d does not see m%u, or is not connected to it", machine->number,
+                           i);
     }
     if (inspection.n_members != n_up)
-        world_violated("9", "m%d sees %u members of %u", machine->number, inspection.n_members, n_up);
+        world_violated("9", "m%d sees %u members of %u", machine->number, inspection.n_members,
+                       n_up);
     if (!inspection.is_complete)
         world_violated("9", "the shard of m%d is not complete", machine->number);
 }
@@ -96,21 +98,35 @@ static void check_epochs(void)
 
 /* --- pages --- */
 
+static void check_not_cleared(const struct machine *machine, const struct pool_page *page)
+{
+    const struct filling *filling =
+        filling_find(&world.lives[machine->life], page->place.generation);
+    uint64_t epoch = view_epoch(machine->view, world.identities[filling->key.ns]);
+    if (filling->key.epoch < epoch)
+        world_violated("9", "m%d keeps ns %u number %u of epoch %llu, and knows of epoch %llu",
+                       machine->number, filling->key.ns, filling->key.number,
+                       (unsigned long long)filling->key.epoch, (unsigned long long)epoch);
+}
+
 static void list_pages(void)
 {
     n_pages = 0;
     for (uint32_t i = 0; i < world.plan.machines; i++) {
         struct pool_page page;
         for (uint32_t slot = 0; is_up(i) && slot < world.machines[i].slots; slot++)
-            if (core_live_page(world.machines[i].core, slot, &page))
+            if (core_live_page(world.machines[i].core, slot, &page)) {
+                check_not_cleared(&world.machines[i], &page);
                 pages[n_pages++] = (struct live){page.digest, page.ring_position, (int)i, slot};
+            }
     }
 }
 
 static bool is_live(int life, struct id128 digest, const struct location *place)
 {
     struct pool_page page;
-    const struct machine *machine = life == NOBODY ? NULL : &world.machines[world.lives[life].machine];
+    const struct machine *machine =
+        life == NOBODY ? NULL : &world.machines[world.lives[life].machine];
     return machine && world.lives[life].is_alive &&
            core_live_page(machine->core, place->slot, &page) && id128_equal(page.digest, digest) &&
            page.place.generation == place->generation;
@@ -133,7 +149,7 @@ static void ask_at_once(const struct machine *asker, struct locate *locate,
     locate_answer(locate, ask, &answer);
 }
 
-/* An entry has room for two holders: where a third came, the owner dropped one, and does not know of it
+/* An entry has room for two holders: where a third came, the owner dropped one, and knows of none
  * when the other two let the page go. */
 static bool had_many_holders(struct id128 digest)
 {
@@ -155,14 +171,14 @@ static void check_key(const struct machine *asker, const struct locate_key *key,
      * that this filling cannot be read. */
     bool must_be_found = world.plan.directory_limit >= 4096 && !world.had_lies;
     if (key->state != LOCATE_FOUND && must_be_found && !had_many_holders(key->digest))
-        world_violated("9", "m%d does not find the page in slot %u of m%d (state %d)", asker->number,
-                       page->slot, page->machine, key->state);
+        world_violated("9", "m%d does not find the page in slot %u of m%d (state %d)",
+                       asker->number, page->slot, page->machine, key->state);
     for (uint32_t i = 0; i < key->n_places; i++)
         if (!is_live(machine_route(asker, key->places[i].holder), key->digest, &key->places[i]))
-            world_violated("9", "m%d is sent to a page that is gone: slot %u generation %llu of life %d",
-                           asker->number, key->places[i].slot,
-                           (unsigned long long)key->places[i].generation,
-                           machine_route(asker, key->places[i].holder));
+            world_violated(
+                "9", "m%d is sent to a page that is gone: slot %u generation %llu of life %d",
+                asker->number, key->places[i].slot, (unsigned long long)key->places[i].generation,
+                machine_route(asker, key->places[i].holder));
 }
 
 static void find_pages(const struct machine *asker, uint32_t from, uint32_t n)
@@ -193,7 +209,8 @@ static void check_nothing_dead(const struct machine *machine)
             location_unpack(value.bytes + i * LOCATION_BYTES, &place);
             if (place.length_bytes &&
                 !is_live(machine_route(machine, place.holder), digest, &place))
-                world_violated("9", "the directory of m%d keeps a page that is gone: slot %u "
+                world_violated("9",
+                               "the directory of m%d keeps a page that is gone: slot %u "
                                "generation %llu of peer %u",
                                machine->number, place.slot, (unsigned long long)place.generation,
                                place.holder);

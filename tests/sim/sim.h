@@ -10,7 +10,7 @@
  *     serve.c        the holder's side of look-ups and of reads over the network
  *     ask.c get.c set.c application.c   the calls, as state machines
  *     fault.c        what goes wrong, and when it stops
- *     checks.c settle.c                 invariants while it runs, and after the faults
+ *     checks.c promises.c settle.c      invariants while it runs, and after the faults
  *     narrate.c      the story so far, and its hash
  *
  * There is one world at a time.  Nothing here reads a clock or a random number but the world's own.
@@ -26,27 +26,28 @@
 #include "core/core.h"
 #include "core/locate.h"
 #include "core/view.h"
+#include "narrate.h"
 #include "wire/codec.h"
 #include "wire/slot_header.h"
 
 enum {
     MACHINES_MAX = 6,
-    LIVES_MAX = 24,             /* of all machines together */
-    APPS_MAX = 3,               /* threads that make calls, a machine */
-    BATCH_PAGES = 6,            /* pages of one call */
+    LIVES_MAX = 24,  /* of all machines together */
+    APPS_MAX = 3,    /* threads that make calls, a machine */
+    BATCH_PAGES = 6, /* pages of one call */
     SLOTS_MAX = 256,
     POOL_MAX_BYTES = 128 << 10,
     PAGE_MAX_BYTES = 8 << 10,
     NAME_BYTES = 8,
-    LINKS_MAX = 256,            /* connections at a time */
+    LINKS_MAX = 256, /* connections at a time */
     MACHINE_LINKS_MAX = 64,
-    PEERS_SEEN_MAX = 128,       /* peer indices that a short life can come to use */
+    PEERS_SEEN_MAX = 128, /* peer indices that a short life can come to use */
     NAMESPACES = 3,
-    KEYS_MAX = 256,             /* of a namespace */
-    SEEN_MAX = 64,              /* old locations that a machine remembers */
-    CHUNKS_MAX = 16,            /* pieces of one copy */
-    RECENT_MAX = 32,            /* pages set lately, which others ask for */
-    SERVES_MAX = 64,            /* pages being sent by one machine */
+    KEYS_MAX = 256,  /* of a namespace */
+    SEEN_MAX = 64,   /* old locations that a machine remembers */
+    CHUNKS_MAX = 16, /* pieces of one copy */
+    RECENT_MAX = 32, /* pages set lately, which others ask for */
+    SERVES_MAX = 64, /* pages being sent by one machine */
     NOBODY = -1,
 };
 
@@ -64,9 +65,8 @@ struct event {
     event_run *run;
     int machine, life;
     uint64_t a, b;
-    void *box;                  /* freed behind the event, unless it is taken out */
+    void *box; /* freed behind the event, unless it is taken out */
     uint32_t box_len;
-    bool past_pause;            /* happens also while the machine's process is stopped */
 };
 
 /* --- what a seed decides --- */
@@ -74,11 +74,12 @@ struct event {
 struct plan {
     uint32_t machines, hosts, replicas, vnodes, apps;
     uint32_t slots, keys, namespaces, directory_limit, again_every_nth;
-    uint32_t page_bytes_most, small_share;      /* percent of pages below 600 bytes */
+    uint32_t page_bytes_most, small_share; /* percent of pages below 600 bytes */
     uint64_t pool_bytes;
-    uint64_t delay_ns, chunk_ns, think_ns;      /* typical */
+    uint64_t delay_ns, chunk_ns, think_ns; /* typical */
+    bool is_calm;                          /* nothing goes wrong, and nobody lies */
     bool breaks, partitions, crashes, pauses, leaves, lies, clears, gives_up, loses_requests;
-    uint32_t late_joins;                        /* machines that start only after a while */
+    uint32_t late_joins; /* machines that start only after a while */
 };
 
 enum { HEARTBEAT_NS = 1000000000, MEMBER_TTL_NS = 2 * 1000000000u };
@@ -94,22 +95,26 @@ struct page_key {
 enum filling_state { FILLING_RESERVED = 1, FILLING_WHOLE, FILLING_GIVEN_UP };
 
 struct filling {
-    uint8_t state;              /* 0: this generation was never given out */
+    uint8_t state; /* 0: this generation was never given out */
     struct page_key key;
     struct id128 digest;
     uint32_t slot, length_bytes;
     uint64_t offset_bytes;
+    uint64_t begun;        /* at which event */
+    uint64_t visible;      /* 0, or the event at which its set said that it is */
+    uint64_t visible_ring; /* 0: not all machines had this ring then */
 };
 
 /* One life of a machine.  Its memory stays as it was when it ended: somebody may be reading it. */
 struct life {
     int machine;
     bool is_alive;
-    uint64_t incarnation;
+    uint64_t incarnation, pool_bytes;
+    uint32_t slots;
     struct slot_header *headers;
     uint8_t *payload;
     uint32_t n_fillings, fillings_size;
-    struct filling *fillings;   /* by generation */
+    struct filling *fillings; /* by generation */
 };
 
 /* --- reads --- */
@@ -122,19 +127,19 @@ typedef void read_done(struct read *read, int error);
 struct read {
     enum read_kind kind;
     bool is_running;
-    uint32_t serial;            /* tells this use from an earlier one that is still answered */
-    int machine, life;          /* of the reader */
-    int source;                 /* the life that is read */
+    uint32_t serial;   /* tells this use from an earlier one that is still answered */
+    int machine, life; /* of the reader */
+    int source;        /* the life that is read */
     struct page_key key;
     struct slot_expectation expected;
     uint32_t slot, n_chunks, chunk;
     uint8_t order[CHUNKS_MAX];
-    uint32_t received_bytes;    /* over the network */
-    bool is_torn_sample;
+    uint32_t received_bytes; /* over the network */
     struct slot_sample sample;
     uint64_t deadline_ns;
     read_done *done;
-    uint32_t app, page;         /* whose it is */
+    struct app *asker; /* whose it is, and which of its pages; NULL: of no call */
+    uint32_t page;
     uint8_t bytes[PAGE_MAX_BYTES];
 };
 
@@ -154,17 +159,17 @@ struct asking {
     uint64_t begun_ns, deadline_ns;
     ask_done *done;
     /* what the checks want to know of each key */
-    uint32_t asked[BATCH_PAGES];                /* a bit an owner that answered or failed */
-    uint32_t knew[BATCH_PAGES];                 /* a bit an owner that had it at the start */
-    bool denied[BATCH_PAGES];                   /* an owner that knows all said no */
+    uint32_t asked[BATCH_PAGES]; /* a bit an owner that answered or failed */
+    uint32_t knew[BATCH_PAGES];  /* a bit an owner that had it at the start */
+    bool denied[BATCH_PAGES];    /* an owner that knows all said no */
 };
 
 struct app {
     int machine;
     uint32_t number;
     enum call_kind call;
-    uint32_t serial;            /* of the call */
-    uint64_t deadline_ns, late_by_ns;   /* and how much later it may end */
+    uint32_t serial;                  /* of the call */
+    uint64_t deadline_ns, late_by_ns; /* and how much later it may end */
     uint32_t n;
     struct page_key keys[BATCH_PAGES];
     uint32_t lengths[BATCH_PAGES];
@@ -184,8 +189,9 @@ struct app {
     /* an operation of the core that is waited for */
     uint32_t op;
     bool is_waiting;
+    uint64_t begun; /* at which event the call began */
     uint64_t cleared_epoch;
-    uint64_t told[MACHINES_MAX];        /* clear: lives that were alive members, plus one */
+    uint64_t told[MACHINES_MAX]; /* clear: lives that were alive members, plus one */
 };
 
 /* A location as it was once found, believed ever after: what a reader by RDMA does. */
@@ -203,7 +209,7 @@ struct prober {
 /* --- machines --- */
 
 struct machine {
-    int number, host, life;             /* life: NOBODY when it is down */
+    int number, host, life; /* life: NOBODY when it is down */
     struct id128 node_id;
     uint64_t incarnation, pool_bytes;
     uint32_t slots;
@@ -211,24 +217,27 @@ struct machine {
     const struct core_view *view;
     uint64_t wake_at_ns, paused_until_ns;
     bool is_head, is_leaving;
-    int routes[PEERS_SEEN_MAX];         /* peer index -> life, or NOBODY */
+    int routes[PEERS_SEEN_MAX];             /* peer index -> life, or NOBODY */
     uint64_t distrusted_ns[PEERS_SEEN_MAX]; /* when a peer last failed, or was not called alive */
-    uint32_t links[MACHINE_LINKS_MAX];  /* link number of the core -> connection + 1 */
+    uint32_t links[MACHINE_LINKS_MAX];      /* link number of the core -> connection + 1 */
     uint32_t n_filling, n_serving;
     uint64_t filling_bytes;
-    uint32_t steps_now;                 /* at this moment of the clock */
+    uint32_t steps_now; /* at this moment of the clock */
     uint64_t last_step_ns;
     struct app apps[APPS_MAX];
     struct prober prober;
     struct seen seen[SEEN_MAX];
     uint32_t n_seen;
+    struct {
+        uint64_t begun, ended; /* of the last clear that this life heard of, as events */
+    } cleared[NAMESPACES];
 };
 
 struct link_end {
     int machine, life;
     uint32_t number;
     bool is_up, is_closed;
-    uint64_t last_delivery_ns;          /* to this end */
+    uint64_t last_delivery_ns; /* to this end */
     uint32_t n_sent, n_received;
 };
 
@@ -236,19 +245,19 @@ struct link {
     bool used, is_broken;
     uint32_t serial;
     enum purpose purpose;
-    struct link_end ends[2];            /* 0 dialled */
+    struct link_end ends[2]; /* 0 dialled */
     uint32_t in_flight;
 };
 
 struct totals {
-    uint64_t events, steps, messages, hits, misses, stored, refused, evicted, stopped_before,
-        stopped_after, stopped_at_holder, probes, crashes, breaks;
+    uint64_t events, steps, messages, hits, misses, stored, refused, stopped_before, stopped_after,
+        stopped_at_holder, probes, crashes, breaks;
     uint32_t most_events, most_in_flight;
 };
 
 struct world {
     uint64_t seed, now_ns, random[4], n_events_run, order;
-    uint32_t steps;                     /* events of the active part */
+    uint32_t steps; /* events of the active part */
     bool is_settling, is_tracing, had_lies;
     struct plan plan;
     struct machine machines[MACHINES_MAX];
@@ -260,7 +269,7 @@ struct world {
     struct event *events;
     uint32_t n_events, events_size;
     struct id128 identities[NAMESPACES];
-    struct page_key recent[RECENT_MAX];  /* what was set lately, by anybody */
+    struct page_key recent[RECENT_MAX]; /* what was set lately, by anybody */
     uint32_t n_recent;
     uint64_t hash;
     struct totals totals;
@@ -273,9 +282,9 @@ extern struct world world;
 
 /* world.c */
 uint64_t world_random(void);
-uint64_t world_below(uint64_t limit);                   /* 0 .. limit - 1 */
+uint64_t world_below(uint64_t limit); /* 0 .. limit - 1 */
 bool world_chance(uint32_t percent);
-uint64_t world_spread(uint64_t typical_ns);             /* mostly near, sometimes far above */
+uint64_t world_spread(uint64_t typical_ns); /* mostly near, sometimes far above */
 struct event *world_after(uint64_t delay_ns, event_run *run, int machine);
 struct event *world_at(uint64_t at_ns, event_run *run, int machine);
 /* Runs one seed; true: no invariant was violated. */
@@ -283,57 +292,6 @@ bool world_run(uint64_t seed, uint32_t steps);
 /* Does not return: the run of this seed ends here. */
 _Noreturn void world_violated(const char *invariant, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-
-/* narrate.c */
-/* name, text: %m is the machine, %a %b %c are numbers */
-#define NARRATED(N)                                                                                \
-    N(start, "m%m starts: life %a, host %b, pool of %c bytes")                                     \
-    N(crash, "m%m dies: life %a")                                                                  \
-    N(leave, "m%m leaves")                                                                         \
-    N(pause, "m%m is stopped for %a us")                                                           \
-    N(partition, "m%m and m%a cannot reach each other for %b us")                                  \
-    N(calm, "faults end")                                                                          \
-    N(head, "m%m serves discovery")                                                                \
-    N(dial, "m%m dials m%a, purpose %b")                                                           \
-    N(refused, "m%m meets another life of m%a than it dialled")                                    \
-    N(link_up, "m%m has link %a, purpose %b")                                                      \
-    N(link_down, "m%m loses link %a")                                                              \
-    N(broken, "m%m: the connection to m%a breaks, %b messages are lost")                           \
-    N(send, "m%m sends on link %a a message of type %b, %c bytes")                                 \
-    N(message, "m%m takes from link %a a message of type %b")                                      \
-    N(peer, "m%m: peer %a is life %b, state %c")                                                   \
-    N(step, "m%m steps: event %a; %b sends, %c completions")                                       \
-    N(call, "m%m app %a calls %b with %c pages")                                                   \
-    N(ended, "m%m app %a ends call %b")                                                            \
-    N(page, "m%m app %a: page ns %b number %c")                                                    \
-    N(ask, "m%m app %a asks m%b for %c keys")                                                      \
-    N(answer, "m%m app %a is answered ask %b: %c found")                                           \
-    N(no_answer, "m%m app %a has no answer to ask %b")                                             \
-    N(located, "m%m app %a: key %b is in state %c")                                                \
-    N(read, "m%m reads slot %a generation %b of life %c")                                          \
-    N(piece, "m%m reads piece %a of slot %b of life %c")                                           \
-    N(read_end, "m%m ends the read of slot %a generation %b: error %c")                            \
-    N(serve, "m%m serves slot %a generation %b: error %c")                                         \
-    N(sent, "m%m has sent slot %a, unpins")                                                        \
-    N(reserve, "m%m fills slot %a generation %b, %c bytes")                                        \
-    N(reserved_not, "m%m has no room for ns %a number %b: error %c")                               \
-    N(copied, "m%m app %a has copied slot %b generation %c")                                       \
-    N(given_up, "m%m app %a gives slot %b generation %c up")                                       \
-    N(stored, "m%m app %a stored: error %b, %c recorded")                                          \
-    N(clear, "m%m clears ns %a: epoch %b")                                                         \
-    N(cleared, "m%m app %a: clear ended with error %b")                                            \
-    N(lie, "an answer lies to m%m about key %a")                                                   \
-    N(probe, "m%m reads an old location: slot %a generation %b of life %c")
-
-enum narrated {
-#define N(name, text) NARRATED_##name,
-    NARRATED(N)
-#undef N
-    NARRATED_COUNT
-};
-void narrate(enum narrated what, int machine, uint64_t a, uint64_t b, uint64_t c);
-void narrate_begin(void);
-void narrate_print_last(void);
 
 /* network.c */
 void network_send(struct machine *machine, uint32_t number, const struct message *message);
@@ -355,6 +313,7 @@ struct life *machine_life(const struct machine *machine);
 int machine_route(const struct machine *machine, uint16_t peer);
 void machine_peer_failed(struct machine *machine, uint16_t peer);
 void machine_peer_answered(struct machine *machine, uint16_t peer);
+void machine_distrust_all(struct machine *machine);
 
 /* filling.c */
 uint32_t filling_length(uint32_t ns, uint32_t number);
@@ -406,6 +365,13 @@ bool app_event_is_stale(const struct event *event, struct app **ret_app);
 void fault_begin(void);
 uint64_t fault_stop(void);
 
+/* promises.c */
+void check_epoch_used(const struct app *app);
+void check_cleared(const struct app *app);
+void check_hit_is_new(const struct app *app, const struct filling *filling);
+void note_visible(const struct life *life, uint64_t generation);
+void check_unknown_is_invisible(const struct app *app, uint32_t key);
+
 /* checks.c settle.c */
 void check_after_event(void);
 void check_hit(const struct read *read);
@@ -413,8 +379,6 @@ void check_found(const struct machine *owner, const struct message_locations *an
                  const struct message_lookup *lookup);
 void check_ask_begins(struct app *app);
 void check_ask_ended(const struct app *app);
-void check_epoch_used(const struct app *app);
-void check_cleared(const struct app *app);
 void check_pool(const struct machine *machine);
 void check_rings(void);
 void settle_check(void);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Each named protection has a proof in the table beside this file, and the simulator gives its own."""
+"""Each named protection has its proofs in the table beside this file; the simulator gives its."""
 import os
 import pathlib
 import subprocess

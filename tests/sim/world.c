@@ -157,9 +157,8 @@ struct event *world_after(uint64_t delay_ns, event_run *run, int machine)
 
 static bool is_held_up(const struct event *event)
 {
-    if (event->machine == NOBODY || event->past_pause)
-        return false;
-    return world.machines[event->machine].paused_until_ns > world.now_ns;
+    return event->machine != NOBODY &&
+           world.machines[event->machine].paused_until_ns > world.now_ns;
 }
 
 static bool is_over(const struct event *event)
@@ -215,7 +214,7 @@ static void plan_pool(struct plan *plan)
 
 static void plan_faults(struct plan *plan)
 {
-    bool any = !world_chance(25);
+    bool any = !world_chance(30);
     plan->breaks = any && world_chance(60);
     plan->partitions = any && world_chance(35);
     plan->crashes = any && world_chance(50);
@@ -227,7 +226,8 @@ static void plan_faults(struct plan *plan)
     world.had_lies = plan->lies;
     plan->clears = world_chance(50);
     plan->gives_up = world_chance(50);
-    plan->again_every_nth = world_chance(50) ? 2 + (uint32_t)world_below(40) : 0;
+    plan->is_calm = !any && !plan->lies && world_chance(70);
+    plan->again_every_nth = !plan->is_calm && world_chance(50) ? 2 + (uint32_t)world_below(40) : 0;
 }
 
 static void plan_run(void)
@@ -286,7 +286,8 @@ static void set_up(uint64_t seed)
         machine->node_id = (struct id128){world_random(), world_random()};
         bool is_late = i > 0 && i >= world.plan.machines - world.plan.late_joins;
         world_after(is_late ? world_below(15 * SECOND) : world_below(2 * SECOND), start_machine,
-                    NOBODY)->a = i;
+                    NOBODY)
+            ->a = i;
     }
 }
 

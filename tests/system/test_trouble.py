@@ -497,6 +497,8 @@ class LifeCycle(Trouble):
             self.assertLess(after["resident_kib"], before["resident_kib"] + 4096)
         wait_for(lambda: len(head.members()) == 2, "the closed nodes to be gone")
 
+    @unittest.skipIf("UNDER_TSAN" in os.environ,
+                     "ThreadSanitizer does not support threads in the child of a process with threads")
     def test_fork(self):
         """The child has no node but can open one; the parent's goes on."""
         head, parent, other = self.daemon(), self.caller(), self.caller()
