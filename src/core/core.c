@@ -72,6 +72,7 @@ void core_step(struct core *core, const struct core_event *event, struct core_up
 
 static void fill_view(struct core *core)
 {
+    core->view.table_seed = core->config.table_seed;
     core->view.node_id = core->config.node_id;
     core->view.incarnation = core->config.incarnation;
     core->view.directory_replicas = core->config.directory_replicas;

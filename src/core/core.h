@@ -47,6 +47,7 @@ struct core_config {
     struct slot_header *headers;    /* the arena's header table, zeroed */
     uint32_t slot_count;
     uint64_t pool_bytes;            /* of payload */
+    uint64_t table_seed;            /* a secret: keys of tables that strangers could else crowd */
     struct metrics *metrics;        /* the shell's, counted into; NULL: not counted */
 };
 

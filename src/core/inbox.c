@@ -68,6 +68,18 @@ static void tell_later_epoch(struct core *core, uint32_t link, const struct reco
         (struct message_epochs){.entries = later, .n_entries = 1};
 }
 
+/* Of several entries of one namespace only the highest can overtake a clear. */
+static bool is_highest(const struct message_epochs *epochs, uint32_t index)
+{
+    const struct record_epoch *entry = &epochs->entries[index];
+    for (uint32_t i = 0; i < epochs->n_entries; i++)
+        if (id128_equal(epochs->entries[i].identity, entry->identity) &&
+            (epochs->entries[i].epoch > entry->epoch ||
+             (epochs->entries[i].epoch == entry->epoch && i < index)))
+            return false;
+    return true;
+}
+
 /* What is news here is passed on: who cleared may be gone before it has told everybody. */
 static void take_epochs(struct core *core, uint32_t link, uint16_t peer,
                         const struct message_epochs *epochs)
@@ -76,6 +88,8 @@ static void take_epochs(struct core *core, uint32_t link, uint16_t peer,
     uint32_t n_news = 0;
     for (uint32_t i = 0; i < epochs->n_entries; i++) {
         const struct record_epoch *told = &epochs->entries[i];
+        if (!is_highest(epochs, i))
+            continue;
         bool is_news = namespaces_hear(core->namespaces, told);
         if (is_news)
             news[n_news++] = *told;

@@ -23,7 +23,7 @@
 #include "base/seqtable.h"
 
 #define CLEAR_OP UINT32_C(0x80000000)
-enum { SERIALS = 0x7fff, ROUNDS = 256, SEED_EPOCH = 6 };
+enum { SERIALS = 0x7fff, ROUNDS = 256, SEED_EPOCH = 6, COUNT_AHEAD_MAX = 1 << 20 };
 
 struct clear {
     bool used, has_caller;
@@ -83,22 +83,30 @@ uint64_t namespaces_epoch(const struct namespaces *namespaces, struct id128 iden
     return entry ? entry->epoch : 0;
 }
 
+/* Counts rise by one a clear: what is this far ahead of all that is known was not cleared, but would
+ * leave no room for the clears to come. */
+static bool is_plausible(const struct namespaces *namespaces, const struct record_epoch *epoch)
+{
+    uint64_t known = namespaces_epoch_count(namespaces_epoch(namespaces, epoch->identity));
+    return namespaces_epoch_count(epoch->epoch) <= known + COUNT_AHEAD_MAX;
+}
+
 /* 1: raised; 0: not newer; -ENOSPC. */
 static int raise_to(struct namespaces *namespaces, struct id128 identity, uint64_t epoch)
 {
     struct record_epoch *entry = find(namespaces, identity);
     if (entry && epoch <= entry->epoch)
         return 0;
-    if (!entry) {
-        if (namespaces->n == NAMESPACES_MAX)
-            return -ENOSPC;
-        entry = &namespaces->list[namespaces->n++];
-        entry->identity = identity;
-    }
-    entry->epoch = epoch;
+    if (!entry && namespaces->n == NAMESPACES_MAX)
+        return -ENOSPC;
     struct seqtable_value value = {0};
     memcpy(value.bytes, &epoch, sizeof epoch);
-    return seqtable_put(namespaces->epochs, identity, &value) == 0 ? 1 : -ENOSPC;
+    if (seqtable_put(namespaces->epochs, identity, &value) != 0)
+        return -ENOSPC;
+    if (!entry)
+        entry = &namespaces->list[namespaces->n++];
+    *entry = (struct record_epoch){identity, epoch};
+    return 1;
 }
 
 /* The first one beyond all that are known here. */
@@ -187,7 +195,7 @@ int namespaces_clear(struct namespaces *namespaces, struct peers *peers, struct 
     struct clear *clear = begin_clear(namespaces);
     if (!clear)
         return -ENOSPC;
-    if (raise_to(namespaces, identity, epoch.epoch) < 0) {
+    if (raise_to(namespaces, identity, epoch.epoch) != 1) {
         clear->used = false;
         return -ENOSPC;
     }
@@ -218,8 +226,12 @@ bool namespaces_overtaken(struct namespaces *namespaces, struct peers *peers, st
     for (uint32_t i = 0; newest && i < CLEARS_MAX; i++)
         if (&namespaces->clears[i] != newest && is_overtaken(&namespaces->clears[i], epoch, from))
             namespaces->clears[i].has_caller = false;
-    if (!newest)
+    if (!newest || !is_plausible(namespaces, epoch))
         return false;
+    if (!update_has_room(update)) {
+        newest->has_caller = false;     /* it sees a timeout rather than a clear that is not whole */
+        return false;
+    }
     newest->epoch.epoch = next_epoch(namespaces, peers, epoch->identity);
     newest->round = (uint8_t)((newest->round + 1) % ROUNDS);
     raise_to(namespaces, epoch->identity, newest->epoch.epoch);
@@ -229,7 +241,8 @@ bool namespaces_overtaken(struct namespaces *namespaces, struct peers *peers, st
 
 bool namespaces_hear(struct namespaces *namespaces, const struct record_epoch *epoch)
 {
-    return raise_to(namespaces, epoch->identity, epoch->epoch) > 0;
+    return is_plausible(namespaces, epoch) &&
+           raise_to(namespaces, epoch->identity, epoch->epoch) > 0;
 }
 
 static void stop_waiting(struct namespaces *namespaces, struct update *update, struct clear *clear,

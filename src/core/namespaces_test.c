@@ -161,6 +161,19 @@ static void epoch_never_falls(void **state)
     namespaces_free(namespaces);
 }
 
+/* One forged message must not use up the epochs: the next clear would clear nothing. */
+static void epoch_far_ahead_is_not_believed(void **state)
+{
+    struct namespaces *namespaces;
+    struct record_epoch forged = {identity, UINT64_MAX}, near = {identity, UINT64_C(5) << 32};
+    (void)state;
+    assert_int_equal(namespaces_new(&namespaces), 0);
+    assert_false(namespaces_hear(namespaces, &forged));
+    assert_int_equal(namespaces_epoch(namespaces, identity), 0);
+    assert_true(namespaces_hear(namespaces, &near));
+    namespaces_free(namespaces);
+}
+
 static void no_more_namespaces_than_there_is_room_for(void **state)
 {
     struct world *world = *state;
@@ -209,6 +222,7 @@ int main(void)
         TEST(cancelled_clear_goes_on_without_its_caller),
         TEST(too_many_clears_at_a_time_are_refused),
         TEST(epoch_never_falls),
+        TEST(epoch_far_ahead_is_not_believed),
         TEST(no_more_namespaces_than_there_is_room_for),
         TEST(new_connection_is_told_all_epochs),
         TEST(epoch_makes_another_digest),

@@ -20,11 +20,24 @@ struct peers {
     uint32_t count, end;                /* members in use; one past the highest index in use */
     struct id128 boot_id;
     uint32_t uid;
+    uint64_t table_seed;
     bool retired[CORE_PEERS_MAX];
     struct peer peers[CORE_PEERS_MAX];
 };
 
-static void publish(struct peers *peers, uint16_t index)
+static struct id128 life_key(const struct peers *peers, const struct peer *peer)
+{
+    return view_peer_id_key(peers->table_seed, peer->node_id, peer->incarnation);
+}
+
+static void unpublish(struct peers *peers, uint16_t index)
+{
+    seqtable_remove(peers->by_index, view_peer_key(index));
+    seqtable_remove(peers->by_id, life_key(peers, &peers->peers[index]));
+}
+
+/* False: a table has no room for it; then it is in neither. */
+static bool publish(struct peers *peers, uint16_t index)
 {
     const struct peer *peer = &peers->peers[index];
     struct view_peer view = {
@@ -33,19 +46,14 @@ static void publish(struct peers *peers, uint16_t index)
         .state = peer->state,
         .same_host = id128_equal(peer->boot_id, peers->boot_id) && peer->uid == peers->uid,
     };
-    struct seqtable_value value = {0};
-    memcpy(value.bytes, &view, sizeof view);
-    CHECK(seqtable_put(peers->by_index, view_peer_key(index), &value) == 0);
-    memset(&value, 0, sizeof value);
-    memcpy(value.bytes, &index, sizeof index);
-    CHECK(seqtable_put(peers->by_id, view_peer_id_key(peer->node_id, peer->incarnation), &value) == 0);
-}
-
-static void unpublish(struct peers *peers, uint16_t index)
-{
-    const struct peer *peer = &peers->peers[index];
-    seqtable_remove(peers->by_index, view_peer_key(index));
-    seqtable_remove(peers->by_id, view_peer_id_key(peer->node_id, peer->incarnation));
+    struct seqtable_value by_index = {0}, by_id = {0};
+    memcpy(by_index.bytes, &view, sizeof view);
+    memcpy(by_id.bytes, &index, sizeof index);
+    if (seqtable_put(peers->by_index, view_peer_key(index), &by_index) == 0 &&
+        seqtable_put(peers->by_id, life_key(peers, peer), &by_id) == 0)
+        return true;
+    unpublish(peers, index);
+    return false;
 }
 
 static void add_self(struct peers *peers, const struct core_config *config)
@@ -64,7 +72,7 @@ static void add_self(struct peers *peers, const struct core_config *config)
     };
     memcpy(self->host, config->host, sizeof self->host);
     peers->count = peers->end = 1;
-    publish(peers, CORE_SELF);
+    CHECK(publish(peers, CORE_SELF));
 }
 
 int peers_new(const struct core_config *config, struct peers **ret_peers)
@@ -74,6 +82,7 @@ int peers_new(const struct core_config *config, struct peers **ret_peers)
         return -ENOMEM;
     peers->boot_id = config->boot_id;
     peers->uid = config->uid;
+    peers->table_seed = config->table_seed;
     if (seqtable_new(2 * CORE_PEERS_MAX, &peers->by_index) != 0 ||
         seqtable_new(2 * CORE_PEERS_MAX, &peers->by_id) != 0) {
         peers_free(peers);
@@ -158,7 +167,7 @@ static uint16_t find_empty(const struct peers *peers)
 static bool add(struct peers *peers, struct update *update, const struct record_member *member)
 {
     uint16_t index = find_empty(peers);
-    if (index == CORE_PEER_NONE)
+    if (index == CORE_PEER_NONE || id128_is_zero(member->node_id))
         return false;
     struct peer *peer = &peers->peers[index];
     *peer = (struct peer){
@@ -176,10 +185,13 @@ static bool add(struct peers *peers, struct update *update, const struct record_
     };
     memcpy(peer->host, member->host.bytes, member->host.len);
     peer->host[member->host.len] = 0;
+    if (!publish(peers, index)) {
+        peer->used = false;
+        return false;
+    }
     peers->count++;
     if (index >= peers->end)
         peers->end = index + 1u;
-    publish(peers, index);
     tell_shell(update, index, peer);
     return true;
 }
@@ -204,7 +216,7 @@ bool peers_report(struct peers *peers, struct update *update, const struct recor
     }
     if (peer->state != member->state) {
         peer->state = member->state;
-        publish(peers, index);
+        CHECK(publish(peers, index));       /* in place of what is there already */
         tell_shell(update, index, peer);
     }
     return false;

@@ -208,6 +208,22 @@ static void member_with_the_longest_host_name(void **state)
     assert_int_equal(strlen(last_change(fixture, &n)->host), 63);
 }
 
+/* Ids are strangers' words: no choice of them may end the process. */
+static void forged_ids_do_no_harm(void **state)
+{
+    struct fixture *fixture = *state;
+    struct record_member member = world_member(5, 1);
+    member.node_id = (struct id128){0};
+    peers_report(fixture->peers, fixture->update, &member, &fixture->replaced);
+    assert_int_equal(peers_count(fixture->peers), 1);
+    for (uint64_t i = 1; i <= 600; i++) {
+        uint64_t hi = 0x1000 + i;
+        member.node_id = (struct id128){hi, (hi << 32 | hi >> 32) ^ 0x1234};
+        peers_report(fixture->peers, fixture->update, &member, &fixture->replaced);
+    }
+    assert_int_equal(peers_count(fixture->peers), 601);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -222,6 +238,7 @@ int main(void)
         TEST(retired_member_is_nobodys_and_its_link_is_hung_up),
         TEST(table_holds_a_full_cluster_and_no_more),
         TEST(member_with_the_longest_host_name),
+        TEST(forged_ids_do_no_harm),
     };
     return cmocka_run_group_tests_name("core/peers", tests, NULL, NULL);
 }

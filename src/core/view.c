@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/protection.h"
 #include "base/seqtable.h"
 
@@ -13,12 +14,16 @@ struct id128 view_peer_key(uint16_t peer)
     return (struct id128){.hi = (uint64_t)(peer + 1) * UINT64_C(0x9e3779b97f4a7c15), .lo = peer + 1};
 }
 
-struct id128 view_peer_id_key(struct id128 node_id, uint64_t incarnation)
+/* Never zero, which a table does not take. */
+struct id128 view_peer_id_key(uint64_t table_seed, struct id128 node_id, uint64_t incarnation)
 {
-    if (!PROTECTED(holder_incarnation))
-        incarnation = 0;
-    node_id.lo ^= (incarnation + 1) * UINT64_C(0x9e3779b97f4a7c15);
-    return node_id;
+    struct {
+        struct id128 node_id;
+        uint64_t incarnation;
+    } life = {node_id, PROTECTED(holder_incarnation) ? incarnation : 0};
+    struct id128 key = hash_bytes128(&life, sizeof life, table_seed);
+    key.lo |= 1;
+    return key;
 }
 
 void view_prefetch(const struct core_view *view, struct id128 digest)
@@ -69,7 +74,7 @@ int view_peer_index(const struct core_view *view, struct id128 node_id, uint64_t
                     uint16_t *ret_peer)
 {
     struct seqtable_value value;
-    if (seqtable_find(view->peer_ids, view_peer_id_key(node_id, incarnation), &value) != 0)
+    if (seqtable_find(view->peer_ids, view_peer_id_key(view->table_seed, node_id, incarnation), &value) != 0)
         return -ENOENT;
     memcpy(ret_peer, value.bytes, sizeof *ret_peer);
     return 0;

@@ -16,6 +16,7 @@
 struct seqtable;
 
 struct core_view {
+    uint64_t table_seed;
     struct id128 node_id;
     uint64_t incarnation;
     uint32_t directory_replicas;
@@ -67,6 +68,6 @@ void view_answer_lookup(const struct core_view *view, const struct message_looku
 /* --- for the core, which writes what views read --- */
 
 struct id128 view_peer_key(uint16_t peer);
-struct id128 view_peer_id_key(struct id128 node_id, uint64_t incarnation);
+struct id128 view_peer_id_key(uint64_t table_seed, struct id128 node_id, uint64_t incarnation);
 
 #endif

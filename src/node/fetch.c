@@ -147,6 +147,10 @@ struct local_read {
 
 static void queue_remote(struct fetch *fetch, uint32_t key, uint32_t place_index)
 {
+    if (fetch->node->config.protocol == NODE_PROTOCOL_SHM) {
+        failed(fetch, key, place_index, -EHOSTUNREACH);     /* named, and it does not work */
+        return;
+    }
     const struct node_page *page = &fetch->pages[fetch->finding.pages[key]];
     const struct location *place = &fetch->finding.keys[key].places[place_index];
     fetch->remote[fetch->n_remote++] = (struct stream_page){

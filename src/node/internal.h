@@ -66,7 +66,7 @@ struct node {
     struct node_config config;
     pid_t pid;
     struct id128 boot_id;
-    uint64_t incarnation;
+    uint64_t incarnation, table_seed;
     struct message_hello hello;
     struct metrics metrics;
     struct arena arena;

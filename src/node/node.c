@@ -91,6 +91,9 @@ static int identify(struct node *node, char ret_error[NODE_ERROR_BYTES])
                  strerror(-error));
         return error;
     }
+    struct id128 seed;
+    if (host_id_random(&seed) == 0)
+        node->table_seed = seed.lo;
     clock_gettime(CLOCK_REALTIME, &now);
     node->incarnation = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
     node->pid = getpid();
@@ -142,6 +145,7 @@ static int open_core(struct node *node, char ret_error[NODE_ERROR_BYTES])
         .boot_id = node->boot_id,
         .incarnation = node->incarnation,
         .uid = (uint32_t)geteuid(),
+        .table_seed = node->table_seed,
         .control_port = config->control.port,
         .discovery_port = config->discovery.port,
         .heartbeat_interval_ns = config->heartbeat_interval_ns,

@@ -99,19 +99,32 @@ static void tell_protocol(struct node_peer *peer, const char *protocol, const ch
     log_event(LOG_LEVEL_INFO, "protocol", "peer=%s protocol=%s reason=\"%s\"", id, protocol, reason);
 }
 
+/* With the peer's lock, which it gives up while it waits for the peer: who comes meanwhile finds the
+ * pause running and goes another way, and a new meaning of the index is seen by its identity. */
 static void try_attach(struct node *node, struct node_peer *peer, uint64_t now_ns,
                        uint64_t deadline_ns)
 {
     char reason[SHM_REASON_BYTES];
+    struct shm_identity wanted = peer->identity;
+    struct arena_mapping mapping;
     if (deadline_ns > now_ns + ATTACH_TIMEOUT_NS)
         deadline_ns = now_ns + ATTACH_TIMEOUT_NS;
-    int error = shm_attach(&peer->identity, node->boot_id, deadline_ns, &peer->mapping, reason);
-    peer->is_mapped = error == 0;
     peer->attach_after_ns = now_ns + ATTACH_PAUSE_NS;
-    if (error)
-        tell_protocol(peer, "tcp", reason);
-    else
+    pthread_mutex_unlock(&peer->lock);
+    int error = shm_attach(&wanted, node->boot_id, deadline_ns, &mapping, reason);
+    pthread_mutex_lock(&peer->lock);
+    bool is_same = !peer->is_gone && !peer->is_mapped &&
+                   id128_equal(peer->identity.node_id, wanted.node_id) &&
+                   peer->identity.incarnation == wanted.incarnation;
+    if (error == 0 && is_same) {
+        peer->mapping = mapping;
+        peer->is_mapped = true;
         tell_protocol(peer, "shm", "same host and user");
+    } else if (error == 0) {
+        arena_detach(&mapping);
+    } else if (is_same) {
+        tell_protocol(peer, "tcp", reason);
+    }
 }
 
 const struct arena_mapping *peers_borrow_mapping(struct node *node, uint16_t index,

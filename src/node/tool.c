@@ -35,8 +35,11 @@ static void answer_json(struct server_answer *answer, json_t *json)
 
 static void answer_error(struct server_answer *answer, int error, const char *text)
 {
+    json_t *json = json_pack("{s:s}", "error", text);
+    if (!json)              /* the sentence quotes what is no text, or was cut inside a character */
+        json = json_pack("{s:s}", "error", "the request is not valid");
+    answer_json(answer, json);
     answer->error = error;
-    answer_json(answer, json_pack("{s:s}", "error", text));
 }
 
 /* --- what a request names --- */
