@@ -7,8 +7,8 @@
  * the epoch that it is for.
  *
  * Epochs of two clears differ, also when they begin at the same time on two nodes: above stands a
- * count, below the node.  Without that, pages set after the one clear would survive the other.  Who
- * is told of a clear and has a higher epoch says so before it answers; then the clear goes on, in
+ * count, below the node's life.  Without that, pages set after the one clear would survive the
+ * other.  Who is told of a clear and has a higher epoch says so before it answers; then the clear goes on, in
  * another round, beyond that epoch.  Only what a member has when it is first told counts: what it
  * hears of later has no pages there that are older than the clear.  So two clears do not chase each
  * other.
@@ -114,9 +114,13 @@ static uint64_t next_epoch(const struct namespaces *namespaces, struct peers *pe
                            struct id128 identity)
 {
     const struct peer *self = peers_get(peers, CORE_SELF);
-    uint64_t node = hash_bytes64(&self->node_id, sizeof self->node_id, SEED_EPOCH) >> 32;
+    struct {
+        struct id128 node_id;
+        uint64_t incarnation;       /* a new life does not know what the former one cleared */
+    } seed = {self->node_id, self->incarnation};
+    uint64_t life = hash_bytes64(&seed, sizeof seed, SEED_EPOCH) >> 32;
     uint64_t count = namespaces_epoch_count(namespaces_epoch(namespaces, identity)) + 1;
-    return count << 32 | node;
+    return count << 32 | life;
 }
 
 static uint32_t op_of(const struct namespaces *namespaces, const struct clear *clear)

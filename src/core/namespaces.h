@@ -17,7 +17,7 @@ struct seqtable;
 
 enum { NAMESPACES_MAX = 4096, CLEARS_MAX = 64 };
 
-/* How many clears an epoch stands for; what is below tells apart those of two nodes. */
+/* How many clears an epoch stands for; what is below tells apart those of two lives. */
 static inline uint64_t namespaces_epoch_count(uint64_t epoch)
 {
     return epoch >> 32;

@@ -75,6 +75,7 @@ struct node {
     pthread_mutex_t core_lock;
     struct core *core;
     const struct core_view *view;
+    _Atomic(uint32_t) stepping_callers; /* other threads than the node's that want core_lock */
     struct waiter *waiters;             /* under core_lock */
     struct outbox outbox;               /* under core_lock */
     _Atomic(uint64_t) wake_at_ns;

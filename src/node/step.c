@@ -20,6 +20,7 @@
 #include "wire/codec.h"
 
 enum {
+    YIELDS_MAX = 64,            /* of the node thread before a step that others want too */
     OUTBOX_MAX_BYTES = 64 << 20,
     OUTBOX_HINTS_BYTES = 16 << 10,      /* of touches that wait for company: about 40 gets */
 };
@@ -236,10 +237,30 @@ static bool may_wait(const struct node *node, const struct core_event *event,
     return update->n_dials + update->n_hangups == 0 && node->outbox.used < OUTBOX_HINTS_BYTES;
 }
 
+static bool is_node_thread(const struct node *node)
+{
+    return node->has_thread && pthread_equal(pthread_self(), node->thread);
+}
+
+/* The lock is not fair: a node thread with a flood of messages would take it again and again, and a
+ * call would wait beyond its deadline.  So it lets callers go first. */
+static void lock_core(struct node *node)
+{
+    if (is_node_thread(node)) {
+        for (int i = 0; i < YIELDS_MAX && atomic_load(&node->stepping_callers) > 0; i++)
+            sched_yield();
+        pthread_mutex_lock(&node->core_lock);
+    } else {
+        atomic_fetch_add(&node->stepping_callers, 1);
+        pthread_mutex_lock(&node->core_lock);
+        atomic_fetch_sub(&node->stepping_callers, 1);
+    }
+}
+
 void node_step(struct node *node, struct core_event *event, struct waiter *waiter)
 {
     struct core_update update;
-    pthread_mutex_lock(&node->core_lock);
+    lock_core(node);
     event->now_ns = clock_now_ns();
     core_step(node->core, event, &update);
     if (waiter)
@@ -248,7 +269,7 @@ void node_step(struct node *node, struct core_event *event, struct waiter *waite
     bool has_output = node->outbox.used > 0 && !may_wait(node, event, &update);
     uint64_t before_ns = atomic_exchange(&node->wake_at_ns, update.wake_at_ns);
     pthread_mutex_unlock(&node->core_lock);
-    if (node->has_thread && pthread_equal(pthread_self(), node->thread))
+    if (is_node_thread(node))
         return;
     if (has_output)
         loop_post(node->loop, &node->drain_task);

@@ -442,7 +442,7 @@ class Garbage(Trouble):
     def test_wrong_version_and_cluster(self):
         for port in self.ports:
             for hello, words in ((self.hello(CONTROL, versions=(2, 9)), b"no protocol version"),
-                                 (self.hello(CONTROL, cluster="other"), b"cluster 'other'"),
+                                 (self.hello(CONTROL, cluster="other"), b"a node of 'other'"),
                                  (self.hello(CONTROL, auth=7), b"authentication method 7"),
                                  (self.hello(99), b"purpose 99")):
                 with self.subTest(port=port, words=words):
