@@ -38,9 +38,8 @@ static bool is_unreachable(int error)
 
 static int fail_with(int error, const struct peercache_error *why)
 {
-    int status = is_unreachable(error) ? EXIT_UNREACHABLE
-                 : error == -EINVAL    ? EXIT_USAGE
-                                       : EXIT_REFUSED;
+    bool is_usage = error == -EINVAL || error == -EDESTADDRREQ;
+    int status = is_usage ? EXIT_USAGE : is_unreachable(error) ? EXIT_UNREACHABLE : EXIT_REFUSED;
     return text_fail(status, "%s", *why->text ? why->text : strerror(-error));
 }
 
@@ -109,8 +108,14 @@ uint64_t ask_number(const json_t *object, const char *name)
     return number < 0 ? 0 : (uint64_t)number;
 }
 
+void ask_print_object(FILE *file, json_t *object)
+{
+    json_dumpf(object, file, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+    fputc('\n', file);
+    json_decref(object);
+}
+
 void ask_print_json(FILE *file, const struct reply *reply)
 {
-    json_dumpf(reply->json, file, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-    fputc('\n', file);
+    ask_print_object(file, json_incref(reply->json));
 }

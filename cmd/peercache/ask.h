@@ -29,7 +29,9 @@ const char *ask_text(const json_t *object, const char *name);
 /* The whole number object.name, or 0. */
 uint64_t ask_number(const json_t *object, const char *name);
 
-/* Prints the reply's JSON as it came. */
+/* Prints @object, which it takes over. */
+void ask_print_object(FILE *file, json_t *object);
+/* Prints the reply's JSON. */
 void ask_print_json(FILE *file, const struct reply *reply);
 
 #endif

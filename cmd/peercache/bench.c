@@ -3,8 +3,9 @@
  * bench.c - `peercache bench`: joins the cluster as a member with a small pool, and measures.
  *
  * Three phases share the time: set into the own pool, exists, and get of pages that other members
- * hold; where there is no other member, of pages of the own pool, which the table then says.  All
- * pages live in a namespace of this run, and every byte of every hit is compared.  `make bench` is
+ * hold; with --alone and no other member, of pages of the own pool, which the table then says.  All
+ * pages live in a namespace of this run, which is cleared at its end, and every byte of every hit
+ * is compared.  `make bench` is
  * another thing: it measures the build beside memcpy, iperf3 and a ping-pong, without a cluster.
  */
 #include "bench.h"
@@ -117,6 +118,9 @@ int command_bench(const struct invocation *invocation)
     struct bench bench;
     if (invocation->node)
         return text_fail(EXIT_USAGE, "bench joins the cluster: give --discovery_addr, not --node");
+    if (!invocation->alone && !*peercache_config_get(invocation->config, "discovery_addr"))
+        return text_fail(EXIT_USAGE, "no cluster to join: give --discovery_addr HOST:PORT, or "
+                                     "--alone to measure the own pool");
     int status = bench_join(&bench, invocation);
     if (!status)
         status = measure_all(&bench, phases, n);

@@ -48,7 +48,8 @@ void bench_fill_page(char *bytes, uint64_t len_bytes, uint64_t serial);
 
 /* bench_join.c: opens the node and the namespace, and puts pages on the other members. */
 int bench_join(struct bench *bench, const struct invocation *invocation);
-/* Accepts what a failed bench_join() has left. */
+/* Clears the namespace of the run and leaves the cluster.  Accepts what a failed bench_join() has
+ * left. */
 void bench_leave(struct bench *bench);
 
 /* bench_measure.c: runs one of "set", "exists" and "get" for its share of the time. */

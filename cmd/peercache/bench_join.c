@@ -96,10 +96,11 @@ static json_t *read_status(const struct bench *bench)
     return status;
 }
 
-/* A member list comes with the first heartbeat. */
+/* A member list comes with the first heartbeat; a cluster of one never gets any. */
 static json_t *wait_for_members(const struct bench *bench)
 {
-    uint64_t end = bench_now_ns() + MEMBER_WAIT_MS * UINT64_C(1000000);
+    bool is_joining = *peercache_config_get(bench->invocation->config, "discovery_addr");
+    uint64_t end = bench_now_ns() + (is_joining ? MEMBER_WAIT_MS * UINT64_C(1000000) : 0);
     for (;;) {
         json_t *status = read_status(bench);
         if (json_array_size(json_object_get(status, "members")) > 1 || bench_now_ns() > end)
@@ -151,19 +152,41 @@ static void place_pages(struct bench *bench)
     json_decref(status);
 }
 
+/* Without others the figures would be those of this process's own memory. */
+static int check_members(const struct bench *bench)
+{
+    if (bench->members || bench->invocation->alone)
+        return EXIT_OK;
+    return text_fail(EXIT_UNREACHABLE, "no other member at %s; nothing to measure",
+                     peercache_config_get(bench->invocation->config, "discovery_addr"));
+}
+
 int bench_join(struct bench *bench, const struct invocation *invocation)
 {
     *bench = (struct bench){.invocation = invocation};
     int status = allocate(bench);
     if (!status)
         status = join(bench);
-    if (!status)
-        place_pages(bench);
-    return status;
+    if (status)
+        return status;
+    place_pages(bench);
+    return check_members(bench);
+}
+
+/* The pages that lie on other members would stay there until they are evicted. */
+static void clear(struct bench *bench)
+{
+    int error = bench->ns ? peercache_namespace_clear(bench->ns, PEERCACHE_TIMEOUT_DEFAULT) : 0;
+    if (error)
+        text_fail(EXIT_OK,
+                  "the pages of this run may stay on other members until they are "
+                  "evicted: %s",
+                  strerror(-error));
 }
 
 void bench_leave(struct bench *bench)
 {
+    clear(bench);
     peercache_node_close(bench->node);
     free(bench->buffers);
     free(bench->names);

@@ -15,13 +15,24 @@ static json_t *new_request(const struct invocation *invocation)
     return request;
 }
 
+/* The node answers in the order of the question; here each answer stands beside its key. */
+static void print_json(const struct invocation *invocation, const json_t *found)
+{
+    json_t *pages = json_array();
+    for (int i = 0; i < invocation->n_args; i++)
+        json_array_append_new(
+            pages, json_pack("{ssso}", "key", invocation->args[i], "found",
+                             json_boolean(json_is_true(json_array_get(found, (size_t)i)))));
+    ask_print_object(stdout, json_pack("{so}", "pages", pages));
+}
+
 static int report(const struct invocation *invocation, const struct reply *reply)
 {
     const json_t *found = json_object_get(reply->json, "found");
     if (json_array_size(found) != (size_t)invocation->n_args)
         return text_fail(EXIT_REFUSED, "the node's answer does not match the question");
     if (invocation->json)
-        ask_print_json(stdout, reply);
+        print_json(invocation, found);
     int status = EXIT_OK;
     for (int i = 0; i < invocation->n_args; i++) {
         bool is_found = json_is_true(json_array_get(found, (size_t)i));

@@ -131,6 +131,14 @@ static int take_json(struct invocation *invocation, const char *value,
     return 0;
 }
 
+static int take_alone(struct invocation *invocation, const char *value,
+                      struct peercache_error *ret_error)
+{
+    (void)value, (void)ret_error;
+    invocation->alone = true;
+    return 0;
+}
+
 static const struct own_option {
     const char *name, *argument; /* argument NULL: it has none */
     int (*take)(struct invocation *invocation, const char *value,
@@ -145,6 +153,7 @@ static const struct own_option {
     {"seconds", "N", take_seconds, "bench: how long to measure (6)"},
     {"page_bytes", "N", take_page_bytes, "bench: bytes of a page (131072)"},
     {"batch", "N", take_batch, "bench: pages of one call (32)"},
+    {"alone", NULL, take_alone, "bench: measures the own pool where there is no other member"},
 };
 
 static const struct own_option *find_own(const char *name)

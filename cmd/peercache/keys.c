@@ -35,7 +35,7 @@ static void print_key(struct listing *listing, const json_t *item)
         fputs(listing->printed ? ",\n  " : "\n  ", stdout);
         json_dumpf(item, stdout, JSON_PRESERVE_ORDER);
     } else {
-        printf("%10" PRIu64 "  %s  ", ask_number(item, "bytes"), ask_text(item, "namespace"));
+        printf("%10" PRIu64 "  ", ask_number(item, "bytes"));
         text_print_name(stdout, ask_text(item, "key"));
         putchar('\n');
     }
@@ -55,7 +55,7 @@ static int move_cursor(struct listing *listing, const json_t *next)
 static int print_portion(struct listing *listing)
 {
     const struct invocation *invocation = listing->invocation;
-    json_t *request = ask_new(invocation, "keys", invocation->n_fields > 0);
+    json_t *request = ask_new(invocation, "keys", false);
     json_object_set_new(request, "limit", json_integer((json_int_t)wanted(listing)));
     if (listing->cursor)
         json_object_set(request, "after", listing->cursor);
@@ -82,6 +82,9 @@ int command_keys(const struct invocation *invocation)
 {
     struct listing listing = {.invocation = invocation};
     int status;
+    if (invocation->n_fields)
+        return text_fail(EXIT_USAGE, "keys lists the pages of all namespaces of the node: leave "
+                                     "--namespace out");
     do
         status = print_portion(&listing);
     while (!status && listing.cursor && wanted(&listing));

@@ -10,6 +10,8 @@
 #include "invocation.h"
 #include "text.h"
 
+static int command_help(const struct invocation *invocation);
+
 static const struct command {
     const char *name, *arguments;
     int least, most; /* words behind the name; most -1: any number */
@@ -22,6 +24,7 @@ static const struct command {
     {"exists", "KEY...", 1, -1, command_exists, "tells which pages the cluster has"},
     {"keys", "", 0, 0, command_keys, "lists the pages that the node holds"},
     {"bench", "", 0, 0, command_bench, "joins the cluster for some seconds and measures it"},
+    {"help", "", 0, 0, command_help, "shows this text"},
 };
 
 static void print_help(void)
@@ -43,6 +46,13 @@ static void print_help(void)
            "  %d  no answer from the node\n"
            "  %d  the node, or this machine, refused or failed\n",
            EXIT_OK, EXIT_MISS, EXIT_USAGE, EXIT_UNREACHABLE, EXIT_REFUSED);
+}
+
+static int command_help(const struct invocation *invocation)
+{
+    (void)invocation;
+    print_help();
+    return EXIT_OK;
 }
 
 static const struct command *find_command(const char *name)

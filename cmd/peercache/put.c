@@ -55,17 +55,30 @@ static int read_page(const char *path, struct bytes *ret_bytes)
     return EXIT_OK;
 }
 
+static void print_stored(const char *key, bool was_stored, size_t len_bytes)
+{
+    if (!was_stored) {
+        printf("stored %zu bytes\n", len_bytes);
+        return;
+    }
+    text_print_name(stdout, key);
+    puts(" is there already; nothing was stored");
+}
+
 static int report(const struct invocation *invocation, const struct reply *reply, size_t len_bytes)
 {
     const char *outcome = ask_text(reply->json, "outcome");
     bool is_stored = !strcasecmp(outcome, "STORED") || !strcasecmp(outcome, "STORED_LOCAL");
     bool was_stored = !strcasecmp(outcome, "ALREADY_STORED");
+    /* The answer bears the length of the file, and the page that is there may have another. */
+    if (was_stored)
+        json_object_del(reply->json, "bytes");
     if (invocation->json)
         ask_print_json(stdout, reply);
     if (!is_stored && !was_stored)
         return text_fail(EXIT_REFUSED, "not stored: %s (%s)", text_reason(outcome), outcome);
     if (!invocation->json)
-        printf("%s %zu bytes\n", was_stored ? "was already stored:" : "stored", len_bytes);
+        print_stored(invocation->args[0], was_stored, len_bytes);
     return EXIT_OK;
 }
 

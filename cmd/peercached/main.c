@@ -150,8 +150,9 @@ static int run(const struct peercache_config *config)
 
     struct peercache_error error = {{0}};
     struct peercache_node *node;
-    if (peercache_node_open(config, &node, &error) < 0)
-        return fail(EXIT_OPEN_FAILED, error.text);
+    int opened = peercache_node_open(config, &node, &error);
+    if (opened < 0)
+        return fail(opened == -EINVAL ? EXIT_USAGE : EXIT_OPEN_FAILED, error.text);
     if (print_ready(node) < 0)
         fail(EXIT_OK, "cannot write the ready line to the standard output");
     int received;

@@ -16,7 +16,8 @@ static int find_node(const struct options *options, const char *node, struct add
     char text[ADDRESS_ERROR_BYTES];
     const char *from = node ? node : options->discovery_addr;
     if (from[0] == 0) {
-        handle_error(ret_error, "no node to ask: give a node's host:port or discovery_addr");
+        handle_error(ret_error, "no node to ask: give --node HOST:PORT or --discovery_addr "
+                                "HOST:PORT, or set PEERCACHE_DISCOVERY_ADDR");
         return -EDESTADDRREQ;
     }
     int error = address_parse(from, node ? 0 : OPTION_DISCOVERY_PORT, ret_address, text);

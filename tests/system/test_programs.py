@@ -49,6 +49,12 @@ class Daemon(unittest.TestCase):
     def test_pool_larger_than_the_machine(self):
         self.assert_refused(run(PEERCACHED, "--global_segment_size", "4tb"), 1, "memory")
 
+    def test_values_that_the_node_refuses(self):
+        for name, value in (("discovery_addr", "127.0.0.1:1,127.0.0.1:2"), ("protocol", "rdma"),
+                            ("member_ttl", "0.001"), ("node_id", "x")):
+            with self.subTest(name=name, value=value):
+                self.assert_refused(run(PEERCACHED, f"--{name}", value), 2, name)
+
     def test_signal_ends_it_cleanly(self):
         for number in (signal.SIGTERM, signal.SIGINT):
             with self.subTest(number):
@@ -102,9 +108,30 @@ class Pages(unittest.TestCase):
         self.first.ask("put", "there", "-", stdin=b"x" * 77)
         outcome = self.second.ask("exists", "there", "gone", "--json")
         self.assertEqual(outcome.returncode, 1)
-        self.assertEqual(json.loads(outcome.stdout)["found"], [True, False])
+        self.assertEqual(json.loads(outcome.stdout),
+                         {"pages": [{"key": "there", "found": True},
+                                    {"key": "gone", "found": False}]})
         keys = json.loads(self.first.ask("keys", "--json").stdout)["keys"]
         self.assertIn(("there", 77), [(item["key"], item["bytes"]) for item in keys])
+
+    def test_keys_has_no_namespace(self):
+        put = ("put", "k", "-", "--namespace", "model=a")
+        self.first.ask(*put, stdin=b"x" * 77)
+        self.assertRegex(self.first.ask("keys").stdout, rb"(?m)^ +77  k$")
+        outcome = self.first.ask("keys", "--namespace", "model=a")
+        self.assertEqual(outcome.returncode, 2, outcome)
+        self.assertIn(b"--namespace", outcome.stderr)
+
+    def test_put_again_says_that_nothing_was_stored(self):
+        outcome = self.first.ask("put", "k", "-", stdin=b"older")
+        self.assertEqual(outcome.stdout, b"stored 5 bytes\n", outcome)
+        outcome = self.second.ask("put", "k", "-", stdin=b"another length")
+        self.assertEqual((outcome.returncode, outcome.stdout),
+                         (0, b"k is there already; nothing was stored\n"))
+        outcome = self.second.ask("put", "k", "-", "--json", stdin=b"another length")
+        self.assertEqual(outcome.returncode, 0)
+        self.assertNotIn("bytes", json.loads(outcome.stdout))
+        self.assertEqual(self.second.ask("get", "k", "-").stdout, b"older")
 
     def test_miss_leaves_the_file(self):
         back = pathlib.Path(self.folder.name, "out")
@@ -129,12 +156,50 @@ class Pages(unittest.TestCase):
         phases = json.loads(outcome.stdout)["phases"]
         self.assertEqual([phase["wrong_pages"] for phase in phases], [0, 0, 0])
         self.assertGreater(phases[2]["good_pages"], 0)
+        for node in (self.first, self.second):
+            self.assertEqual(json.loads(node.ask("keys", "--json").stdout)["keys"], [])
+
+
+class BenchAlone(unittest.TestCase):
+    def bench(self, *arguments):
+        return run(PEERCACHE, "bench", "--seconds", "0.3", "--page_bytes", "4096",
+                   "--global_segment_size", "64mb", *arguments)
+
+    def test_no_other_member(self):
+        address = f"127.0.0.1:{free_port()}"
+        outcome = self.bench("--discovery_addr", address)
+        self.assertEqual(outcome.returncode, 3, outcome)
+        self.assertIn(f"no other member at {address}; nothing to measure".encode(), outcome.stderr)
+        self.assertEqual(outcome.stdout, b"")
+
+    def test_no_cluster_named(self):
+        outcome = self.bench()
+        self.assertEqual(outcome.returncode, 2, outcome)
+        self.assertIn(b"--alone", outcome.stderr)
+
+    def test_own_pool_on_demand(self):
+        outcome = self.bench("--alone", "--json")
+        self.assertEqual(outcome.returncode, 0, outcome)
+        self.assertEqual(json.loads(outcome.stdout)["other_members"], 0)
 
 
 class Unreachable(unittest.TestCase):
     def test_nobody_listens(self):
         outcome = run(PEERCACHE, "status", "--node", f"127.0.0.1:{free_port()}")
         self.assertEqual(outcome.returncode, 3, outcome)
+
+    def test_no_address(self):
+        outcome = run(PEERCACHE, "status")
+        self.assertEqual(outcome.returncode, 2, outcome)
+        self.assertEqual(outcome.stderr, b"peercache: no node to ask: give --node HOST:PORT or "
+                         b"--discovery_addr HOST:PORT, or set PEERCACHE_DISCOVERY_ADDR\n")
+
+    def test_help(self):
+        outcome = run(PEERCACHE, "help")
+        self.assertEqual((outcome.returncode, outcome.stderr), (0, b""))
+        self.assertEqual(outcome.stdout, run(PEERCACHE, "--help").stdout)
+        for word in (b"usage: peercache", b"exists", b"--node"):
+            self.assertIn(word, outcome.stdout)
 
     def test_usage(self):
         for arguments in ([], ["stat"], ["put", "k"], ["status", "--node", "x"],
