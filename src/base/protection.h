@@ -4,9 +4,9 @@
  *
  * Each check that the proofs rely on stands in this table and is asked for by name at the place
  * where it works: `if (PROTECTED(word_after_copy) && ...)`.  In a release build PROTECTED() is the
- * constant true and costs nothing.  A build with -Dprotections=switchable can turn one off
- * (protection_disable(), or PEERCACHE_TEST_PROTECTIONS_OFF=name,name in the environment), so that
- * the tests can show that something fails without it.
+ * constant true and costs nothing.  In the tests' library one can be turned off by name
+ * (protection_disable(), or PEERCACHE_TEST_PROTECTIONS_OFF=name,name in the environment of a
+ * program built with it), so that the tests can show that something fails without it.
  */
 #ifndef BASE_PROTECTION_H
 #define BASE_PROTECTION_H
