@@ -58,7 +58,7 @@ void check_hit(const struct read *read)
 {
     if (is_page(read->source, read->expected.generation, read)) {
         if (read->asker)
-            check_hit_is_new(read->asker,
+            check_hit_is_new(read->asker, read->source,
                              filling_find(&world.lives[read->source], read->expected.generation));
         return;
     }

@@ -3,7 +3,7 @@
  * promises.c - what a call says to its caller, held against what other calls see later.
  *
  *     clear returned 0      every alive member has heard, and no get of theirs that begins later
- *                           has a hit on bytes that were there before the clear began
+ *                           has a hit on bytes that one of them had before the clear began
  *     set said recorded     whoever looks for the page later finds it, while it is there
  *     any call              works on the newest epoch that its node knows
  *
@@ -68,12 +68,16 @@ void check_cleared(const struct app *app)
     }
 }
 
-void check_hit_is_new(const struct app *app, const struct filling *filling)
+/* Holders that were no members when it was cleared are not meant. */
+void check_hit_is_new(const struct app *app, int source, const struct filling *filling)
 {
     const struct machine *machine = &world.machines[app->machine];
+    const struct machine *holder = &world.machines[world.lives[source].machine];
     uint32_t ns = filling->key.ns;
-    if (machine->cleared[ns].ended && app->begun > machine->cleared[ns].ended &&
-        filling->begun < machine->cleared[ns].begun)
+    uint64_t begun = machine->cleared[ns].begun;
+    bool is_meant = machine->cleared[ns].ended && app->begun > machine->cleared[ns].ended &&
+                    holder->life == source && holder->cleared[ns].begun == begun;
+    if (is_meant && filling->begun < begun)
         world_violated(
             "1", "m%d has a hit on ns %u number %u epoch %llu, which was set before a clear",
             machine->number, ns, filling->key.number, (unsigned long long)filling->key.epoch);

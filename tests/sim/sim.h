@@ -368,7 +368,7 @@ uint64_t fault_stop(void);
 /* promises.c */
 void check_epoch_used(const struct app *app);
 void check_cleared(const struct app *app);
-void check_hit_is_new(const struct app *app, const struct filling *filling);
+void check_hit_is_new(const struct app *app, int source, const struct filling *filling);
 void note_visible(const struct life *life, uint64_t generation);
 void check_unknown_is_invisible(const struct app *app, uint32_t key);
 
