@@ -23,8 +23,8 @@
 #include "rig.h"
 
 enum {
-    PING_BYTES = 64,                    /* about the length of a look-up of one key */
-    PIECE_BYTES = 128 << 10,            /* what iperf3 sends with one call */
+    PING_BYTES = 64,         /* about the length of a look-up of one key */
+    PIECE_BYTES = 128 << 10, /* what iperf3 sends with one call */
 };
 
 enum task { TASK_PING_SLEEPING = 1, TASK_PING_POLLING, TASK_STREAM };
@@ -42,7 +42,7 @@ static void receive_all(int fd, void *bytes, size_t len, bool polls)
         if (n > 0)
             done += (size_t)n;
         else if (n == 0)
-            exit(0);                    /* the other process has ended */
+            exit(0); /* the other process has ended */
         else if (errno != EAGAIN && errno != EINTR)
             rig_fail("recv: %s", strerror(errno));
     }

@@ -36,7 +36,7 @@ struct driver {
     struct peercache_node handle;
     struct peercache_namespace *ns;
     struct rig_pages rig;
-    uint8_t *shadow;                    /* plain memory of the pages' size */
+    uint8_t *shadow; /* plain memory of the pages' size */
     uint64_t shadow_bytes, hash;
     struct peercache_result results[BATCH_MOST];
 };
@@ -197,7 +197,7 @@ typedef void (*plain_call)(struct driver *driver, uint32_t first, uint32_t n);
 
 static const struct kind {
     const char *name;
-    library_call library;               /* one of the two */
+    library_call library; /* one of the two */
     plain_call plain;
     uint16_t good;
 } kinds[] = {
@@ -267,10 +267,9 @@ static const struct command {
     uint32_t n_words;
     void (*run)(struct driver *driver, char **words);
 } commands[] = {
-    {"shape", 4, shape},     {"name", 3, name},         {"set", 3, measure},
-    {"get", 3, measure},     {"exists", 3, measure},    {"memcpy", 3, measure},
-    {"fused", 3, measure},   {"stamp", 1, stamp},       {"clear", 1, stamp},
-    {"wrong", 1, count_wrong}, {"status", 1, status},   {"sleeps", 1, sleeps},
+    {"shape", 4, shape},    {"name", 3, name},         {"set", 3, measure},   {"get", 3, measure},
+    {"exists", 3, measure}, {"memcpy", 3, measure},    {"fused", 3, measure}, {"stamp", 1, stamp},
+    {"clear", 1, stamp},    {"wrong", 1, count_wrong}, {"status", 1, status}, {"sleeps", 1, sleeps},
 };
 
 static void obey(struct driver *driver, char **words, uint32_t n_words)

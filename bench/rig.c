@@ -32,8 +32,7 @@ static void *allocate(size_t n, size_t size)
 
 uint8_t *rig_memory(uint64_t bytes)
 {
-    uint8_t *memory =
-        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         rig_fail("not enough memory for %llu bytes", (unsigned long long)bytes);
     memset(memory, 1, bytes);

@@ -12,8 +12,8 @@
 #include "peercache.h"
 
 enum {
-    RIG_NAME_BYTES = 64,                /* as long as the page hashes of SGLang */
-    RIG_WORDS_MAX = 4,                  /* of a command */
+    RIG_NAME_BYTES = 64, /* as long as the page hashes of SGLang */
+    RIG_WORDS_MAX = 4,   /* of a command */
 };
 
 /* Pages of equal length whose segments lie layer by layer: the first segments of all pages, then
@@ -21,7 +21,7 @@ enum {
 struct rig_pages {
     uint32_t n, segment_count;
     uint64_t page_bytes;
-    uint8_t *memory;                    /* n * page_bytes */
+    uint8_t *memory; /* n * page_bytes */
     struct peercache_page *pages;
     struct peercache_segment *segments;
     char (*names)[RIG_NAME_BYTES];

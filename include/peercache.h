@@ -93,59 +93,63 @@ int peercache_namespace_clear(struct peercache_namespace *ns, uint32_t timeout_m
 /* --- pages ---------------------------------------------------------------------------------- */
 
 enum {
-    PEERCACHE_NAME_MAX = 255,               /* bytes of a page's name, at least 1 */
-    PEERCACHE_SEGMENTS_MAX = 65536,         /* segments of one page */
-    PEERCACHE_PAGE_MAX_BYTES = 64 << 20,    /* bytes of one page, at least 1 */
+    PEERCACHE_NAME_MAX = 255,            /* bytes of a page's name, at least 1 */
+    PEERCACHE_SEGMENTS_MAX = 65536,      /* segments of one page */
+    PEERCACHE_PAGE_MAX_BYTES = 64 << 20, /* bytes of one page, at least 1 */
 };
 
 struct peercache_segment {
     void *addr;
-    uint64_t len_bytes;                     /* 0 is allowed and skipped */
+    uint64_t len_bytes; /* 0 is allowed and skipped */
 };
 
-struct peercache_page {                     /* in; 72 bytes, fixed for a soname */
-    const void *name;                       /* opaque, 1 .. 255 bytes: SGLang's page hash */
+struct peercache_page { /* in; 72 bytes, fixed for a soname */
+    const void *name;   /* opaque, 1 .. 255 bytes: SGLang's page hash */
     const struct peercache_segment *segments;
     uint32_t name_len, segment_count;
-    const void *parent;                     /* name of the page before this one, or NULL: a hint */
+    const void *parent; /* name of the page before this one, or NULL: a hint */
     uint32_t parent_len;
-    uint32_t ttl_s;                         /* must be 0 (no limit) in this release */
-    uint64_t group;                         /* must be 0 (none) in this release */
-    uint32_t flags, reserved[5];            /* must be 0 */
+    uint32_t ttl_s;              /* must be 0 (no limit) in this release */
+    uint64_t group;              /* must be 0 (none) in this release */
+    uint32_t flags, reserved[5]; /* must be 0 */
 };
 
 /* Also the labels of the metrics: peercache_outcome_name(). */
 enum peercache_outcome {
     PEERCACHE_UNSET = 0,
-    PEERCACHE_HIT,                          /* get: the page's bytes are in the segments */
-    PEERCACHE_FOUND,                        /* exists: an alive holder has it */
-    PEERCACHE_STORED,                       /* set: stored, and an owner has recorded it */
-    PEERCACHE_STORED_LOCAL,                 /* set: stored, no owner has confirmed it yet */
-    PEERCACHE_ALREADY_STORED,               /* set: an alive holder had it */
-    PEERCACHE_MISS_UNKNOWN = 64,            /* no alive holder is known */
-    PEERCACHE_MISS_EVICTED,                 /* the holder let it go while we read */
-    PEERCACHE_MISS_LENGTH,                  /* stored length differs from the segments' sum */
+    PEERCACHE_HIT,               /* get: the page's bytes are in the segments */
+    PEERCACHE_FOUND,             /* exists: an alive holder has it */
+    PEERCACHE_STORED,            /* set: stored, and an owner has recorded it */
+    PEERCACHE_STORED_LOCAL,      /* set: stored, no owner has confirmed it yet */
+    PEERCACHE_ALREADY_STORED,    /* set: an alive holder had it */
+    PEERCACHE_MISS_UNKNOWN = 64, /* no alive holder is known */
+    PEERCACHE_MISS_EVICTED,      /* the holder let it go while we read */
+    PEERCACHE_MISS_LENGTH,       /* stored length differs from the segments' sum */
     PEERCACHE_MISS_CHECKSUM,
-    PEERCACHE_MISS_PEER,                    /* the holder or every owner failed to answer */
+    PEERCACHE_MISS_PEER, /* the holder or every owner failed to answer */
     PEERCACHE_MISS_DEADLINE,
     PEERCACHE_MISS_DISK,
-    PEERCACHE_REFUSED_FULL = 128,           /* everything is pinned or in flight */
-    PEERCACHE_REFUSED_INVALID,              /* name, segments or reserved fields out of range */
-    PEERCACHE_REFUSED_TOO_LARGE,            /* larger than PEERCACHE_PAGE_MAX_BYTES or the pool */
+    PEERCACHE_REFUSED_FULL = 128, /* everything is pinned or in flight */
+    PEERCACHE_REFUSED_INVALID,    /* name, segments or reserved fields out of range */
+    PEERCACHE_REFUSED_TOO_LARGE,  /* larger than PEERCACHE_PAGE_MAX_BYTES or the pool */
     PEERCACHE_REFUSED_UNSUPPORTED,
     PEERCACHE_REFUSED_CLOSED,
 };
 
 enum peercache_tier { PEERCACHE_TIER_NONE, PEERCACHE_TIER_MEMORY, PEERCACHE_TIER_DISK };
 enum peercache_via {
-    PEERCACHE_VIA_NONE, PEERCACHE_VIA_LOCAL, PEERCACHE_VIA_SHM, PEERCACHE_VIA_RDMA, PEERCACHE_VIA_TCP
+    PEERCACHE_VIA_NONE,
+    PEERCACHE_VIA_LOCAL,
+    PEERCACHE_VIA_SHM,
+    PEERCACHE_VIA_RDMA,
+    PEERCACHE_VIA_TCP
 };
 
-struct peercache_result {                   /* out, one a page */
-    uint64_t len_bytes;                     /* of the stored page, where it is known; else 0 */
-    uint16_t outcome;                       /* enum peercache_outcome */
-    uint8_t tier;                           /* enum peercache_tier, at the holder */
-    uint8_t via;                            /* enum peercache_via */
+struct peercache_result { /* out, one a page */
+    uint64_t len_bytes;   /* of the stored page, where it is known; else 0 */
+    uint16_t outcome;     /* enum peercache_outcome */
+    uint8_t tier;         /* enum peercache_tier, at the holder */
+    uint8_t via;          /* enum peercache_via */
     uint32_t reserved;
 };
 
@@ -169,15 +173,15 @@ int peercache_exists(struct peercache_namespace *ns, const struct peercache_page
 /* --- asking a running node, without becoming a member --------------------------------------- */
 
 struct peercache_request {
-    const char *node;                       /* "host:port" of a node; NULL: the discovery address */
-    const char *json;                       /* {"ask": "status" | "keys" | "exists" | "put" | "get", ...} */
-    const void *body;                       /* the bytes of a put */
+    const char *node; /* "host:port" of a node; NULL: the discovery address */
+    const char *json; /* {"ask": "status" | "keys" | "exists" | "put" | "get", ...} */
+    const void *body; /* the bytes of a put */
     uint64_t body_len_bytes;
 };
 
 struct peercache_answer {
     char *json;
-    void *body;                             /* the bytes of a get, or NULL */
+    void *body; /* the bytes of a get, or NULL */
     uint64_t body_len_bytes;
 };
 

@@ -10,7 +10,7 @@
 
 extern char **environ;
 
-enum { SPIN_NS = 50000 };               /* what waking up an idle (virtual) processor costs */
+enum { SPIN_NS = 50000 }; /* what waking up an idle (virtual) processor costs */
 
 const char *peercache_version(void)
 {
@@ -85,7 +85,7 @@ int peercache_config_load_environment(struct peercache_config *config,
 
 const char *peercache_config_get(const struct peercache_config *config, const char *name)
 {
-    struct peercache_config *own = (struct peercache_config *)config;   /* its text is a cache */
+    struct peercache_config *own = (struct peercache_config *)config; /* its text is a cache */
     return option_get_text(&config->options, name, own->text) == 0 ? own->text : NULL;
 }
 
@@ -115,7 +115,8 @@ static int parse_id(const char *text, struct id128 *ret_id, struct peercache_err
     *ret_id = (struct id128){0};
     if (text[0] == 0)
         return 0;
-    if (strlen(text) == ID128_TEXT_LEN && strspn(text, "0123456789abcdefABCDEF") == ID128_TEXT_LEN &&
+    if (strlen(text) == ID128_TEXT_LEN &&
+        strspn(text, "0123456789abcdefABCDEF") == ID128_TEXT_LEN &&
         sscanf(text, "%16llx%16llx%n", &hi, &lo, &end) == 2) {
         *ret_id = (struct id128){hi, lo};
         if (!id128_is_zero(*ret_id))
@@ -210,7 +211,8 @@ int handle_node_config(const struct options *options, struct node_config *ret_co
     if (error)
         return error;
     snprintf(ret_config->cluster, sizeof ret_config->cluster, "%.63s", options->cluster_name);
-    snprintf(ret_config->control.host, sizeof ret_config->control.host, "%.63s", options->bind_host);
+    snprintf(ret_config->control.host, sizeof ret_config->control.host, "%.63s",
+             options->bind_host);
     snprintf(ret_config->advertised_host, sizeof ret_config->advertised_host, "%.63s",
              options->local_hostname);
     fill_times(options, ret_config);

@@ -17,7 +17,7 @@
 
 struct peercache_config {
     struct options options;
-    char text[OPTION_TEXT_BYTES];       /* of the last peercache_config_get() */
+    char text[OPTION_TEXT_BYTES]; /* of the last peercache_config_get() */
 };
 
 struct peercache_namespace {
@@ -36,7 +36,7 @@ struct peercache_region {
 struct peercache_node {
     struct node *node;
     pid_t pid;
-    char tag[OPTION_TEXT_BYTES];        /* part of every namespace's identity */
+    char tag[OPTION_TEXT_BYTES]; /* part of every namespace's identity */
     pthread_mutex_t lock;
     struct peercache_namespace *namespaces;
     struct peercache_region *regions;

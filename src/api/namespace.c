@@ -63,7 +63,8 @@ int peercache_namespace_clear(struct peercache_namespace *ns, uint32_t timeout_m
     if (error)
         return error;
     uint64_t timeout_ns = timeout_ms == PEERCACHE_TIMEOUT_DEFAULT
-                              ? node_config(node)->set_timeout_ns : timeout_ms * UINT64_C(1000000);
+                              ? node_config(node)->set_timeout_ns
+                              : timeout_ms * UINT64_C(1000000);
     error = node_clear(node, ns->identity, clock_now_ns() + timeout_ns);
     node_exit(node);
     return error;

@@ -41,7 +41,8 @@ static bool has_unsupported(const struct peercache_page *page)
 static uint16_t check_segments(const struct peercache_page *page, uint64_t *ret_len_bytes)
 {
     uint64_t sum = 0;
-    if (page->segment_count > PEERCACHE_SEGMENTS_MAX || (page->segment_count > 0 && !page->segments))
+    if (page->segment_count > PEERCACHE_SEGMENTS_MAX ||
+        (page->segment_count > 0 && !page->segments))
         return PEERCACHE_REFUSED_INVALID;
     for (uint32_t i = 0; i < page->segment_count; i++) {
         uint64_t len = page->segments[i].len_bytes;
@@ -60,7 +61,8 @@ static uint16_t check_segments(const struct peercache_page *page, uint64_t *ret_
 static uint16_t take_page(const struct node_namespace *ns, const struct peercache_page *page,
                           enum call call, struct node_page *ret_page)
 {
-    *ret_page = (struct node_page){.segments = page->segments, .segment_count = page->segment_count};
+    *ret_page =
+        (struct node_page){.segments = page->segments, .segment_count = page->segment_count};
     if (identity_name_page(ns, page->name, page->name_len, ret_page) != 0)
         return PEERCACHE_REFUSED_INVALID;
     if (has_unsupported(page))
@@ -86,8 +88,8 @@ static uint64_t sum_bytes(const struct peercache_page *pages, size_t n)
 {
     uint64_t sum = 0;
     for (size_t i = 0; i < n; i++)
-        for (uint32_t j = 0; pages[i].segments && j < pages[i].segment_count &&
-                             j < PEERCACHE_SEGMENTS_MAX; j++)
+        for (uint32_t j = 0;
+             pages[i].segments && j < pages[i].segment_count && j < PEERCACHE_SEGMENTS_MAX; j++)
             if (pages[i].segments[j].len_bytes <= PEERCACHE_PAGE_MAX_BYTES)
                 sum += pages[i].segments[j].len_bytes;
     return sum;
@@ -137,8 +139,8 @@ static void run_call(struct peercache_namespace *ns, enum call call,
 }
 
 static int call_pages(struct peercache_namespace *ns, enum call call,
-                      const struct peercache_page *pages, struct peercache_result *results, size_t n,
-                      uint32_t timeout_ms)
+                      const struct peercache_page *pages, struct peercache_result *results,
+                      size_t n, uint32_t timeout_ms)
 {
     if (!ns || (n > 0 && (!pages || !results)))
         return -EINVAL;

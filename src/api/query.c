@@ -55,8 +55,8 @@ int peercache_query(const struct peercache_config *config, const struct peercach
     host_id_random(&hello.node_id);
     struct server_request raw = {request->json, strlen(request->json), request->body,
                                  request->body_len_bytes};
-    uint64_t timeout_ns = timeout_ms == PEERCACHE_TIMEOUT_DEFAULT
-                              ? config->options.get_timeout_ns : timeout_ms * UINT64_C(1000000);
+    uint64_t timeout_ns = timeout_ms == PEERCACHE_TIMEOUT_DEFAULT ? config->options.get_timeout_ns
+                                                                  : timeout_ms * UINT64_C(1000000);
     error = tool_client_ask(&address, &hello, &raw, clock_now_ns() + timeout_ns, &answer, reason);
     if (error) {
         handle_error(ret_error, reason);

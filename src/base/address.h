@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 enum {
-    ADDRESS_HOST_BYTES = 64,   /* as a member's record has it, with the NUL */
+    ADDRESS_HOST_BYTES = 64,                     /* as a member's record has it, with the NUL */
     ADDRESS_TEXT_BYTES = ADDRESS_HOST_BYTES + 8, /* "[", "]", ":", five digits */
     ADDRESS_ERROR_BYTES = 256,
 };

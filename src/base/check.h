@@ -9,7 +9,6 @@
 
 _Noreturn void check_failed(const char *condition, const char *file, int line);
 
-#define CHECK(condition) \
-    ((condition) ? (void)0 : check_failed(#condition, __FILE__, __LINE__))
+#define CHECK(condition) ((condition) ? (void)0 : check_failed(#condition, __FILE__, __LINE__))
 
 #endif

@@ -79,8 +79,8 @@ static size_t write_head(char *line, size_t size, enum log_level level, const ch
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &utc);
     strftime(seconds, sizeof seconds, "%Y-%m-%dT%H:%M:%S", &utc);
-    int len = snprintf(line, size, "time=%s.%06ldZ level=%s event=%s ", seconds,
-                       now.tv_nsec / 1000, level_names[level], event);
+    int len = snprintf(line, size, "time=%s.%06ldZ level=%s event=%s ", seconds, now.tv_nsec / 1000,
+                       level_names[level], event);
     return (size_t)len < size ? (size_t)len : size - 1;
 }
 

@@ -42,7 +42,7 @@ enum metric {
 #define M(kind, name, help) METRIC_##name,
     METRICS(M)
 #undef M
-    METRIC_COUNT
+        METRIC_COUNT
 };
 
 enum metric_op { METRIC_OP_GET, METRIC_OP_SET, METRIC_OP_EXISTS, METRIC_OP_COUNT };
@@ -74,8 +74,8 @@ uint64_t metric_pages(const struct metrics *metrics, enum metric_op op, uint16_t
 struct metric_sample {
     const char *name, *help; /* "peercache_..." */
     bool is_counter;
-    const char *op;          /* "get", "set", "exists"; NULL: no such label */
-    int outcome, via;        /* -1: no such label */
+    const char *op;   /* "get", "set", "exists"; NULL: no such label */
+    int outcome, via; /* -1: no such label */
     uint64_t value;
 };
 

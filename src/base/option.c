@@ -16,7 +16,7 @@
 #include "base/option_value.h"
 
 enum {
-    SHOWN_BYTES = 49, /* as much of a wrong name or value as a message repeats */
+    SHOWN_BYTES = 49,  /* as much of a wrong name or value as a message repeats */
     NAME_MAX_LEN = 40, /* no option, and nothing near one, is longer */
 };
 
@@ -31,8 +31,14 @@ enum {
 
 static const struct option table[] = {
 #define O(kind_, name_, text_, least_, most_, choices_, help_)                                     \
-    {.name = #name_, .default_text = text_, .help = help_, .choices = choices_,                    \
-     .kind = OPTION_##kind_, .least = least_, .most = most_, .offset = OFFSET_##kind_(name_)},
+    {.name = #name_,                                                                               \
+     .default_text = text_,                                                                        \
+     .help = help_,                                                                                \
+     .choices = choices_,                                                                          \
+     .kind = OPTION_##kind_,                                                                       \
+     .least = least_,                                                                              \
+     .most = most_,                                                                                \
+     .offset = OFFSET_##kind_(name_)},
     OPTIONS(O)
 #undef O
 };
@@ -256,20 +262,14 @@ static bool is_auto(const struct option *option, const char *value)
 static int parse(const struct option *option, const char *value, uint64_t *ret_number)
 {
     switch (option->kind) {
-    case OPTION_TEXT:
-        return check_text(value, ret_number);
-    case OPTION_SIZE:
-        return option_parse_size(value, ret_number);
-    case OPTION_SECONDS:
-        return option_parse_seconds(value, ret_number);
-    case OPTION_FLAG:
-        return parse_flag(value, ret_number);
-    case OPTION_CHOICE:
-        return find_choice(option->choices, value, ret_number);
+    case OPTION_TEXT: return check_text(value, ret_number);
+    case OPTION_SIZE: return option_parse_size(value, ret_number);
+    case OPTION_SECONDS: return option_parse_seconds(value, ret_number);
+    case OPTION_FLAG: return parse_flag(value, ret_number);
+    case OPTION_CHOICE: return find_choice(option->choices, value, ret_number);
     case OPTION_COUNT:
     case OPTION_INDEX:
-    case OPTION_PORT:
-        return option_parse_number(value, ret_number);
+    case OPTION_PORT: return option_parse_number(value, ret_number);
     }
     return -EINVAL;
 }
@@ -284,24 +284,13 @@ static void store_field(struct options *options, const struct option *option, ui
     void *field = (char *)options + option->offset;
     switch (option->kind) {
     case OPTION_SIZE:
-    case OPTION_SECONDS:
-        *(uint64_t *)field = number;
-        break;
-    case OPTION_COUNT:
-        *(uint32_t *)field = (uint32_t)number;
-        break;
-    case OPTION_PORT:
-        *(uint16_t *)field = (uint16_t)number;
-        break;
-    case OPTION_FLAG:
-        *(bool *)field = number != 0;
-        break;
+    case OPTION_SECONDS: *(uint64_t *)field = number; break;
+    case OPTION_COUNT: *(uint32_t *)field = (uint32_t)number; break;
+    case OPTION_PORT: *(uint16_t *)field = (uint16_t)number; break;
+    case OPTION_FLAG: *(bool *)field = number != 0; break;
     case OPTION_INDEX:
-    case OPTION_CHOICE:
-        *(int *)field = (int)number;
-        break;
-    case OPTION_TEXT:
-        CHECK(false); /* is no number */
+    case OPTION_CHOICE: *(int *)field = (int)number; break;
+    case OPTION_TEXT: CHECK(false); /* is no number */
     }
 }
 
@@ -364,33 +353,19 @@ int option_get_text(const struct options *options, const char *name,
         return -ENOENT;
     const void *field = (const char *)options + option->offset;
     switch (option->kind) {
-    case OPTION_TEXT:
-        memmove(ret_text, field, strlen(field) + 1);
-        break;
-    case OPTION_SIZE:
-        option_format_size(*(const uint64_t *)field, ret_text);
-        break;
-    case OPTION_SECONDS:
-        option_format_seconds(*(const uint64_t *)field, ret_text);
-        break;
-    case OPTION_COUNT:
-        format_number(*(const uint32_t *)field, ret_text);
-        break;
-    case OPTION_PORT:
-        format_number(*(const uint16_t *)field, ret_text);
-        break;
+    case OPTION_TEXT: memmove(ret_text, field, strlen(field) + 1); break;
+    case OPTION_SIZE: option_format_size(*(const uint64_t *)field, ret_text); break;
+    case OPTION_SECONDS: option_format_seconds(*(const uint64_t *)field, ret_text); break;
+    case OPTION_COUNT: format_number(*(const uint32_t *)field, ret_text); break;
+    case OPTION_PORT: format_number(*(const uint16_t *)field, ret_text); break;
     case OPTION_INDEX:
         if (*(const int32_t *)field < 0)
             strcpy(ret_text, "auto");
         else
             format_number((uint64_t)(*(const int32_t *)field), ret_text);
         break;
-    case OPTION_FLAG:
-        strcpy(ret_text, *(const bool *)field ? "true" : "false");
-        break;
-    case OPTION_CHOICE:
-        show_choice(option->choices, *(const int *)field, ret_text);
-        break;
+    case OPTION_FLAG: strcpy(ret_text, *(const bool *)field ? "true" : "false"); break;
+    case OPTION_CHOICE: show_choice(option->choices, *(const int *)field, ret_text); break;
     }
     return 0;
 }

@@ -98,20 +98,54 @@ static void sizes(void **state)
         const char *text;
         uint64_t bytes;
     } good[] = {
-        {"512mb", UINT64_C(512) << 20}, {"8gb", UINT64_C(8) << 30}, {"64GiB", UINT64_C(64) << 30},
-        {"1048576", 1 << 20}, {"2097152b", 2 << 20}, {"2048KB", 2 << 20}, {"4m", 4 << 20},
-        {"1.5g", UINT64_C(3) << 29}, {"0.5GB", UINT64_C(1) << 29}, {"4tb", UINT64_C(4) << 40},
-        {"4294967296.0", UINT64_C(1) << 32}, {"00001gb", 1 << 30},
+        {"512mb", UINT64_C(512) << 20},
+        {"8gb", UINT64_C(8) << 30},
+        {"64GiB", UINT64_C(64) << 30},
+        {"1048576", 1 << 20},
+        {"2097152b", 2 << 20},
+        {"2048KB", 2 << 20},
+        {"4m", 4 << 20},
+        {"1.5g", UINT64_C(3) << 29},
+        {"0.5GB", UINT64_C(1) << 29},
+        {"4tb", UINT64_C(4) << 40},
+        {"4294967296.0", UINT64_C(1) << 32},
+        {"00001gb", 1 << 30},
     };
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         set("global_segment_size", good[i].text);
         assert_int_equal(options.global_segment_size_bytes, good[i].bytes);
     }
     static const char *const bad[] = {
-        "", " ", "gb", "-1gb", "+1gb", "1 gb", " 1gb", "1gb ", "1gbx", "1gbb", "nan", "inf", "1e9",
-        "0x100000", "1,5gb", "1.gb", ".5gb", "1..5gb", "0", "0gb", "1023kb", "5tb", "1048576.5",
-        "18446744073709551615", "18446744073709551616", "99999999999999999999999999999999gb",
-        "16777216tb", "4gb\n", "eight", "1pb",
+        "",
+        " ",
+        "gb",
+        "-1gb",
+        "+1gb",
+        "1 gb",
+        " 1gb",
+        "1gb ",
+        "1gbx",
+        "1gbb",
+        "nan",
+        "inf",
+        "1e9",
+        "0x100000",
+        "1,5gb",
+        "1.gb",
+        ".5gb",
+        "1..5gb",
+        "0",
+        "0gb",
+        "1023kb",
+        "5tb",
+        "1048576.5",
+        "18446744073709551615",
+        "18446744073709551616",
+        "99999999999999999999999999999999gb",
+        "16777216tb",
+        "4gb\n",
+        "eight",
+        "1pb",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         refuse("global_segment_size", bad[i], "a size (such as 512mb, 8gb, 4096) from 1mb to 4tb");
@@ -124,18 +158,27 @@ static void seconds(void **state)
         const char *text;
         uint64_t ns;
     } good[] = {
-        {"2", 2000000000}, {"0.5", 500000000}, {"500ms", 500000000}, {"2s", 2000000000},
-        {"1500us", 1500000}, {"0.001", 1000000}, {"2.0", 2000000000}, {"3600", 3600000000000},
-        {"0.1000000000000000055511151231257827", 100000000}, {"2.5MS", 2500000},
+        {"2", 2000000000},
+        {"0.5", 500000000},
+        {"500ms", 500000000},
+        {"2s", 2000000000},
+        {"1500us", 1500000},
+        {"0.001", 1000000},
+        {"2.0", 2000000000},
+        {"3600", 3600000000000},
+        {"0.1000000000000000055511151231257827", 100000000},
+        {"2.5MS", 2500000},
     };
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         set("get_timeout", good[i].text);
         assert_int_equal(options.get_timeout_ns, good[i].ns);
     }
     static const char *const bad[] = {
-        "", "-1", "-0.5", "0", "0.0", "0.0009", "999us", "3601", "nan", "inf", "infinity", "1e3",
-        "2 s", "2m", "2h", "2ns", "ms", "s", ".5", "5.", "1:30", "two", "18446744074",
-        "999999999999999999999999", "2;rm",
+        "",      "-1",   "-0.5", "0",   "0.0",         "0.0009",
+        "999us", "3601", "nan",  "inf", "infinity",    "1e3",
+        "2 s",   "2m",   "2h",   "2ns", "ms",          "s",
+        ".5",    "5.",   "1:30", "two", "18446744074", "999999999999999999999999",
+        "2;rm",
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         refuse("get_timeout", bad[i],
@@ -145,8 +188,10 @@ static void seconds(void **state)
 static void counts_and_ports(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"", "-1", "+1", "1.5", "1.0", " 1", "1 ", "1x", "nan", "0x1",
-                                      "one", "99999999999999999999", "4294967299"};
+    static const char *const bad[] = {"",          "-1",  "+1",  "1.5",
+                                      "1.0",       " 1",  "1 ",  "1x",
+                                      "nan",       "0x1", "one", "99999999999999999999",
+                                      "4294967299"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         refuse("directory_replicas", bad[i], "a whole number from 1 to 4");
         refuse("control_port", bad[i], "a port from 0 to 65535");
@@ -256,10 +301,15 @@ static void unknown_names(void **state)
     static const struct {
         const char *name, *nearest;
     } near[] = {
-        {"discovery_adr", "discovery_addr"}, {"discovery_address", "discovery_addr"},
-        {"vnode", "vnodes"}, {"protocoll", "protocol"}, {"getTimeout", "get_timeout"},
-        {"get_timeout_s", "get_timeout"}, {"global-segment-sise", "global_segment_size"},
-        {"roles", "role"}, {"tags", "tag"},
+        {"discovery_adr", "discovery_addr"},
+        {"discovery_address", "discovery_addr"},
+        {"vnode", "vnodes"},
+        {"protocoll", "protocol"},
+        {"getTimeout", "get_timeout"},
+        {"get_timeout_s", "get_timeout"},
+        {"global-segment-sise", "global_segment_size"},
+        {"roles", "role"},
+        {"tags", "tag"},
     };
     for (size_t i = 0; i < sizeof near / sizeof *near; i++) {
         assert_string_equal(option_nearest(near[i].name), near[i].nearest);
@@ -268,8 +318,15 @@ static void unknown_names(void **state)
         assert_non_null(strstr(error, near[i].nearest));
     }
     /* Keys that SGLang's extra config may hold for others: no false alarm. */
-    static const char *const far[] = {"", "x", "tp_size", "model_name", "interface_v1", "max",
-                                      "backend_name", "prefetch_threshold", "hicache_storage"};
+    static const char *const far[] = {"",
+                                      "x",
+                                      "tp_size",
+                                      "model_name",
+                                      "interface_v1",
+                                      "max",
+                                      "backend_name",
+                                      "prefetch_threshold",
+                                      "hicache_storage"};
     for (size_t i = 0; i < sizeof far / sizeof *far; i++) {
         assert_null(option_nearest(far[i]));
         assert_int_equal(option_set(&options, far[i], "1", error), -ENOENT);
@@ -299,10 +356,15 @@ static void shows_values_as_people_write_them(void **state)
     static const struct {
         const char *name, *value, *shown;
     } values[] = {
-        {"global_segment_size", "1536mb", "1536mb"}, {"global_segment_size", "1024mb", "1gb"},
-        {"global_segment_size", "1048577", "1048577"}, {"get_timeout", "500ms", "0.5"},
-        {"get_timeout", "10", "10"}, {"get_timeout", "1000us", "0.001"},
-        {"disk_enabled", "1", "true"}, {"protocol", "rdma", "rdma"}, {"gid_index", "auto", "auto"},
+        {"global_segment_size", "1536mb", "1536mb"},
+        {"global_segment_size", "1024mb", "1gb"},
+        {"global_segment_size", "1048577", "1048577"},
+        {"get_timeout", "500ms", "0.5"},
+        {"get_timeout", "10", "10"},
+        {"get_timeout", "1000us", "0.001"},
+        {"disk_enabled", "1", "true"},
+        {"protocol", "rdma", "rdma"},
+        {"gid_index", "auto", "auto"},
         {"gid_index", "3", "3"},
         {"control_port", "080", "80"},
     };

@@ -36,7 +36,7 @@ enum protection {
 #define P(name, without) PROTECTION_##name,
     PROTECTIONS(P)
 #undef P
-    PROTECTION_COUNT
+        PROTECTION_COUNT
 };
 
 const char *protection_name(enum protection protection);

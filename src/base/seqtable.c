@@ -39,12 +39,12 @@
 #include "base/seqtable_bucket.h"
 
 enum {
-    SEGMENT_ENTRIES = 4096,      /* at most, on average: growing one takes less than 1 ms */
-    SEGMENT_SPARE_ENTRIES = 64,  /* with a quarter more: 17 standard deviations of an even spread */
-    SEGMENT_FIRST_BUCKETS = 64,  /* one page of memory */
-    LOAD_PERCENT = 80,           /* 64 / 0.80 = 80 bytes an entry, and 100 after growth by 1/4 */
-    PROBE_MAX = 512,             /* among 10^6 entries at full load the longest was 200 */
-    FIND_TRIES = 16,             /* a bucket is written in some 10 ns, a gap closed within 1 us */
+    SEGMENT_ENTRIES = 4096,     /* at most, on average: growing one takes less than 1 ms */
+    SEGMENT_SPARE_ENTRIES = 64, /* with a quarter more: 17 standard deviations of an even spread */
+    SEGMENT_FIRST_BUCKETS = 64, /* one page of memory */
+    LOAD_PERCENT = 80,          /* 64 / 0.80 = 80 bytes an entry, and 100 after growth by 1/4 */
+    PROBE_MAX = 512,            /* among 10^6 entries at full load the longest was 200 */
+    FIND_TRIES = 16,            /* a bucket is written in some 10 ns, a gap closed within 1 us */
 };
 
 #define LAYOUT_MOVE (UINT64_C(1) << 32)

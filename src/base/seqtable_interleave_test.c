@@ -301,8 +301,8 @@ static void both_are_half_way(void **state)
     for (long from_step = 0; more; from_step++)
         for (long search_step = 0; search_step < SEARCH_STEPS; search_step++)
             for (long moves = 1; moves <= MOVES; moves++)
-                more = search_between_steps(remove_before, from_step, search_step,
-                                            moves * MOVE_STEPS);
+                more =
+                    search_between_steps(remove_before, from_step, search_step, moves * MOVE_STEPS);
     assert_int_equal(false_misses, 0);
 #ifndef SEQTABLE_BROKEN
     assert_int_equal(wrong_values, 0);

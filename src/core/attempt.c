@@ -30,7 +30,8 @@ static bool choose(const struct attempt *attempt, const struct core_view *view,
     int best = 0;
     for (uint32_t i = 0; i < key->n_places; i++) {
         int r = attempt->tried >> i & 1 || key->places[i].length_bytes != length_bytes
-                    ? 0 : rank(view, &key->places[i]);
+                    ? 0
+                    : rank(view, &key->places[i]);
         if (r > best) {
             best = r;
             *ret_place = i;

@@ -10,9 +10,9 @@
 #include "core/locate.h"
 
 struct attempt {
-    uint8_t tried;                  /* a bit a place */
+    uint8_t tried; /* a bit a place */
     bool was_located_again;
-    uint16_t outcome;               /* enum peercache_outcome: what to report if nothing else works */
+    uint16_t outcome; /* enum peercache_outcome: what to report if nothing else works */
 };
 
 enum attempt_next { ATTEMPT_READ, ATTEMPT_LOCATE_AGAIN, ATTEMPT_GIVE_UP };

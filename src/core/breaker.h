@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 struct breaker {
-    _Atomic(uint64_t) word;     /* when it may be tried again, in ms, above; failures in a row below */
+    _Atomic(uint64_t) word; /* when it may be tried again, in ms, above; failures in a row below */
 };
 
 /* Closed, for those who only ask.  Does not use up the probe. */

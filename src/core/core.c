@@ -109,10 +109,14 @@ static int build_rooms(struct core *core)
         return error;
     core->sync = (struct sync_rooms){core->pool, core->directory, core->peers, core->rings,
                                      config->directory_replicas};
-    struct publish_rooms rooms = {.pool = core->pool, .directory = core->directory,
-                                  .peers = core->peers, .rings = core->rings,
-                                  .metrics = config->metrics, .headers = config->headers,
-                                  .view = &core->view, .replicas = config->directory_replicas};
+    struct publish_rooms rooms = {.pool = core->pool,
+                                  .directory = core->directory,
+                                  .peers = core->peers,
+                                  .rings = core->rings,
+                                  .metrics = config->metrics,
+                                  .headers = config->headers,
+                                  .view = &core->view,
+                                  .replicas = config->directory_replicas};
     return publish_new(&rooms, &core->publish);
 }
 

@@ -24,11 +24,11 @@ struct core_view;
 struct metrics;
 
 enum {
-    CORE_BATCH_MAX = BATCH_MAX,     /* pages of one event */
+    CORE_BATCH_MAX = BATCH_MAX, /* pages of one event */
     CORE_LINKS_MAX = 4096,
-    CORE_PEERS_MAX = 2048,          /* incarnations of members known at a time; 0 is this node */
-    CORE_OWNERS_MAX = 4,            /* the largest directory_replicas */
-    CORE_SELF = 0,                  /* this node's own peer index */
+    CORE_PEERS_MAX = 2048, /* incarnations of members known at a time; 0 is this node */
+    CORE_OWNERS_MAX = 4,   /* the largest directory_replicas */
+    CORE_SELF = 0,         /* this node's own peer index */
     CORE_PEER_NONE = 0xffff,
     CORE_SLOT_NONE = 0xffffffff,
 };
@@ -37,32 +37,32 @@ struct core_config {
     struct id128 node_id, boot_id;
     uint64_t incarnation;
     uint32_t uid;
-    char host[64];                  /* where others reach the control port */
+    char host[64]; /* where others reach the control port */
     uint16_t control_port;
-    char discovery_host[64];        /* "" : no discovery, a cluster of one */
+    char discovery_host[64]; /* "" : no discovery, a cluster of one */
     uint16_t discovery_port;
     uint64_t heartbeat_interval_ns, member_ttl_ns, ring_grace_ns;
     uint32_t vnodes, directory_replicas;
-    uint32_t directory_limit;       /* entries of the own shard */
-    struct slot_header *headers;    /* the arena's header table, zeroed */
+    uint32_t directory_limit;    /* entries of the own shard */
+    struct slot_header *headers; /* the arena's header table, zeroed */
     uint32_t slot_count;
-    uint64_t pool_bytes;            /* of payload */
-    uint64_t table_seed;            /* a secret: keys of tables that strangers could else crowd */
-    struct metrics *metrics;        /* the shell's, counted into; NULL: not counted */
+    uint64_t pool_bytes;     /* of payload */
+    uint64_t table_seed;     /* a secret: keys of tables that strangers could else crowd */
+    struct metrics *metrics; /* the shell's, counted into; NULL: not counted */
 };
 
 /* A page of a reserve or copied event.  The caller's until the step returns. */
 struct core_page {
     struct id128 digest;
-    struct id128 identity;          /* of the namespace, and its epoch: what clear() sweeps by */
+    struct id128 identity; /* of the namespace, and its epoch: what clear() sweeps by */
     uint64_t epoch;
-    struct id128 parent;            /* digest of the page before it, or zero */
+    struct id128 parent; /* digest of the page before it, or zero */
     uint64_t ring_position;
     uint32_t length_bytes, name_len;
     /* out of reserve, in of copied: */
     uint32_t slot;
     uint64_t generation, offset_bytes;
-    int32_t error;                  /* 0; -EEXIST: already here; -EBUSY: no room; -EFBIG; -ESTALE */
+    int32_t error; /* 0; -EEXIST: already here; -EBUSY: no room; -EFBIG; -ESTALE */
 };
 
 enum core_event_type {
@@ -94,8 +94,8 @@ struct core_event {
         struct {
             struct core_page *pages;
             uint32_t n;
-            uint32_t *ret_op;       /* reserve: the operation's number, for copied and cancel */
-            uint32_t op;            /* copied, cancel */
+            uint32_t *ret_op; /* reserve: the operation's number, for copied and cancel */
+            uint32_t op;      /* copied, cancel */
         } set;
         struct {
             struct id128 identity;
@@ -112,13 +112,13 @@ struct core_event {
 };
 
 struct core_touch {
-    uint16_t peer;                  /* the holder; CORE_SELF for own pages */
+    uint16_t peer; /* the holder; CORE_SELF for own pages */
     uint32_t slot;
     uint64_t generation;
 };
 
 struct core_stale {
-    uint16_t peer;                  /* the holder whose location failed */
+    uint16_t peer; /* the holder whose location failed */
     struct id128 digest;
     uint64_t ring_position, generation;
 };
@@ -132,16 +132,16 @@ struct core_dial {
     enum purpose purpose;
     const char *host;
     uint16_t port;
-    struct id128 node_id;           /* whom to expect; zero for discovery */
+    struct id128 node_id; /* whom to expect; zero for discovery */
     uint64_t incarnation;
 };
 
 /* An operation that somebody waits for has ended. */
 struct core_completion {
     uint32_t op;
-    int32_t error;                  /* 0; -EAGAIN: not confirmed by an owner (set) */
+    int32_t error; /* 0; -EAGAIN: not confirmed by an owner (set) */
     uint32_t n;
-    const uint8_t *recorded;        /* set: a byte a page, 1: an owner recorded it */
+    const uint8_t *recorded; /* set: a byte a page, 1: an owner recorded it */
 };
 
 /* A peer index has a new meaning: the shell keeps connections and mappings by it. */
@@ -152,7 +152,7 @@ struct core_peer_change {
     uint32_t uid;
     char host[64];
     uint16_t control_port;
-    uint8_t state;                  /* enum member_state */
+    uint8_t state; /* enum member_state */
 };
 
 /* What the shell must now do.  Arrays belong to the core until the next step. */
@@ -167,7 +167,7 @@ struct core_update {
     size_t n_completions;
     const struct core_peer_change *peer_changes;
     size_t n_peer_changes;
-    uint64_t wake_at_ns;            /* step again no later than this; the event's time: there is more */
+    uint64_t wake_at_ns; /* step again no later than this; the event's time: there is more */
 };
 
 /* @config is copied.  -EINVAL, -ENOMEM. */

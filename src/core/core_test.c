@@ -509,8 +509,8 @@ static void clear_sweeps_on_all_members(void **state)
     for (int node = A; node <= C; node++) {
         static struct core_inspection inspection;
         inspect(node, &inspection);
-        assert_int_equal(
-            namespaces_epoch_count(view_epoch(world_now->nodes[node]->view, identity)), 1);
+        assert_int_equal(namespaces_epoch_count(view_epoch(world_now->nodes[node]->view, identity)),
+                         1);
         assert_int_equal(inspection.pool.live_pages, 0);
         assert_int_equal(inspection.directory_entries, 0);
     }

@@ -21,32 +21,32 @@
 
 enum {
     LOCATIONS = 2,
-    SWEEP_BUCKETS = 1024,       /* of one step */
+    SWEEP_BUCKETS = 1024, /* of one step */
     AGES = 32,
     TICKS_A_LIMIT = 24,
-    ROUND_UNIT = AGES,          /* of a stamp; the age is below it */
+    ROUND_UNIT = AGES, /* of a stamp; the age is below it */
     ROUNDS = 4,
 };
 
 enum doom { DOOM_NONE, DOOM_OLD_ROUND, DOOM_ALL };
 
 struct holder {
-    uint8_t round;              /* of what the holder names now */
-    uint8_t unswept;            /* so many rounds before it may still have entries */
-    uint8_t wanted, sweeping;   /* enum doom: for the next walk, and in the present one */
+    uint8_t round;            /* of what the holder names now */
+    uint8_t unswept;          /* so many rounds before it may still have entries */
+    uint8_t wanted, sweeping; /* enum doom: for the next walk, and in the present one */
 };
 
 struct directory {
     struct seqtable *table;
     uint32_t limit, inserted_since_tick;
     uint8_t age;
-    bool walking, has_wanted;   /* has_wanted: some holder may have one */
+    bool walking, has_wanted; /* has_wanted: some holder may have one */
     uint64_t cursor;
     struct holder holders[CORE_PEERS_MAX];
 };
 
 struct entry {
-    struct location locations[LOCATIONS];   /* length 0: none */
+    struct location locations[LOCATIONS]; /* length 0: none */
 };
 
 int directory_new(uint32_t limit, struct directory **ret_directory)
@@ -157,8 +157,8 @@ static struct location *choose_place(const struct directory *directory, struct e
         struct location *place = &entry->locations[i];
         if (place->length_bytes && place->holder == holder)
             return place;
-        if (choice->length_bytes && (!place->length_bytes ||
-                                     age_of(directory, place) > age_of(directory, choice)))
+        if (choice->length_bytes &&
+            (!place->length_bytes || age_of(directory, place) > age_of(directory, choice)))
             choice = place;
     }
     return choice;
@@ -301,7 +301,8 @@ bool directory_sweep(struct directory *directory)
     struct id128 digest;
     struct seqtable_value value;
     for (uint32_t seen = 0; seen < SWEEP_BUCKETS; seen++) {
-        int got = seqtable_walk(directory->table, &directory->cursor, SWEEP_BUCKETS, &digest, &value);
+        int got =
+            seqtable_walk(directory->table, &directory->cursor, SWEEP_BUCKETS, &digest, &value);
         if (got == -EAGAIN)
             return true;
         if (got == 0) {

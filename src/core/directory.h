@@ -19,7 +19,8 @@ void directory_free(struct directory *directory);
 struct seqtable *directory_table(const struct directory *directory);
 
 /* Upsert of (key, holder); location.holder is a peer index.  0; negative: refused. */
-int directory_put(struct directory *directory, struct id128 digest, const struct location *location);
+int directory_put(struct directory *directory, struct id128 digest,
+                  const struct location *location);
 /* Removes exactly this filling of this holder; 0 or -ENOENT. */
 int directory_remove(struct directory *directory, struct id128 digest, uint16_t holder,
                      uint64_t generation);

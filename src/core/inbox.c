@@ -95,7 +95,8 @@ static void take_epochs(struct core *core, uint32_t link, uint16_t peer,
             news[n_news++] = *told;
         else if (epochs->batch != 0)
             tell_later_epoch(core, link, told);
-        if (namespaces_overtaken(core->namespaces, core->peers, core->update, told, peer) || is_news)
+        if (namespaces_overtaken(core->namespaces, core->peers, core->update, told, peer) ||
+            is_news)
             sweeps_begin(core, told->identity);
     }
     if (n_news > 0)
@@ -109,7 +110,8 @@ static void take_touches(struct core *core, const struct message_touch *touch)
         pool_touch(core->pool, touch->slots[i].slot, touch->slots[i].generation);
 }
 
-static void take_announced(struct core *core, uint16_t peer, const struct message_announced *message)
+static void take_announced(struct core *core, uint16_t peer,
+                           const struct message_announced *message)
 {
     if (message->batch & SYNC_BATCH)
         sync_announced(peers_get(core->peers, peer));
@@ -149,6 +151,6 @@ void inbox_take(struct core *core, uint32_t number, const struct message *messag
         namespaces_heard(core->namespaces, core->update, peer, message->u.heard.batch);
         break;
     case MESSAGE_leave: take_leave(core, peer); break;
-    default: break;                     /* not a message for a control connection */
+    default: break; /* not a message for a control connection */
     }
 }

@@ -102,7 +102,7 @@ static void ask_own_shard(const struct locate *locate, struct locate_key *key)
     struct location places[2];
     int n = view_holders(locate->view, key->digest, places);
     for (int i = 0; i < n; i++)
-        if (places[i].holder != CORE_SELF)      /* own pages were looked up where they are */
+        if (places[i].holder != CORE_SELF) /* own pages were looked up where they are */
             add_place(key, &places[i]);
     conclude(key, complete && n >= 0);
 }
@@ -174,8 +174,8 @@ void locate_fill_lookup(const struct locate *locate, const struct locate_ask *as
 {
     for (uint32_t i = 0; i < ask->n; i++)
         keys[i].digest = locate->keys[locate->order[ask->first + i]].digest;
-    *ret_lookup = (struct message_lookup){
-        .ring_hash = locate->ring_hash, .keys = keys, .n_keys = ask->n};
+    *ret_lookup =
+        (struct message_lookup){.ring_hash = locate->ring_hash, .keys = keys, .n_keys = ask->n};
 }
 
 /* Holders that this node does not know, or only in another life, are no holders. */

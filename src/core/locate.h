@@ -22,19 +22,19 @@ enum { LOCATE_KEYS_MAX = 1024, LOCATE_PLACES_MAX = 2, LOCATE_ASKS_MAX = 256 };
 enum locate_state { LOCATE_PENDING, LOCATE_FOUND, LOCATE_UNKNOWN, LOCATE_FAILED };
 
 struct locate_key {
-    struct id128 digest;                /* in */
-    uint64_t ring_position;             /* in */
-    uint8_t state;                      /* enum locate_state */
+    struct id128 digest;    /* in */
+    uint64_t ring_position; /* in */
+    uint8_t state;          /* enum locate_state */
     uint8_t n_places;
-    uint8_t n_owners, owner;            /* the owner to ask now */
-    bool was_answered;                  /* by an owner that did not know all */
+    uint8_t n_owners, owner; /* the owner to ask now */
+    bool was_answered;       /* by an owner that did not know all */
     uint16_t owners[CORE_OWNERS_MAX];
-    struct location places[LOCATE_PLACES_MAX];  /* holder: a peer index of this node */
+    struct location places[LOCATE_PLACES_MAX]; /* holder: a peer index of this node */
 };
 
 struct locate_ask {
     uint16_t peer;
-    uint32_t first, n;                  /* the keys: locate.order[first .. first + n) */
+    uint32_t first, n; /* the keys: locate.order[first .. first + n) */
 };
 
 struct locate {

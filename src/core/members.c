@@ -25,7 +25,8 @@ void members_remove(struct core *core, uint16_t index)
     core->ring_is_old = true;
 }
 
-static bool member_reported(void *context, struct update *update, const struct record_member *member)
+static bool member_reported(void *context, struct update *update,
+                            const struct record_member *member)
 {
     struct core *core = context;
     uint16_t replaced;
@@ -85,7 +86,8 @@ void members_judge_completeness(struct core *core)
         const struct peer *peer = peers_get(core->peers, i);
         complete = peer->synced_ring_hash == hash || peer->state == MEMBER_SUSPECT;
     }
-    atomic_store_explicit(&core->view.complete_ring_hash, complete ? hash : 0, memory_order_release);
+    atomic_store_explicit(&core->view.complete_ring_hash, complete ? hash : 0,
+                          memory_order_release);
 }
 
 /* Calls that are under way hold places by the index of their holder, so it does not mean another node
@@ -108,7 +110,7 @@ void members_forget_dropped(struct core *core)
         if (is_forgettable(core, i)) {
             core->dropped_ns[i] = 0;
             peers_forget(core->peers, i);
-            breaker_succeeded(&core->view.breakers[i]);     /* its next meaning begins anew */
+            breaker_succeeded(&core->view.breakers[i]); /* its next meaning begins anew */
         } else if (core->forget_at_ns > core->dropped_ns[i] + core->config.ring_grace_ns) {
             core->forget_at_ns = core->dropped_ns[i] + core->config.ring_grace_ns;
         }

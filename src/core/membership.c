@@ -17,7 +17,7 @@ enum { RECORDS_MAX = MEMBERS_MAX, GOODBYES_MAX = 64 };
 
 struct record {
     bool used;
-    struct record_member member;    /* its host text lies in `host` */
+    struct record_member member; /* its host text lies in `host` */
     char host[64];
     uint64_t heard_ns;
 };
@@ -32,11 +32,11 @@ struct membership {
     struct core_config config;
     struct membership_sink sink;
     /* as a node */
-    uint32_t link;                  /* to the head; UINT32_MAX: none */
+    uint32_t link; /* to the head; UINT32_MAX: none */
     bool has_link, is_leaving;
     uint64_t dial_at_ns, heartbeat_at_ns, counter, known_version;
     uint32_t n_goodbyes;
-    struct goodbye goodbyes[GOODBYES_MAX];  /* the last ones, by n_goodbyes modulo their number */
+    struct goodbye goodbyes[GOODBYES_MAX]; /* the last ones, by n_goodbyes modulo their number */
     /* as the head */
     bool is_head;
     uint64_t head_since_ns, version;
@@ -110,11 +110,11 @@ static void store_record(struct membership *m, struct update *update,
         return;
     if (record && member->incarnation == record->member.incarnation &&
         record->member.state == MEMBER_LEFT)
-        return;                     /* who has left stays left */
+        return; /* who has left stays left */
     if (!record)
         record = new_record(m);
     if (!record)
-        return;                     /* a full cluster: the joiner is not listed, and sees it */
+        return; /* a full cluster: the joiner is not listed, and sees it */
     bool is_news = !record->used || record->member.incarnation != member->incarnation ||
                    record->member.state != MEMBER_ALIVE;
     *record = (struct record){.used = true, .member = *member, .heard_ns = update_now_ns(update)};
@@ -131,7 +131,7 @@ static void refresh_record(struct membership *m, struct update *update,
     struct record *record = find_record(m, heartbeat->node_id);
     if (!record || record->member.incarnation != heartbeat->incarnation ||
         record->member.state == MEMBER_LEFT)
-        return;                     /* it will see that it is not listed, and join */
+        return; /* it will see that it is not listed, and join */
     record->heard_ns = update_now_ns(update);
     if (record->member.state == MEMBER_SUSPECT) {
         record->member.state = MEMBER_ALIVE;
@@ -178,7 +178,8 @@ static uint32_t list_members(const struct membership *m, struct record_member *r
     return n;
 }
 
-static void answer(struct membership *m, struct update *update, uint32_t link, uint64_t known_version)
+static void answer(struct membership *m, struct update *update, uint32_t link,
+                   uint64_t known_version)
 {
     struct message *message = update_send(update, link, MESSAGE_members);
     message->u.members.members_version = m->version;
@@ -233,7 +234,7 @@ static void take_list(struct membership *m, struct update *update,
             all_taken &= m->sink.report(m->sink.context, update, &message->members[i]);
     }
     m->known_version = message->whole && all_taken ? message->members_version : 0;
-    if (!lists_me && !m->is_head && m->counter > 1)     /* in answer to a heartbeat: join now */
+    if (!lists_me && !m->is_head && m->counter > 1) /* in answer to a heartbeat: join now */
         m->heartbeat_at_ns = update_now_ns(update);
     if (!lists_me)
         m->counter = 0;
@@ -289,7 +290,7 @@ void membership_set_head(struct membership *m, struct update *update, bool is_he
     if (!is_head)
         return;
     m->n_records = 0;
-    m->version = update_now_ns(update) | 1;     /* differs from that of any head before */
+    m->version = update_now_ns(update) | 1; /* differs from that of any head before */
     m->head_since_ns = update_now_ns(update);
     struct record_member self = own_record(m);
     store_record(m, update, &self);
@@ -300,7 +301,7 @@ void membership_set_head(struct membership *m, struct update *update, bool is_he
 void membership_link_up(struct membership *m, struct update *update, uint32_t link)
 {
     if (m->has_link) {
-        update_hangup(update, link);    /* two calls to the head were under way */
+        update_hangup(update, link); /* two calls to the head were under way */
         return;
     }
     m->link = link;

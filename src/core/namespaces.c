@@ -27,12 +27,12 @@ enum { SERIALS = 0x7fff, ROUNDS = 256, SEED_EPOCH = 6, COUNT_AHEAD_MAX = 1 << 20
 
 struct clear {
     bool used, has_caller;
-    uint32_t serial;                /* tells this use of the place from the one before */
+    uint32_t serial; /* tells this use of the place from the one before */
     uint8_t round;
     uint32_t n_waiting;
     struct record_epoch epoch;
     bool waiting[CORE_PEERS_MAX];
-    bool answered[CORE_PEERS_MAX];  /* in any round */
+    bool answered[CORE_PEERS_MAX]; /* in any round */
 };
 
 struct namespaces {
@@ -116,7 +116,7 @@ static uint64_t next_epoch(const struct namespaces *namespaces, struct peers *pe
     const struct peer *self = peers_get(peers, CORE_SELF);
     struct {
         struct id128 node_id;
-        uint64_t incarnation;       /* a new life does not know what the former one cleared */
+        uint64_t incarnation; /* a new life does not know what the former one cleared */
     } seed = {self->node_id, self->incarnation};
     uint64_t life = hash_bytes64(&seed, sizeof seed, SEED_EPOCH) >> 32;
     uint64_t count = namespaces_epoch_count(namespaces_epoch(namespaces, identity)) + 1;
@@ -233,7 +233,7 @@ bool namespaces_overtaken(struct namespaces *namespaces, struct peers *peers, st
     if (!newest || !is_plausible(namespaces, epoch))
         return false;
     if (!update_has_room(update)) {
-        newest->has_caller = false;     /* it sees a timeout rather than a clear that is not whole */
+        newest->has_caller = false; /* it sees a timeout rather than a clear that is not whole */
         return false;
     }
     newest->epoch.epoch = next_epoch(namespaces, peers, epoch->identity);
@@ -293,8 +293,8 @@ void namespaces_tell_all(struct namespaces *namespaces, struct peers *peers, str
             tell(namespaces, update, link, &namespaces->clears[i]);
 }
 
-void namespaces_pass_on(struct peers *peers, struct update *update, const struct record_epoch *entries,
-                        uint32_t n, uint16_t from)
+void namespaces_pass_on(struct peers *peers, struct update *update,
+                        const struct record_epoch *entries, uint32_t n, uint16_t from)
 {
     for (uint16_t i = 1; peers_next(peers, &i); i++) {
         const struct peer *peer = peers_get(peers, i);

@@ -46,8 +46,8 @@ void namespaces_peer_gone(struct namespaces *namespaces, struct update *update, 
 void namespaces_tell_all(struct namespaces *namespaces, struct peers *peers, struct update *update,
                          uint16_t peer);
 /* Tells all connected peers but the one that said so; @entries last until the next step. */
-void namespaces_pass_on(struct peers *peers, struct update *update, const struct record_epoch *entries,
-                        uint32_t n, uint16_t from);
+void namespaces_pass_on(struct peers *peers, struct update *update,
+                        const struct record_epoch *entries, uint32_t n, uint16_t from);
 void namespaces_cancel(struct namespaces *namespaces, uint32_t op);
 
 #endif

@@ -17,7 +17,7 @@
 
 struct peers {
     struct seqtable *by_index, *by_id;
-    uint32_t count, end;                /* members in use; one past the highest index in use */
+    uint32_t count, end; /* members in use; one past the highest index in use */
     struct id128 boot_id;
     uint32_t uid;
     uint64_t table_seed;
@@ -216,7 +216,7 @@ bool peers_report(struct peers *peers, struct update *update, const struct recor
     }
     if (peer->state != member->state) {
         peer->state = member->state;
-        CHECK(publish(peers, index));       /* in place of what is there already */
+        CHECK(publish(peers, index)); /* in place of what is there already */
         tell_shell(update, index, peer);
     }
     return false;

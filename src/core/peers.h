@@ -19,14 +19,14 @@ enum { LINK_NONE = 0xffffffff };
 /* How far this node has named its pages to a peer (sync.c). */
 struct peer_sync {
     bool wanted, running;
-    uint32_t cursor;                /* the next slot to look at */
-    uint32_t unanswered;            /* announces of this sync without a reply */
-    uint64_t ring_hash;             /* the ring that the running sync follows */
+    uint32_t cursor;     /* the next slot to look at */
+    uint32_t unanswered; /* announces of this sync without a reply */
+    uint64_t ring_hash;  /* the ring that the running sync follows */
 };
 
 struct peer {
     bool used;
-    uint8_t state;                  /* enum member_state */
+    uint8_t state; /* enum member_state */
     bool is_draining;
     struct id128 node_id, boot_id;
     uint64_t incarnation, version;
@@ -34,10 +34,10 @@ struct peer {
     uint16_t control_port;
     uint64_t pool_bytes;
     char host[64];
-    uint32_t link;                  /* the control connection, or LINK_NONE */
-    uint64_t dial_at_ns;            /* not before */
-    struct peer_sync sync;          /* what I name to it */
-    uint64_t synced_ring_hash;      /* the ring of its last whole sync to me */
+    uint32_t link;             /* the control connection, or LINK_NONE */
+    uint64_t dial_at_ns;       /* not before */
+    struct peer_sync sync;     /* what I name to it */
+    uint64_t synced_ring_hash; /* the ring of its last whole sync to me */
 };
 
 int peers_new(const struct core_config *config, struct peers **ret_peers);

@@ -25,8 +25,8 @@
 #include "core/room.h"
 
 enum {
-    SWEEP_SLOTS = 1024,             /* looked at in one step */
-    AHEAD_SHARE = 64,               /* of the pool is kept free or retired */
+    SWEEP_SLOTS = 1024, /* looked at in one step */
+    AHEAD_SHARE = 64,   /* of the pool is kept free or retired */
 };
 
 enum state { FREE = 0, FILLING, LIVE, RETIRED };
@@ -34,8 +34,8 @@ enum state { FREE = 0, FILLING, LIVE, RETIRED };
 struct slot {
     struct id128 digest;
     uint64_t ring_position, identity, epoch, generation;
-    uint32_t length_bytes, bytes;   /* of the payload; of the extent */
-    uint32_t next;                  /* in the free list */
+    uint32_t length_bytes, bytes; /* of the payload; of the extent */
+    uint32_t next;                /* in the free list */
     uint8_t state;
 };
 
@@ -45,9 +45,9 @@ struct pool {
     struct seqtable *index;
     struct extents *extents;
     struct replacement *replacement;
-    uint32_t slot_count, slot_end;  /* slots; one past the highest ever used */
-    uint64_t generation;            /* the last one given out */
-    uint32_t free_slots;            /* list head; never used ones are above slot_end */
+    uint32_t slot_count, slot_end; /* slots; one past the highest ever used */
+    uint64_t generation;           /* the last one given out */
+    uint32_t free_slots;           /* list head; never used ones are above slot_end */
     uint32_t n_gone;
     struct pool_usage usage;
     struct pool_gone gone[POOL_GONE_MAX];
@@ -67,7 +67,8 @@ int pool_new(const struct core_config *config, struct pool **ret_pool)
     pool->free_slots = CORE_SLOT_NONE;
     pool->usage.total_bytes = pool->usage.free_bytes = config->pool_bytes;
     if (seqtable_new(config->slot_count, &pool->index) != 0 ||
-        extents_new(config->pool_bytes / EXTENT_UNIT_BYTES, config->slot_count, &pool->extents) != 0 ||
+        extents_new(config->pool_bytes / EXTENT_UNIT_BYTES, config->slot_count, &pool->extents) !=
+            0 ||
         replacement_new(config->slot_count, &pool->replacement) != 0) {
         pool_free(pool);
         return -ENOMEM;
@@ -131,8 +132,9 @@ static uint32_t index_find(const struct pool *pool, struct id128 digest)
 static void remember_gone(struct pool *pool, const struct slot *slot)
 {
     CHECK(pool->n_gone < POOL_GONE_MAX);
-    pool->gone[pool->n_gone++] = (struct pool_gone){
-        .digest = slot->digest, .ring_position = slot->ring_position, .generation = slot->generation};
+    pool->gone[pool->n_gone++] = (struct pool_gone){.digest = slot->digest,
+                                                    .ring_position = slot->ring_position,
+                                                    .generation = slot->generation};
 }
 
 static void withdraw(struct pool *pool, const struct slot *slot)
@@ -163,7 +165,7 @@ static void release_room(struct pool *pool, uint32_t index)
     slot->state = FREE;
     if (slot_word_state(atomic_load_explicit(&pool->headers[index].word, memory_order_relaxed)) !=
         SLOT_VOID)
-        return;     /* only with a protection switched off: the slot is lost, its room is not */
+        return; /* only with a protection switched off: the slot is lost, its room is not */
     slot->next = pool->free_slots;
     pool->free_slots = index;
 }
@@ -211,11 +213,12 @@ static bool may_evict(void *context, uint32_t index)
 static uint32_t take_from_window(struct pool *pool, uint64_t units, uint32_t slot)
 {
     uint32_t *victims = pool->victims, n;
-    if (room_make(pool->extents, pool->replacement, units, may_evict, pool, victims, POOL_WINDOW_MAX, &n))
+    if (room_make(pool->extents, pool->replacement, units, may_evict, pool, victims,
+                  POOL_WINDOW_MAX, &n))
         return EXTENT_NONE;
     for (uint32_t i = 0; i < n; i++)
         if (pool_evict(pool, victims[i]) != 0)
-            return EXTENT_NONE;         /* pinned since it was looked at */
+            return EXTENT_NONE; /* pinned since it was looked at */
     return extents_take(pool->extents, units, slot);
 }
 
@@ -243,7 +246,8 @@ static bool evict_one(struct pool *pool)
 /* A header to use; when all are in use, that of a page which must go. */
 static uint32_t take_slot(struct pool *pool)
 {
-    if (pool->free_slots == CORE_SLOT_NONE && pool->slot_end == pool->slot_count && !evict_one(pool))
+    if (pool->free_slots == CORE_SLOT_NONE && pool->slot_end == pool->slot_count &&
+        !evict_one(pool))
         return CORE_SLOT_NONE;
     if (pool->free_slots == CORE_SLOT_NONE)
         return pool->slot_end < pool->slot_count ? pool->slot_end++ : CORE_SLOT_NONE;
@@ -281,7 +285,8 @@ static void write_header(struct pool *pool, const struct core_page *page)
     header->checksum = 0;
 }
 
-static void begin_filling(struct pool *pool, struct core_page *page, uint32_t index, uint32_t extent)
+static void begin_filling(struct pool *pool, struct core_page *page, uint32_t index,
+                          uint32_t extent)
 {
     struct slot *slot = &pool->slots[index];
     page->slot = index;
@@ -391,7 +396,8 @@ bool pool_retire_ahead(struct pool *pool)
     return !has_room_ahead(pool);
 }
 
-bool pool_sweep_namespace(struct pool *pool, struct id128 identity, uint64_t epoch, uint32_t *cursor)
+bool pool_sweep_namespace(struct pool *pool, struct id128 identity, uint64_t epoch,
+                          uint32_t *cursor)
 {
     for (uint32_t seen = 0; seen < SWEEP_SLOTS; seen++) {
         if (*cursor >= pool->slot_end)

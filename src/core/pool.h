@@ -16,7 +16,7 @@ struct seqtable;
 
 enum {
     POOL_RETIRE_BATCH = 256,
-    POOL_WINDOW_MAX = 16384,        /* pages that one new page may drive out: 64 MiB of 4 KiB pages */
+    POOL_WINDOW_MAX = 16384, /* pages that one new page may drive out: 64 MiB of 4 KiB pages */
     POOL_GONE_MAX = POOL_WINDOW_MAX + 2 * POOL_RETIRE_BATCH,
 };
 
@@ -29,7 +29,7 @@ struct pool_gone {
 struct pool_page {
     struct id128 digest;
     uint64_t ring_position;
-    struct location place;          /* holder CORE_SELF */
+    struct location place; /* holder CORE_SELF */
 };
 
 int pool_new(const struct core_config *config, struct pool **ret_pool);
@@ -50,7 +50,8 @@ void pool_touch(struct pool *pool, uint32_t slot, uint64_t generation);
 bool pool_retire_ahead(struct pool *pool);
 /* Retires the pages of @identity before @epoch, a bounded piece from slot *@cursor on; true: goes
  * on, false: done. */
-bool pool_sweep_namespace(struct pool *pool, struct id128 identity, uint64_t epoch, uint32_t *cursor);
+bool pool_sweep_namespace(struct pool *pool, struct id128 identity, uint64_t epoch,
+                          uint32_t *cursor);
 /* Pages retired or evicted since the last call; the memory is the pool's until the next change. */
 uint32_t pool_take_gone(struct pool *pool, const struct pool_gone **ret_gone);
 /* Whether another page might not find room in that list: take it first. */

@@ -24,17 +24,17 @@
 enum {
     BATCHES_MAX = 1024,
     PAIRS_MAX = POOL_GONE_MAX * CORE_OWNERS_MAX,
-    BATCH_NONE = 0xffff,                    /* its reply interests nobody */
+    BATCH_NONE = 0xffff, /* its reply interests nobody */
 };
 /* An owner that has not replied by a deadline that was nearer than this may just be busy. */
 #define PATIENCE_NS UINT64_C(200000000)
 
 struct op {
     bool used, is_copied;
-    uint32_t serial, n, n_waiting;          /* pages that wait for replies */
+    uint32_t serial, n, n_waiting; /* pages that wait for replies */
     uint64_t announced_at_ns;
     struct core_page pages[CORE_BATCH_MAX];
-    uint8_t recorded[CORE_BATCH_MAX], pending[CORE_BATCH_MAX];  /* replies that are waited for */
+    uint8_t recorded[CORE_BATCH_MAX], pending[CORE_BATCH_MAX]; /* replies that are waited for */
 };
 
 struct batch {
@@ -93,7 +93,7 @@ static struct op *op_begin(struct publish *publish)
             continue;
         op->used = true;
         op->is_copied = false;
-        op->serial = op->serial == 0x7fffff ? 1 : op->serial + 1;  /* never PUBLISH_OP_NONE */
+        op->serial = op->serial == 0x7fffff ? 1 : op->serial + 1; /* never PUBLISH_OP_NONE */
         op->n = op->n_waiting = 0;
         return op;
     }
@@ -177,7 +177,8 @@ static uint32_t add_pairs(struct publish *publish, const struct ring *ring, uint
 static uint32_t run_end(const struct publish *publish, uint32_t from, uint32_t n)
 {
     uint32_t end = from;
-    while (end < n && end - from < BATCH_MAX && publish->pairs[end].peer == publish->pairs[from].peer)
+    while (end < n && end - from < BATCH_MAX &&
+           publish->pairs[end].peer == publish->pairs[from].peer)
         end++;
     return end;
 }
@@ -196,8 +197,9 @@ static void record_in_own_shard(struct publish *publish, struct op *op, uint32_t
         uint16_t page = publish->pairs[i].page;
         struct pool_page live;
         bool is_live = pool_live_page(publish->rooms.pool, op->pages[page].slot, &live);
-        page_answered(op, page, is_live && directory_put(publish->rooms.directory, live.digest,
-                                                         &live.place) == 0);
+        page_answered(op, page,
+                      is_live &&
+                          directory_put(publish->rooms.directory, live.digest, &live.place) == 0);
     }
 }
 
@@ -221,15 +223,16 @@ static void send_announce(struct publish *publish, struct update *update, struct
         batch->op = op_number(publish, op);
         batch->n = count;
     }
-    message->u.announce = (struct message_announce){
-        .batch = batch ? batch_number(publish, batch) : BATCH_NONE,
-        .entries = entries, .n_entries = count};
+    message->u.announce =
+        (struct message_announce){.batch = batch ? batch_number(publish, batch) : BATCH_NONE,
+                                  .entries = entries,
+                                  .n_entries = count};
     metric_add(publish->rooms.metrics, METRIC_announces_sent, count);
 }
 
 /* An owner without a connection gets what it should know from the sync of the next one. */
-static void announce_run(struct publish *publish, struct update *update, struct op *op, uint32_t from,
-                         uint32_t end)
+static void announce_run(struct publish *publish, struct update *update, struct op *op,
+                         uint32_t from, uint32_t end)
 {
     const struct pair *pairs = &publish->pairs[from];
     if (pairs->peer == CORE_SELF) {
@@ -245,8 +248,8 @@ static void announce_run(struct publish *publish, struct update *update, struct 
 
 static bool is_awaited(const struct publish *publish, uint16_t peer)
 {
-    return peer == CORE_SELF || (link_of(publish, peer) != LINK_NONE &&
-                                 view_peer_trusted(publish->rooms.view, peer));
+    return peer == CORE_SELF ||
+           (link_of(publish, peer) != LINK_NONE && view_peer_trusted(publish->rooms.view, peer));
 }
 
 /* All replies are counted before the first one, that of the own shard, comes. */
@@ -305,8 +308,8 @@ void publish_reserve(struct publish *publish, struct update *update, struct core
     for (uint32_t i = 0; i < n; i++) {
         if (pool_gone_is_long(publish->rooms.pool))
             publish_retract_gone(publish, update);
-        pages[i].error = op && update_has_room(update)
-                             ? pool_reserve(publish->rooms.pool, &pages[i]) : -EBUSY;
+        pages[i].error =
+            op && update_has_room(update) ? pool_reserve(publish->rooms.pool, &pages[i]) : -EBUSY;
         any |= pages[i].error == 0;
     }
     *ret_op = any ? op_number(publish, op) : PUBLISH_OP_NONE;
@@ -394,8 +397,8 @@ void publish_peer_down(struct publish *publish, struct update *update, uint16_t 
 
 /* --- retract --- */
 
-static void retract_run(struct publish *publish, struct update *update, const struct pool_gone *gone,
-                        uint32_t from, uint32_t end)
+static void retract_run(struct publish *publish, struct update *update,
+                        const struct pool_gone *gone, uint32_t from, uint32_t end)
 {
     uint16_t peer = publish->pairs[from].peer;
     uint32_t link = link_of(publish, peer), n = end - from;
@@ -407,7 +410,7 @@ static void retract_run(struct publish *publish, struct update *update, const st
         return;
     }
     if (link == LINK_NONE)
-        return;                             /* the sync of the next connection leaves it out */
+        return; /* the sync of the next connection leaves it out */
     struct record_filling *entries = update_allocate(update, n * sizeof *entries);
     for (uint32_t i = 0; i < n; i++) {
         const struct pool_gone *page = &gone[publish->pairs[from + i].page];
@@ -426,7 +429,7 @@ void publish_retract_gone(struct publish *publish, struct update *update)
         return;
     const struct ring *ring = ring_borrow(publish->rooms.rings);
     for (uint32_t i = 0; i < n_gone; i++) {
-        view_prefetch(publish->rooms.view, gone[i].digest);    /* for the own shard */
+        view_prefetch(publish->rooms.view, gone[i].digest); /* for the own shard */
         n = add_pairs(publish, ring, gone[i].ring_position, (uint16_t)i, n);
     }
     ring_return(publish->rooms.rings, ring);

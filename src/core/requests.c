@@ -6,9 +6,9 @@
 
 void requests_clear(struct core *core, const struct core_event *event)
 {
-    int error = namespaces_clear(core->namespaces, core->peers, core->update,
-                                 event->u.clear.identity, event->u.clear.ret_epoch,
-                                 event->u.clear.ret_op);
+    int error =
+        namespaces_clear(core->namespaces, core->peers, core->update, event->u.clear.identity,
+                         event->u.clear.ret_epoch, event->u.clear.ret_op);
     if (error)
         *event->u.clear.ret_op = PUBLISH_OP_NONE;
     else
@@ -33,7 +33,8 @@ static void pass_on_touches(struct core *core, const struct core_touch *touches,
         uint32_t count = end - from < BATCH_MAX ? end - from : BATCH_MAX;
         struct record_touched *slots = update_allocate(core->update, count * sizeof *slots);
         for (uint32_t i = 0; i < count; i++)
-            slots[i] = (struct record_touched){touches[from + i].slot, touches[from + i].generation};
+            slots[i] =
+                (struct record_touched){touches[from + i].slot, touches[from + i].generation};
         update_send(core->update, peer->link, MESSAGE_touch)->u.touch =
             (struct message_touch){.slots = slots, .n_slots = count};
     }
@@ -52,7 +53,8 @@ static void report_stale(struct core *core, const struct core_stale *stale)
             directory_remove(core->directory, stale->digest, stale->peer, stale->generation);
         } else if (owner && owner->link != LINK_NONE) {
             struct record_stale *entry = update_allocate(core->update, sizeof *entry);
-            *entry = (struct record_stale){.digest = stale->digest, .node_id = holder->node_id,
+            *entry = (struct record_stale){.digest = stale->digest,
+                                           .node_id = holder->node_id,
                                            .incarnation = holder->incarnation,
                                            .generation = stale->generation};
             update_send(core->update, owner->link, MESSAGE_stale)->u.stale =

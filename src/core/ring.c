@@ -33,7 +33,7 @@ struct ring {
 struct ring_set {
     uint32_t vnodes;
     size_t points_bytes;
-    struct point *memory;               /* for SNAPSHOTS rings; resident only as far as used */
+    struct point *memory; /* for SNAPSHOTS rings; resident only as far as used */
     struct ring rings[SNAPSHOTS];
     _Atomic(uint32_t) newest;
 };

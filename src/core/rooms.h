@@ -27,7 +27,7 @@ struct link {
     enum purpose purpose;
     struct id128 node_id;
     uint64_t incarnation;
-    uint16_t peer;                      /* CORE_PEER_NONE: of nobody, or being hung up */
+    uint16_t peer; /* CORE_PEER_NONE: of nobody, or being hung up */
 };
 
 /* A namespace whose older pages are being retired. */
@@ -50,8 +50,8 @@ struct core {
     struct membership *membership;
     struct namespaces *namespaces;
     struct sync_rooms sync;
-    bool ring_is_old;                   /* to be built */
-    uint64_t forget_at_ns;              /* look for peers to forget then; UINT64_MAX: none */
+    bool ring_is_old;                    /* to be built */
+    uint64_t forget_at_ns;               /* look for peers to forget then; UINT64_MAX: none */
     uint64_t dropped_ns[CORE_PEERS_MAX]; /* when; 0: not dropped */
     struct sweep sweeps[SWEEPS_MAX];
     struct link links[CORE_LINKS_MAX];

@@ -10,8 +10,9 @@ void sweeps_begin(struct core *core, struct id128 identity)
     for (uint32_t i = 0; i < SWEEPS_MAX && !sweep; i++)
         if (!core->sweeps[i].used || id128_equal(core->sweeps[i].identity, identity))
             sweep = &core->sweeps[i];
-    if (sweep)                          /* else: its pages are evicted like all that nobody asks for */
-        *sweep = (struct sweep){.used = true, .identity = identity,
+    if (sweep) /* else: its pages are evicted like all that nobody asks for */
+        *sweep = (struct sweep){.used = true,
+                                .identity = identity,
                                 .epoch = namespaces_epoch(core->namespaces, identity)};
 }
 
@@ -32,7 +33,8 @@ bool sweeps_advance(struct core *core)
         struct sweep *sweep = &core->sweeps[i];
         if (!sweep->used)
             continue;
-        sweep->used = pool_sweep_namespace(core->pool, sweep->identity, sweep->epoch, &sweep->cursor);
+        sweep->used =
+            pool_sweep_namespace(core->pool, sweep->identity, sweep->epoch, &sweep->cursor);
         return true;
     }
     return false;

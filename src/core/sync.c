@@ -9,8 +9,8 @@
 #include "core/sync.h"
 
 enum {
-    UNANSWERED_MAX = 4,         /* announces to one peer: the receiver is not flooded */
-    SLOTS_A_STEP = 4096,        /* looked at for one peer in one step */
+    UNANSWERED_MAX = 4,  /* announces to one peer: the receiver is not flooded */
+    SLOTS_A_STEP = 4096, /* looked at for one peer in one step */
 };
 
 void sync_want(struct peer *peer)
@@ -66,8 +66,8 @@ static void name_to_self(const struct sync_rooms *rooms, const struct record_ent
         directory_put(rooms->directory, entries[i].digest, &entries[i].place);
 }
 
-static void name_to_peer(struct update *update, struct peer *peer, const struct record_entry *entries,
-                         uint32_t n)
+static void name_to_peer(struct update *update, struct peer *peer,
+                         const struct record_entry *entries, uint32_t n)
 {
     struct message *message = update_send(update, peer->link, MESSAGE_announce);
     message->u.announce =

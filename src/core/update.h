@@ -17,8 +17,9 @@ enum {
     UPDATE_DIALS_MAX = 64,
     UPDATE_HANGUPS_MAX = CORE_LINKS_MAX,
     UPDATE_COMPLETIONS_MAX = 1024,
-    UPDATE_PEER_CHANGES_MAX = 3 * MEMBERS_MAX,  /* a list's members replaced twice, all others gone */
-    UPDATE_RESERVE_BYTES = 2 << 20,     /* what one handler may need at most: a window retracted */
+    UPDATE_PEER_CHANGES_MAX =
+        3 * MEMBERS_MAX,            /* a list's members replaced twice, all others gone */
+    UPDATE_RESERVE_BYTES = 2 << 20, /* what one handler may need at most: a window retracted */
 };
 
 struct update;

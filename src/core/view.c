@@ -11,7 +11,8 @@
 
 struct id128 view_peer_key(uint16_t peer)
 {
-    return (struct id128){.hi = (uint64_t)(peer + 1) * UINT64_C(0x9e3779b97f4a7c15), .lo = peer + 1};
+    return (struct id128){.hi = (uint64_t)(peer + 1) * UINT64_C(0x9e3779b97f4a7c15),
+                          .lo = peer + 1};
 }
 
 /* Never zero, which a table does not take. */
@@ -39,10 +40,11 @@ int view_own_page(const struct core_view *view, struct id128 digest, struct loca
     if (error)
         return error;
     location_unpack(value.bytes, ret_location);
-    return ret_location->length_bytes ? 0 : -ENOENT;    /* 0: still being filled */
+    return ret_location->length_bytes ? 0 : -ENOENT; /* 0: still being filled */
 }
 
-int view_holders(const struct core_view *view, struct id128 digest, struct location ret_locations[2])
+int view_holders(const struct core_view *view, struct id128 digest,
+                 struct location ret_locations[2])
 {
     struct seqtable_value value;
     int error = seqtable_find(view->directory, digest, &value);
@@ -74,7 +76,8 @@ int view_peer_index(const struct core_view *view, struct id128 node_id, uint64_t
                     uint16_t *ret_peer)
 {
     struct seqtable_value value;
-    if (seqtable_find(view->peer_ids, view_peer_id_key(view->table_seed, node_id, incarnation), &value) != 0)
+    if (seqtable_find(view->peer_ids, view_peer_id_key(view->table_seed, node_id, incarnation),
+                      &value) != 0)
         return -ENOENT;
     memcpy(ret_peer, value.bytes, sizeof *ret_peer);
     return 0;
@@ -95,8 +98,7 @@ bool view_peer_usable(const struct core_view *view, uint16_t peer, uint64_t now_
 
 bool view_peer_trusted(const struct core_view *view, uint16_t peer)
 {
-    return peer == CORE_SELF ||
-           (is_alive(view, peer) && breaker_is_closed(&view->breakers[peer]));
+    return peer == CORE_SELF || (is_alive(view, peer) && breaker_is_closed(&view->breakers[peer]));
 }
 
 /* Under an epoch that is over, cleared pages would be found and stored again, so "try again" is no
@@ -116,7 +118,8 @@ uint64_t view_epoch(const struct core_view *view, struct id128 identity)
 
 bool view_is_complete(const struct core_view *view, uint64_t hash)
 {
-    return hash != 0 && atomic_load_explicit(&view->complete_ring_hash, memory_order_acquire) == hash;
+    return hash != 0 &&
+           atomic_load_explicit(&view->complete_ring_hash, memory_order_acquire) == hash;
 }
 
 uint64_t view_ring_hash(const struct core_view *view)
@@ -156,7 +159,7 @@ static void answer_key(const struct core_view *view, uint16_t index, struct id12
     for (int i = 0; i < n && answer->n_found < FOUND_MAX; i++) {
         int holder = name_holder(view, places[i].holder, holders, &answer->n_holders);
         if (holder < 0) {
-            *complete = false;          /* gone since, or one holder too many for this answer */
+            *complete = false; /* gone since, or one holder too many for this answer */
             continue;
         }
         places[i].holder = (uint16_t)holder;
@@ -175,7 +178,8 @@ void view_answer_lookup(const struct core_view *view, const struct message_looku
     for (uint32_t i = 0; i < lookup->n_keys; i++)
         seqtable_prefetch(view->directory, lookup->keys[i].digest);
     for (uint32_t i = 0; i < lookup->n_keys; i++)
-        answer_key(view, (uint16_t)i, lookup->keys[i].digest, holders, found, ret_answer, &complete);
+        answer_key(view, (uint16_t)i, lookup->keys[i].digest, holders, found, ret_answer,
+                   &complete);
     ret_answer->complete = complete;
     ret_answer->ring_hash = view_ring_hash(view);
 }

@@ -22,20 +22,20 @@ struct core_view {
     uint32_t directory_replicas;
     struct slot_header *headers;
     uint32_t slot_count;
-    struct seqtable *pool_index;        /* page digest -> own location */
-    struct seqtable *directory;         /* page digest -> up to two packed locations */
-    struct seqtable *peers;             /* peer index -> struct view_peer */
-    struct seqtable *peer_ids;          /* node id and incarnation -> peer index */
-    struct seqtable *epochs;            /* identity of a namespace -> epoch */
+    struct seqtable *pool_index; /* page digest -> own location */
+    struct seqtable *directory;  /* page digest -> up to two packed locations */
+    struct seqtable *peers;      /* peer index -> struct view_peer */
+    struct seqtable *peer_ids;   /* node id and incarnation -> peer index */
+    struct seqtable *epochs;     /* identity of a namespace -> epoch */
     struct ring_set *rings;
-    struct breaker *breakers;           /* by peer index; written by any thread */
-    _Atomic(uint64_t) complete_ring_hash;   /* of the ring for which the own shard knows all, or 0 */
+    struct breaker *breakers;             /* by peer index; written by any thread */
+    _Atomic(uint64_t) complete_ring_hash; /* of the ring for which the own shard knows all, or 0 */
 };
 
 struct view_peer {
     struct id128 node_id;
     uint64_t incarnation;
-    uint8_t state;                      /* enum member_state */
+    uint8_t state; /* enum member_state */
     uint8_t same_host;
 };
 
@@ -44,7 +44,8 @@ void view_prefetch(const struct core_view *view, struct id128 digest);
 /* A page in the own pool: 0, -ENOENT or -EAGAIN. */
 int view_own_page(const struct core_view *view, struct id128 digest, struct location *ret_location);
 /* Holders in the own shard that are not dead: their number (0 .. 2) or -EAGAIN. */
-int view_holders(const struct core_view *view, struct id128 digest, struct location ret_locations[2]);
+int view_holders(const struct core_view *view, struct id128 digest,
+                 struct location ret_locations[2]);
 /* 0 or -ENOENT. */
 int view_peer(const struct core_view *view, uint16_t peer, struct view_peer *ret_peer);
 /* The peer index of one life of a node: 0 or -ENOENT. */

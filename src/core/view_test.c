@@ -222,8 +222,10 @@ static void peers_have_keys_of_their_own(void **state)
         assert_false(id128_is_zero(view_peer_key(i)));
         assert_false(i > 0 && id128_equal(view_peer_key(i), view_peer_key(i - 1)));
     }
-    assert_false(id128_equal(view_peer_id_key(1, world_id(1), 1), view_peer_id_key(1, world_id(1), 2)));
-    assert_false(id128_equal(view_peer_id_key(1, world_id(1), 1), view_peer_id_key(1, world_id(2), 1)));
+    assert_false(
+        id128_equal(view_peer_id_key(1, world_id(1), 1), view_peer_id_key(1, world_id(1), 2)));
+    assert_false(
+        id128_equal(view_peer_id_key(1, world_id(1), 1), view_peer_id_key(1, world_id(2), 1)));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

@@ -219,7 +219,7 @@ int channel_wait(struct channel *const *channels, uint32_t n, int wake_fd, uint6
         if (now_ns >= deadline_ns)
             return -ETIMEDOUT;
         if (now_ns < spin_until_ns) {
-            sched_yield();      /* on this processor, perhaps, the peer wants to answer */
+            sched_yield(); /* on this processor, perhaps, the peer wants to answer */
             continue;
         }
         int error = sleep_on(channels, n, wake_fd, deadline_ns - now_ns);

@@ -46,7 +46,7 @@ static int check_head(const struct channel_ask *open, const struct frame_head *h
 static int check_status(const struct channel_page *page, const struct record_status *status)
 {
     if (status->error < 0 && status->error > -4096 && status->error != -EINPROGRESS)
-        return 0;                       /* that one is ours: a page whose bytes are still to come */
+        return 0; /* that one is ours: a page whose bytes are still to come */
     if (status->error == 0 && status->generation == page->place.generation &&
         status->length_bytes == page->place.length_bytes)
         return 0;

@@ -273,7 +273,9 @@ static void test_refusals(void **state)
     assert_int_equal(open_with(*state, mine, peer, reason), 0);
     mine.cluster = (struct wire_text){"other", 5};
     assert_int_equal(open_with(*state, mine, peer, reason), -EPERM);
-    assert_string_equal(reason, "cluster names differ: a node of 'other' asked one of 'test'; set cluster_name to the same");
+    assert_string_equal(
+        reason,
+        "cluster names differ: a node of 'other' asked one of 'test'; set cluster_name to the same");
     mine = fixture_hello(2);
     mine.auth = 9;
     assert_int_equal(open_with(*state, mine, peer, reason), -EOPNOTSUPP);

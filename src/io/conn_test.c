@@ -288,8 +288,9 @@ static void test_refusals(void **state)
     struct pair *pair = *state;
     struct message_hello good = pair->here.hello;
     pair->here.hello.cluster = (struct wire_text){"green", 5};
-    expect_refusal(pair, -EPERM,
-                   "cluster names differ: a node of 'green' asked one of 'test'; set cluster_name to the same");
+    expect_refusal(
+        pair, -EPERM,
+        "cluster names differ: a node of 'green' asked one of 'test'; set cluster_name to the same");
     assert_int_equal(log_lines, 1);
     assert_non_null(strstr(log_line, "event=connection_not_accepted peer=127.0.0.1:"));
     assert_non_null(strstr(log_line, "error=EPERM reason=\"cluster names"));

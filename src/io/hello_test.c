@@ -47,11 +47,13 @@ static void test_cluster(void **state)
     (void)state;
     struct message_hello theirs = hello(1, 1);
     theirs.cluster = (struct wire_text){"blu", 3};
-    expect(hello(1, 1), theirs, -EPERM,
-           "cluster names differ: a node of 'blu' asked one of 'blue'; set cluster_name to the same");
+    expect(
+        hello(1, 1), theirs, -EPERM,
+        "cluster names differ: a node of 'blu' asked one of 'blue'; set cluster_name to the same");
     theirs.cluster = (struct wire_text){"\033[2Jx", 5};
-    expect(hello(1, 1), theirs, -EPERM,
-           "cluster names differ: a node of '?[2Jx' asked one of 'blue'; set cluster_name to the same");
+    expect(
+        hello(1, 1), theirs, -EPERM,
+        "cluster names differ: a node of '?[2Jx' asked one of 'blue'; set cluster_name to the same");
     struct message_hello mine = hello(1, 1);
     mine.cluster = theirs.cluster = (struct wire_text){NULL, 0};
     expect(mine, theirs, 0, "untouched");

@@ -28,7 +28,7 @@ static void *thread_main(void *argument)
     while (!atomic_load(&server->is_stopping)) {
         bool spins = spin_ns > 0 && clock_now_ns() < spin_until_ns;
         if (spins)
-            sched_yield();      /* often the asker wants this processor */
+            sched_yield(); /* often the asker wants this processor */
         int n = loop_run_once(thread->loop, spins ? 0 : LOOP_FOREVER);
         if (spin_ns > 0 && n > 0)
             spin_until_ns = clock_now_ns() + spin_ns;

@@ -41,7 +41,7 @@ static bool send_to_peer(struct asking *asking, uint32_t first, uint64_t deadlin
     for (uint32_t i = first; i < asking->n_asks && asking->asks[i].peer == peer; i++)
         if (!send_ask(asking, channel, i))
             break;
-    channel_progress(channel);          /* on their way before another peer is connected to */
+    channel_progress(channel); /* on their way before another peer is connected to */
     return true;
 }
 
@@ -72,9 +72,9 @@ static void send_asks(struct asking *asking, uint64_t deadline_ns)
         if (now_ns >= deadline_ns)
             break;
         set_tried(asking, unsent[i]);
-        send_to_peer(asking, unsent[i],
-                     peers_connect_until(asking->node, asking->asks[unsent[i]].peer, now_ns,
-                                         deadline_ns));
+        send_to_peer(
+            asking, unsent[i],
+            peers_connect_until(asking->node, asking->asks[unsent[i]].peer, now_ns, deadline_ns));
     }
 }
 
@@ -118,7 +118,7 @@ static void end_round(struct asking *asking)
     bool is_stopping = atomic_load(&asking->node->is_stopping);
     for (uint32_t i = 0; i < asking->n_asks; i++) {
         if (asking->answered[i] || !asking->tried[i])
-            continue;                   /* the next round asks whom this one had no time for */
+            continue; /* the next round asks whom this one had no time for */
         locate_fail(asking->locate, &asking->asks[i]);
         if (!is_stopping && !asking->is_hasty)
             breaker_failed(&asking->node->view->breakers[asking->asks[i].peer], clock_now_ns());

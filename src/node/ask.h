@@ -19,12 +19,12 @@ struct node;
 struct asking {
     struct node *node;
     struct locate *locate;
-    uint64_t deadline_ns, until_ns;     /* of all, and of this round */
+    uint64_t deadline_ns, until_ns; /* of all, and of this round */
     bool is_under_way;
     struct locate_ask asks[LOCATE_ASKS_MAX];
     bool answered[LOCATE_ASKS_MAX], tried[LOCATE_ASKS_MAX];
     uint32_t n_asks;
-    bool is_hasty;                      /* a silence of this round says nothing about a peer */
+    bool is_hasty; /* a silence of this round says nothing about a peer */
     struct channel *channels[ASK_PEERS_MAX];
     uint16_t peers[ASK_PEERS_MAX];
     uint32_t n_channels;

@@ -26,11 +26,11 @@ struct fetch {
     const struct node_page *pages;
     struct peercache_result *results;
     struct finding finding;
-    struct attempt *attempts;           /* a key */
+    struct attempt *attempts; /* a key */
     struct core_touch *touches;
     struct core_stale *stales;
     uint32_t n_touches, n_stales, n_pending;
-    struct stream_page *remote;         /* this round's pages that come over TCP */
+    struct stream_page *remote; /* this round's pages that come over TCP */
     uint32_t n_remote;
     uint64_t deadline_ns, copy_deadline_ns;
     bool *is_done;
@@ -129,9 +129,9 @@ static void read_local(struct fetch *fetch, uint32_t key, uint32_t place_index,
 {
     const struct node_page *page = &fetch->pages[fetch->finding.pages[key]];
     const struct location *place = &fetch->finding.keys[key].places[place_index];
-    int error = clock_now_ns() >= fetch->copy_deadline_ns
-                    ? -ETIMEDOUT
-                    : mapping ? read_shared(fetch, page, mapping, place) : read_own(fetch, page, place);
+    int error = clock_now_ns() >= fetch->copy_deadline_ns ? -ETIMEDOUT
+                : mapping                                 ? read_shared(fetch, page, mapping, place)
+                                                          : read_own(fetch, page, place);
     if (error)
         failed(fetch, key, place_index, error);
     else
@@ -148,7 +148,7 @@ struct local_read {
 static void queue_remote(struct fetch *fetch, uint32_t key, uint32_t place_index)
 {
     if (fetch->node->config.protocol == NODE_PROTOCOL_SHM) {
-        failed(fetch, key, place_index, -EHOSTUNREACH);     /* named, and it does not work */
+        failed(fetch, key, place_index, -EHOSTUNREACH); /* named, and it does not work */
         return;
     }
     const struct node_page *page = &fetch->pages[fetch->finding.pages[key]];
@@ -178,8 +178,8 @@ static uint32_t plan_round(struct fetch *fetch, struct local_read *locals)
         switch (attempt_next(&fetch->attempts[key], fetch->node->view, &fetch->finding.keys[key],
                              (uint32_t)page->length_bytes, &place)) {
         case ATTEMPT_READ:
-            locals[n_locals++] = (struct local_read){
-                key, place, fetch->finding.keys[key].places[place].holder};
+            locals[n_locals++] =
+                (struct local_read){key, place, fetch->finding.keys[key].places[place].holder};
             break;
         case ATTEMPT_LOCATE_AGAIN: locate_again(&fetch->finding.locate, key); break;
         case ATTEMPT_GIVE_UP: finish(fetch, key, fetch->attempts[key].outcome, 0); break;
@@ -218,7 +218,7 @@ static void take_remote(struct fetch *fetch)
         const struct location *place = &fetch->finding.keys[page->key].places[page->place];
         int error = page->wanted.error;
         if (error == -EINPROGRESS && clock_now_ns() < fetch->deadline_ns)
-            continue;                   /* it was not asked for yet: in the next round */
+            continue; /* it was not asked for yet: in the next round */
         if (error == 0 && fetch->node->config.verify_checksum)
             error = stream_page_checksum(page) == page->wanted.checksum ? 0 : -EILSEQ;
         if (error == -ESTALE)

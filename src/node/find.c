@@ -9,8 +9,8 @@
 #include "node/ask.h"
 #include "node/internal.h"
 
-int finding_init(struct finding *finding, const struct core_view *view, const struct node_page *pages,
-                 const struct peercache_result *results, uint32_t n)
+int finding_init(struct finding *finding, const struct core_view *view,
+                 const struct node_page *pages, const struct peercache_result *results, uint32_t n)
 {
     finding->n = 0;
     finding->keys = malloc(n * sizeof *finding->keys + 1);

@@ -37,11 +37,12 @@ static json_t *node_json(struct node *node, const struct core_inspection *inspec
     char discovery[ADDRESS_TEXT_BYTES] = "";
     if (config->discovery.host[0])
         address_format(&config->discovery, discovery);
-    return json_pack("{s:o, s:I, s:s, s:s, s:i, s:s, s:b, s:b, s:o}",
-                     "node_id", id_json(config->node_id), "incarnation", (json_int_t)node->incarnation,
-                     "cluster", config->cluster, "host", config->advertised_host,
-                     "control_port", config->control.port, "discovery_addr", discovery,
-                     "serves_discovery", inspection->is_head, "is_connected", inspection->is_connected, "boot_id", id_json(node->boot_id));
+    return json_pack("{s:o, s:I, s:s, s:s, s:i, s:s, s:b, s:b, s:o}", "node_id",
+                     id_json(config->node_id), "incarnation", (json_int_t)node->incarnation,
+                     "cluster", config->cluster, "host", config->advertised_host, "control_port",
+                     config->control.port, "discovery_addr", discovery, "serves_discovery",
+                     inspection->is_head, "is_connected", inspection->is_connected, "boot_id",
+                     id_json(node->boot_id));
 }
 
 static json_t *members_json(const struct node *node, const struct core_inspection *inspection)
@@ -51,11 +52,11 @@ static json_t *members_json(const struct node *node, const struct core_inspectio
         const struct core_member *member = &inspection->members[i];
         json_array_append_new(
             members,
-            json_pack("{s:o, s:I, s:s, s:i, s:s, s:I, s:b, s:b}", "node_id", id_json(member->node_id),
-                      "incarnation", (json_int_t)member->incarnation, "host", member->host,
-                      "control_port", member->control_port, "state", state_name(member->state),
-                      "pool_bytes", (json_int_t)member->pool_bytes, "is_connected",
-                      member->is_connected, "is_self",
+            json_pack("{s:o, s:I, s:s, s:i, s:s, s:I, s:b, s:b}", "node_id",
+                      id_json(member->node_id), "incarnation", (json_int_t)member->incarnation,
+                      "host", member->host, "control_port", member->control_port, "state",
+                      state_name(member->state), "pool_bytes", (json_int_t)member->pool_bytes,
+                      "is_connected", member->is_connected, "is_self",
                       id128_equal(member->node_id, node->config.node_id)));
     }
     return members;
@@ -63,21 +64,18 @@ static json_t *members_json(const struct node *node, const struct core_inspectio
 
 static json_t *pool_json(const struct pool_usage *usage)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:i, s:i, s:i}",
-                     "bytes", (json_int_t)usage->total_bytes,
-                     "free_bytes", (json_int_t)usage->free_bytes,
-                     "live_bytes", (json_int_t)usage->live_bytes,
-                     "retired_bytes", (json_int_t)usage->retired_bytes,
-                     "live_pages", usage->live_pages, "filling_pages", usage->filling_pages,
-                     "retired_pages", usage->retired_pages);
+    return json_pack("{s:I, s:I, s:I, s:I, s:i, s:i, s:i}", "bytes", (json_int_t)usage->total_bytes,
+                     "free_bytes", (json_int_t)usage->free_bytes, "live_bytes",
+                     (json_int_t)usage->live_bytes, "retired_bytes",
+                     (json_int_t)usage->retired_bytes, "live_pages", usage->live_pages,
+                     "filling_pages", usage->filling_pages, "retired_pages", usage->retired_pages);
 }
 
 static json_t *directory_json(const struct core_inspection *inspection)
 {
-    return json_pack("{s:I, s:I, s:i, s:b}",
-                     "entries", (json_int_t)inspection->directory_entries,
-                     "resident_bytes", (json_int_t)inspection->directory_bytes,
-                     "ring_nodes", inspection->ring_nodes, "is_complete", inspection->is_complete);
+    return json_pack("{s:I, s:I, s:i, s:b}", "entries", (json_int_t)inspection->directory_entries,
+                     "resident_bytes", (json_int_t)inspection->directory_bytes, "ring_nodes",
+                     inspection->ring_nodes, "is_complete", inspection->is_complete);
 }
 
 /* "peercache_pages{op=get,outcome=HIT}" and the like. */
@@ -113,12 +111,10 @@ json_t *inspect_status(struct node *node)
     pthread_mutex_lock(&node->core_lock);
     core_inspect(node->core, inspection);
     pthread_mutex_unlock(&node->core_lock);
-    json_t *status = json_pack("{s:o, s:o, s:o, s:o, s:o}",
-                               "node", node_json(node, inspection),
-                               "members", members_json(node, inspection),
-                               "pool", pool_json(&inspection->pool),
-                               "directory", directory_json(inspection),
-                               "counters", counters_json(node));
+    json_t *status =
+        json_pack("{s:o, s:o, s:o, s:o, s:o}", "node", node_json(node, inspection), "members",
+                  members_json(node, inspection), "pool", pool_json(&inspection->pool), "directory",
+                  directory_json(inspection), "counters", counters_json(node));
     free(inspection);
     return status;
 }
@@ -145,11 +141,11 @@ static json_t *page_json(struct node *node, uint32_t slot)
     json_t *page = NULL;
     struct location place;
     if (view_own_page(node->view, header->digest, &place) == 0 && place.slot == slot)
-        page = json_pack("{s:o, s:I, s:o}",
-                         "key", name_json(node->arena.payload + header->offset_bytes +
-                                              header->length_bytes, header->name_len),
-                         "bytes", (json_int_t)header->length_bytes, "digest",
-                         id_json(header->digest));
+        page =
+            json_pack("{s:o, s:I, s:o}", "key",
+                      name_json(node->arena.payload + header->offset_bytes + header->length_bytes,
+                                header->name_len),
+                      "bytes", (json_int_t)header->length_bytes, "digest", id_json(header->digest));
     slot_word_unpin(&header->word);
     return page;
 }

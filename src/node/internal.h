@@ -36,9 +36,9 @@ struct node_peer {
     struct shm_identity identity;
     struct arena_mapping mapping;
     bool is_mapped, is_gone;
-    bool mapping_is_old;                /* of a former meaning of the index; its readers still read */
-    uint32_t readers;                   /* of the mapping */
-    uint64_t attach_after_ns;           /* a failed attach is not tried again before */
+    bool mapping_is_old;      /* of a former meaning of the index; its readers still read */
+    uint32_t readers;         /* of the mapping */
+    uint64_t attach_after_ns; /* a failed attach is not tried again before */
     bool has_told_protocol;
     char host[64];
     uint16_t control_port;
@@ -99,7 +99,7 @@ struct node {
 
     atomic_bool is_stopping;
     _Atomic(uint32_t) calls;
-    int stop_fd;                        /* readable once the node stops */
+    int stop_fd; /* readable once the node stops */
 };
 
 /* step.c: any thread */

@@ -19,7 +19,7 @@
 
 /* What a dialled connection is for; freed with it. */
 struct link_user {
-    uint32_t link;                      /* UINT32_MAX until it is open */
+    uint32_t link; /* UINT32_MAX until it is open */
     enum purpose purpose;
     struct id128 node_id;
     uint64_t incarnation;
@@ -80,12 +80,13 @@ void links_dial(struct node *node, const struct core_dial *dial)
     struct link_user *user = new_user(dial->purpose, dial->node_id, dial->incarnation);
     struct conn *conn;
     if (user && conn_dial(node->conns, &to, dial->purpose, user, &conn) != 0)
-        free(user);                     /* the core dials again */
+        free(user); /* the core dials again */
 }
 
 /* --- from the sockets --- */
 
-static void refuse_or_close(struct conn *conn, struct link_user *user, int error, const char *reason)
+static void refuse_or_close(struct conn *conn, struct link_user *user, int error,
+                            const char *reason)
 {
     free(user);
     conn_set_user(conn, NULL);
@@ -106,7 +107,8 @@ static void open_link(struct node *node, struct conn *conn, struct link_user *us
         .link = user->link,
         .u.up = {user->purpose, theirs->node_id, theirs->incarnation},
     };
-    if (conn_purpose(conn) == PURPOSE_DISCOVERY && conn_is_dialled(conn) && node->has_told_head_missing) {
+    if (conn_purpose(conn) == PURPOSE_DISCOVERY && conn_is_dialled(conn) &&
+        node->has_told_head_missing) {
         node->has_told_head_missing = false;
         log_event(LOG_LEVEL_INFO, "discovery_reached", "address=%s", conn_peer_text(conn));
     }
@@ -128,9 +130,9 @@ static void on_open(void *context, struct conn *conn, const struct message_hello
     struct link_user *user = conn_user(conn);
     enum purpose purpose = conn_purpose(conn);
     if (conn_is_dialled(conn)) {
-        bool is_other = !id128_is_zero(user->node_id) &&
-                        (!id128_equal(user->node_id, theirs->node_id) ||
-                         user->incarnation != theirs->incarnation);
+        bool is_other =
+            !id128_is_zero(user->node_id) && (!id128_equal(user->node_id, theirs->node_id) ||
+                                              user->incarnation != theirs->incarnation);
         if (is_other)
             refuse_or_close(conn, user, -ESTALE, "another node was expected at this address");
         else
@@ -200,8 +202,9 @@ void links_try_head(struct node *node)
         return;
     node->bind_head_at_ns = now_ns + BIND_HEAD_PAUSE_NS;
     char reason[SOCKET_REASON_BYTES];
-    if (listener_open(node->loop, node->conns, &node->config.discovery, &node->discovery, reason) != 0)
-        return;                         /* somebody else's address, or another node has the port */
+    if (listener_open(node->loop, node->conns, &node->config.discovery, &node->discovery, reason) !=
+        0)
+        return; /* somebody else's address, or another node has the port */
     node->is_head = true;
     log_event(LOG_LEVEL_INFO, "discovery_serving", "address=%s:%u", node->config.discovery.host,
               node->config.discovery.port);
@@ -240,8 +243,8 @@ int links_open(struct node *node, char ret_error[NODE_ERROR_BYTES])
         snprintf(ret_error, NODE_ERROR_BYTES, "not enough memory for the control connections");
         return -ENOMEM;
     }
-    int error = listener_open(node->loop, node->conns, &node->config.control, &node->listener,
-                              ret_error);
+    int error =
+        listener_open(node->loop, node->conns, &node->config.control, &node->listener, ret_error);
     if (error)
         return error;
     node->config.control.port = listener_port(node->listener);
@@ -256,6 +259,6 @@ void links_close(struct node *node)
     listener_close(node->discovery);
     listener_close(node->listener);
     for (struct conn *conn; (conn = conn_set_first(node->conns)) != NULL; conn_close(conn))
-        free(conn_user(conn));          /* also of those that are still being dialled */
+        free(conn_user(conn)); /* also of those that are still being dialled */
     conn_set_free(node->conns);
 }

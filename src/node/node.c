@@ -26,11 +26,11 @@
 #include "node/internal.h"
 
 enum {
-    POOL_BYTES_A_SLOT = 4096,           /* headers cost 1.6 % of the pool at most */
+    POOL_BYTES_A_SLOT = 4096, /* headers cost 1.6 % of the pool at most */
     SLOTS_MIN = 1024,
     SLOTS_MAX = 1 << 24,
-    DIRECTORY_SHARE = 4,                /* entries of the shard a slot: replicas 2, imbalance 1.3 */
-    DIRECTORY_MIN = 1 << 21,            /* the ring gives a small pool as large a shard as others */
+    DIRECTORY_SHARE = 4,     /* entries of the shard a slot: replicas 2, imbalance 1.3 */
+    DIRECTORY_MIN = 1 << 21, /* the ring gives a small pool as large a shard as others */
 };
 #define CLOSE_WAIT_NS UINT64_C(10000000000)
 
@@ -73,7 +73,8 @@ static bool address_towards(const struct address *head, char ret_host[64])
 
 static void choose_hosts(struct node_config *config)
 {
-    if (config->advertised_host[0] == 0 && !address_towards(&config->discovery, config->advertised_host))
+    if (config->advertised_host[0] == 0 &&
+        !address_towards(&config->discovery, config->advertised_host))
         strcpy(config->advertised_host, "127.0.0.1");
     if (config->control.host[0] == 0)
         memcpy(config->control.host, config->advertised_host, sizeof config->control.host);
@@ -123,7 +124,8 @@ static int identify(struct node *node, char ret_error[NODE_ERROR_BYTES])
 
 static int open_memory(struct node *node, char ret_error[NODE_ERROR_BYTES])
 {
-    int error = arena_create(node->config.pool_bytes, node->config.slot_count, &node->arena, ret_error);
+    int error =
+        arena_create(node->config.pool_bytes, node->config.slot_count, &node->arena, ret_error);
     node->has_arena = error == 0;
     return error;
 }
@@ -133,7 +135,8 @@ static int open_loop(struct node *node, char ret_error[NODE_ERROR_BYTES])
     node->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (node->stop_fd >= 0 && loop_new(&node->loop) == 0)
         return links_open(node, ret_error);
-    snprintf(ret_error, NODE_ERROR_BYTES, "no descriptors left for the event loop: raise ulimit -n");
+    snprintf(ret_error, NODE_ERROR_BYTES,
+             "no descriptors left for the event loop: raise ulimit -n");
     return -EMFILE;
 }
 
@@ -292,7 +295,7 @@ void node_close(struct node *node)
         await_calls(node);
         pthread_join(node->thread, NULL);
     }
-    server_stop(node->server);          /* nobody hands connections to it any more */
+    server_stop(node->server); /* nobody hands connections to it any more */
     if (node->loop)
         links_close(node);
     peers_close(node);
@@ -331,8 +334,8 @@ int node_clear(struct node *node, struct id128 identity, uint64_t deadline_ns)
     uint64_t epoch;
     uint32_t op;
     struct waiter waiter = {0};
-    struct core_event event = {.type = CORE_CLEAR,
-                               .u.clear = {.identity = identity, .ret_epoch = &epoch, .ret_op = &op}};
+    struct core_event event = {
+        .type = CORE_CLEAR, .u.clear = {.identity = identity, .ret_epoch = &epoch, .ret_op = &op}};
     node_step(node, &event, &waiter);
     if (op != 0)
         return node_wait(node, &waiter, deadline_ns);
@@ -351,13 +354,14 @@ const struct node_config *node_config(const struct node *node)
 }
 
 /* Runs of equal outcomes are added at once: nearly always the whole batch. */
-void node_count_results(struct node *node, enum metric_op op, const struct peercache_result *results,
-                        uint32_t n)
+void node_count_results(struct node *node, enum metric_op op,
+                        const struct peercache_result *results, uint32_t n)
 {
     for (uint32_t from = 0, end; from < n; from = end) {
         uint64_t bytes = 0;
         for (end = from; end < n && results[end].outcome == results[from].outcome &&
-                         results[end].via == results[from].via; end++)
+                         results[end].via == results[from].via;
+             end++)
             bytes += results[end].len_bytes;
         metric_add_pages(&node->metrics, op, results[from].outcome, end - from);
         if (op == METRIC_OP_GET && results[from].outcome == PEERCACHE_HIT)

@@ -28,19 +28,19 @@ enum { NODE_ERROR_BYTES = 256 };
 enum node_protocol { NODE_PROTOCOL_AUTO, NODE_PROTOCOL_TCP, NODE_PROTOCOL_SHM };
 
 struct node_config {
-    struct id128 node_id;               /* zero: a random one */
+    struct id128 node_id; /* zero: a random one */
     char cluster[64];
-    struct address discovery;           /* host "": a cluster of one */
-    struct address control;             /* where to listen; port 0: any; host "": chosen */
-    char advertised_host[64];           /* what others are told; "": chosen */
+    struct address discovery; /* host "": a cluster of one */
+    struct address control;   /* where to listen; port 0: any; host "": chosen */
+    char advertised_host[64]; /* what others are told; "": chosen */
     uint64_t pool_bytes;
-    uint32_t slot_count;                /* 0: chosen from the pool */
-    uint32_t directory_limit;           /* 0: chosen from the pool */
+    uint32_t slot_count;      /* 0: chosen from the pool */
+    uint32_t directory_limit; /* 0: chosen from the pool */
     uint32_t vnodes, directory_replicas;
     uint32_t serve_threads, max_channels_per_peer;
     uint64_t heartbeat_interval_ns, member_ttl_ns, ring_grace_ns;
     uint64_t get_timeout_ns, set_timeout_ns, exists_timeout_ns;
-    uint64_t spin_ns;                   /* how long a waiting caller polls before it sleeps */
+    uint64_t spin_ns; /* how long a waiting caller polls before it sleeps */
     enum node_protocol protocol;
     bool verify_checksum;
 };
@@ -58,13 +58,13 @@ void node_exit(struct node *node);
 
 /* What a page is called inside a node. */
 struct node_page {
-    struct id128 digest, parent;        /* parent zero: none */
+    struct id128 digest, parent; /* parent zero: none */
     uint64_t ring_position;
     const void *name;
     uint32_t name_len;
     const struct peercache_segment *segments;
     uint32_t segment_count;
-    uint64_t length_bytes;              /* the segments' sum */
+    uint64_t length_bytes; /* the segments' sum */
 };
 
 /* A namespace as the data path needs it. */
@@ -87,8 +87,8 @@ void node_store(struct node *node, const struct node_namespace *ns, const struct
 int node_clear(struct node *node, struct id128 identity, uint64_t deadline_ns);
 
 /* Adds the results of a call to the metrics. */
-void node_count_results(struct node *node, enum metric_op op, const struct peercache_result *results,
-                        uint32_t n);
+void node_count_results(struct node *node, enum metric_op op,
+                        const struct peercache_result *results, uint32_t n);
 
 uint64_t node_epoch(const struct node *node, struct id128 identity);
 const struct node_config *node_config(const struct node *node);

@@ -34,7 +34,8 @@ static void forget(struct node_peer *peer)
         channel_pool_stop(peer->channels);
 }
 
-static void describe(struct node *node, struct node_peer *peer, const struct core_peer_change *change)
+static void describe(struct node *node, struct node_peer *peer,
+                     const struct core_peer_change *change)
 {
     peer->identity = (struct shm_identity){
         .node_id = change->node_id,
@@ -64,7 +65,7 @@ static void introduce(struct node *node, struct node_peer *peer)
     if (peer->channels)
         channel_pool_reset(peer->channels, &to);
     else if (channel_pool_new(&to, &node->hello, node->config.max_channels_per_peer, &made) == 0)
-        peer->channels = made;          /* else: out of memory, this peer's pages are misses */
+        peer->channels = made; /* else: out of memory, this peer's pages are misses */
 }
 
 /* A mapping belongs to one life of one node: while readers of a former meaning of the index still
@@ -85,8 +86,9 @@ void peers_apply(struct node *node, const struct core_peer_change *change)
     pthread_mutex_unlock(&peer->lock);
     log_event(LOG_LEVEL_INFO, "peer", "id=%s address=%s:%u state=%s", id, change->host,
               change->control_port,
-              change->state == MEMBER_LEFT ? "gone"
-                                           : change->state == MEMBER_SUSPECT ? "suspect" : "alive");
+              change->state == MEMBER_LEFT      ? "gone"
+              : change->state == MEMBER_SUSPECT ? "suspect"
+                                                : "alive");
 }
 
 static void tell_protocol(struct node_peer *peer, const char *protocol, const char *reason)
@@ -96,7 +98,8 @@ static void tell_protocol(struct node_peer *peer, const char *protocol, const ch
         return;
     peer->has_told_protocol = true;
     id128_format(peer->identity.node_id, id);
-    log_event(LOG_LEVEL_INFO, "protocol", "peer=%s protocol=%s reason=\"%s\"", id, protocol, reason);
+    log_event(LOG_LEVEL_INFO, "protocol", "peer=%s protocol=%s reason=\"%s\"", id, protocol,
+              reason);
 }
 
 /* With the peer's lock, which it gives up while it waits for the peer: who comes meanwhile finds the

@@ -13,8 +13,8 @@
 #include "node/internal.h"
 #include "wire/slot_header.h"
 
-static void lookup(void *context, const struct message_lookup *message, struct server_scratch *scratch,
-                   struct message_locations *ret_locations)
+static void lookup(void *context, const struct message_lookup *message,
+                   struct server_scratch *scratch, struct message_locations *ret_locations)
 {
     struct node *node = context;
     view_answer_lookup(node->view, message, scratch->holders, scratch->found, ret_locations);
@@ -51,8 +51,8 @@ static int check_pinned(const struct node *node, const struct slot_header *heade
     }
 }
 
-static int pin_page(struct node *node, const struct record_wanted *wanted, const uint8_t **ret_bytes,
-                    uint64_t *ret_checksum)
+static int pin_page(struct node *node, const struct record_wanted *wanted,
+                    const uint8_t **ret_bytes, uint64_t *ret_checksum)
 {
     if (wanted->place.arena != 0 || wanted->place.slot >= node->arena.slot_count)
         return -EBADMSG;

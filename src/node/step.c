@@ -20,15 +20,15 @@
 #include "wire/codec.h"
 
 enum {
-    YIELDS_MAX = 64,            /* of the node thread before a step that others want too */
+    YIELDS_MAX = 64, /* of the node thread before a step that others want too */
     OUTBOX_MAX_BYTES = 64 << 20,
-    OUTBOX_HINTS_BYTES = 16 << 10,      /* of touches that wait for company: about 40 gets */
+    OUTBOX_HINTS_BYTES = 16 << 10, /* of touches that wait for company: about 40 gets */
 };
 
 struct out {
     enum out_kind kind;
     uint32_t link;
-    uint32_t len;                   /* of what follows: a frame, or a struct out_dial */
+    uint32_t len; /* of what follows: a frame, or a struct out_dial */
 };
 
 struct out_dial {
@@ -46,7 +46,7 @@ static uint8_t *outbox_add(struct outbox *box, const struct out *head)
         while (size < box->used + need)
             size *= 2;
         if (size > OUTBOX_MAX_BYTES)
-            return NULL;            /* the node thread hangs: its peers will sync again */
+            return NULL; /* the node thread hangs: its peers will sync again */
         uint8_t *bytes = realloc(box->bytes, size);
         if (!bytes)
             return NULL;
@@ -181,8 +181,8 @@ int node_wait(struct node *node, struct waiter *waiter, uint64_t deadline_ns)
         if (now_ns - start_ns <= node->config.spin_ns)
             sched_yield();
         else
-            futex_wait(&waiter->done, 0, deadline_ns - now_ns < 100000000 ? deadline_ns - now_ns
-                                                                           : 100000000);
+            futex_wait(&waiter->done, 0,
+                       deadline_ns - now_ns < 100000000 ? deadline_ns - now_ns : 100000000);
         now_ns = clock_now_ns();
     }
     if (is_done(waiter))

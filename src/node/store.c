@@ -24,7 +24,7 @@
 
 enum {
     FULL_TRIES = 3,
-    BATCH_BYTES = 2 << 20,              /* 200 us of copying: longer than a look-up or announce */
+    BATCH_BYTES = 2 << 20, /* 200 us of copying: longer than a look-up or announce */
     BATCHES_UNDER_WAY = 4,
 };
 #define FULL_PAUSE_NS 2000000
@@ -32,9 +32,9 @@ enum {
 /* One batch of pages that want room. */
 struct batch {
     struct core_page pages[CORE_BATCH_MAX];
-    uint16_t origin[CORE_BATCH_MAX];    /* the caller's page */
+    uint16_t origin[CORE_BATCH_MAX]; /* the caller's page */
     uint32_t n, op;
-    bool is_announced;                  /* the waiter is linked */
+    bool is_announced; /* the waiter is linked */
     struct waiter waiter;
 };
 
@@ -46,7 +46,7 @@ struct store {
     uint32_t n;
     uint64_t deadline_ns, copy_deadline_ns;
     struct finding finding;
-    struct asking asking;               /* under way until the first batch is copied */
+    struct asking asking; /* under way until the first batch is copied */
 };
 
 static void set_result(struct store *store, uint32_t page, uint16_t outcome)
@@ -55,8 +55,9 @@ static void set_result(struct store *store, uint32_t page, uint16_t outcome)
         .outcome = outcome,
         .len_bytes = store->pages[page].length_bytes,
         .tier = outcome < PEERCACHE_MISS_UNKNOWN ? PEERCACHE_TIER_MEMORY : PEERCACHE_TIER_NONE,
-        .via = outcome == PEERCACHE_STORED || outcome == PEERCACHE_STORED_LOCAL ? PEERCACHE_VIA_LOCAL
-                                                                                : PEERCACHE_VIA_NONE,
+        .via = outcome == PEERCACHE_STORED || outcome == PEERCACHE_STORED_LOCAL
+                   ? PEERCACHE_VIA_LOCAL
+                   : PEERCACHE_VIA_NONE,
     };
 }
 
@@ -122,7 +123,8 @@ static uint16_t outcome_of_refusal(int error)
     }
 }
 
-static int copy_page(struct store *store, const struct core_page *page, const struct node_page *source)
+static int copy_page(struct store *store, const struct core_page *page,
+                     const struct node_page *source)
 {
     struct slot_header *header = &store->node->arena.headers[page->slot];
     uint8_t *payload = store->node->arena.payload + page->offset_bytes;
@@ -136,7 +138,7 @@ static int copy_page(struct store *store, const struct core_page *page, const st
         memcpy(payload + page->length_bytes, source->name, source->name_len);
         header->checksum = checksum;
     }
-    slot_word_copy_end();   /* also when giving up: no store of ours may come out later */
+    slot_word_copy_end(); /* also when giving up: no store of ours may come out later */
     return error;
 }
 
@@ -164,8 +166,8 @@ static void seal_batch(struct store *store, struct batch *batch)
 
 static void announce_batch(struct store *store, struct batch *batch)
 {
-    struct core_event event = {
-        .type = CORE_COPIED, .u.set = {.pages = batch->pages, .n = batch->n, .op = batch->op}};
+    struct core_event event = {.type = CORE_COPIED,
+                               .u.set = {.pages = batch->pages, .n = batch->n, .op = batch->op}};
     batch->waiter = (struct waiter){0};
     batch->is_announced = true;
     node_step(store->node, &event, &batch->waiter);
@@ -242,7 +244,8 @@ static void store_all(struct store *store, struct batch *batches)
 {
     static const struct timespec pause = {.tv_nsec = FULL_PAUSE_NS};
     for (int attempt = 1; attempt <= FULL_TRIES; attempt++) {
-        bool is_last = attempt == FULL_TRIES || clock_now_ns() + FULL_PAUSE_NS >= store->deadline_ns;
+        bool is_last =
+            attempt == FULL_TRIES || clock_now_ns() + FULL_PAUSE_NS >= store->deadline_ns;
         if (!store_round(store, batches, is_last) || is_last)
             return;
         nanosleep(&pause, NULL);
@@ -252,7 +255,11 @@ static void store_all(struct store *store, struct batch *batches)
 void node_store(struct node *node, const struct node_namespace *ns, const struct node_page *pages,
                 struct peercache_result *results, uint32_t n, uint64_t deadline_ns)
 {
-    struct store store = {.node = node, .ns = ns, .pages = pages, .results = results, .n = n,
+    struct store store = {.node = node,
+                          .ns = ns,
+                          .pages = pages,
+                          .results = results,
+                          .n = n,
                           .deadline_ns = deadline_ns};
     /* A call that must not wait still stores, at this node. */
     store.copy_deadline_ns = clock_now_ns() < deadline_ns ? deadline_ns : UINT64_MAX;
@@ -261,7 +268,7 @@ void node_store(struct node *node, const struct node_namespace *ns, const struct
         batches[i].is_announced = false;
     begin_look_up(&store);
     if (n > 0 && pages[0].length_bytes > BATCH_BYTES)
-        finish_look_up(&store);         /* too much to be copied in vain */
+        finish_look_up(&store); /* too much to be copied in vain */
     if (batches)
         store_all(&store, batches);
     finish_look_up(&store);

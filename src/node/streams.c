@@ -23,7 +23,7 @@ static void sort_pages(struct streams *s)
         if (known < s->n_streams)
             continue;
         if (s->n_streams == STREAMS_MAX)
-            break;                      /* the rest goes on in the next round */
+            break; /* the rest goes on in the next round */
         struct stream *stream = &s->streams[s->n_streams++];
         *stream = (struct stream){.peer = peer, .first = n};
         for (uint32_t j = i; j < s->n_pages; j++)
@@ -48,7 +48,7 @@ static void ask_more(struct streams *s, struct stream *stream)
         struct channel_page *pages = &s->sorted[stream->first + stream->asked];
         uint32_t n = channel_group_size(pages, stream->n - stream->asked);
         if (channel_ask_read(stream->channel, 0, pages, n) != 0)
-            return;                     /* full, or broken: channel_wait() tells */
+            return; /* full, or broken: channel_wait() tells */
         stream->asked += n;
     }
 }
@@ -62,7 +62,8 @@ static bool borrow(struct streams *s, struct stream *stream, uint64_t until_ns)
         return false;
     }
     ask_more(s, stream);
-    channel_progress(stream->channel);  /* the asks are on their way before this host is copied from */
+    channel_progress(
+        stream->channel); /* the asks are on their way before this host is copied from */
     return true;
 }
 

@@ -36,7 +36,7 @@ static void answer_json(struct server_answer *answer, json_t *json)
 static void answer_error(struct server_answer *answer, int error, const char *text)
 {
     json_t *json = json_pack("{s:s}", "error", text);
-    if (!json)              /* the sentence quotes what is no text, or was cut inside a character */
+    if (!json) /* the sentence quotes what is no text, or was cut inside a character */
         json = json_pack("{s:s}", "error", "the request is not valid");
     answer_json(answer, json);
     answer->error = error;
@@ -83,9 +83,9 @@ static bool take_key(const struct tool_call *call, const struct node_namespace *
 
 static void answer_outcome(struct tool_call *call, const struct peercache_result *result)
 {
-    answer_json(call->answer, json_pack("{s:s, s:s, s:I}", "outcome", outcome_name(result->outcome),
-                                        "via", via_name(result->via), "bytes",
-                                        (json_int_t)result->len_bytes));
+    answer_json(call->answer,
+                json_pack("{s:s, s:s, s:I}", "outcome", outcome_name(result->outcome), "via",
+                          via_name(result->via), "bytes", (json_int_t)result->len_bytes));
 }
 
 /* --- one function a question --- */

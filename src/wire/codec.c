@@ -28,7 +28,7 @@ enum { TEXT_LEN_BYTES = 2, LIST_COUNT_BYTES = 2, ID_BYTES = 16, SCRATCH_ALIGN_BY
 #define MOST_NUM(kind, name) +sizeof(NUM_##kind)
 #define MOST_ID(name) +ID_BYTES
 #define MOST_TEXT(name, most) +TEXT_LEN_BYTES + (most)
-#define MOST_LIST(record, name, most) +LIST_COUNT_BYTES + ((most) * RECORD_MOST_##record)
+#define MOST_LIST(record, name, most) +LIST_COUNT_BYTES + ((most)*RECORD_MOST_##record)
 #define location(name) +LOCATION_BYTES
 
 #define R(name, table)                                                                             \

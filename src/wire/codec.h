@@ -36,8 +36,8 @@ struct message_scratch {
 
 /* Decodes one frame's body.  Texts point into @body, lists into @scratch.  0; -EPROTO: a bound is
  * broken, a text or list does not fit, or bytes are left over. */
-int message_decode(const struct frame_head *head, const uint8_t *body, struct message_scratch *scratch,
-                   struct message *ret_message);
+int message_decode(const struct frame_head *head, const uint8_t *body,
+                   struct message_scratch *scratch, struct message *ret_message);
 
 const char *message_type_name(enum message_type type);
 /* The most bytes that a frame of this type can have, head included. */

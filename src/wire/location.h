@@ -18,12 +18,12 @@ enum { LOCATION_BYTES = 22, LOCATION_OFFSET_UNIT_BYTES = 64 };
 struct location {
     uint16_t holder;
     uint8_t arena;
-    uint8_t tier;               /* enum peercache_tier */
+    uint8_t tier; /* enum peercache_tier */
     uint32_t slot;
-    uint64_t offset_bytes;      /* into the arena's payload; a multiple of 64 */
-    uint32_t length_bytes;      /* 1 .. 2^27 - 1 */
-    uint8_t stamp;              /* 7 bits for the shard's own use (age); 0 on the wire */
-    uint64_t generation;        /* 48 bits */
+    uint64_t offset_bytes; /* into the arena's payload; a multiple of 64 */
+    uint32_t length_bytes; /* 1 .. 2^27 - 1 */
+    uint8_t stamp;         /* 7 bits for the shard's own use (age); 0 on the wire */
+    uint64_t generation;   /* 48 bits */
 };
 
 void location_pack(const struct location *location, uint8_t ret_bytes[LOCATION_BYTES]);

@@ -111,7 +111,7 @@ enum message_type {
 #define M(number, name, fields, what) MESSAGE_##name = number,
     MESSAGES(M)
 #undef M
-    MESSAGE_TYPE_END
+        MESSAGE_TYPE_END
 };
 
 /* What a connection is for, in its hello. */
@@ -129,26 +129,26 @@ enum member_state { MEMBER_ALIVE = 1, MEMBER_DRAINING, MEMBER_LEFT, MEMBER_SUSPE
 #define FIELD_NUM(kind, name) NUM_##kind name;
 #define FIELD_ID(name) struct id128 name;
 #define FIELD_TEXT(name, most) struct wire_text name;
-#define FIELD_LIST(record, name, most)                                                            \
-    const struct record_##record *name;                                                           \
+#define FIELD_LIST(record, name, most)                                                             \
+    const struct record_##record *name;                                                            \
     uint32_t n_##name;
 #define location(name) struct location name;
 
 struct wire_text {
-    const char *bytes;          /* not NUL-terminated; into the frame it was decoded from */
+    const char *bytes; /* not NUL-terminated; into the frame it was decoded from */
     uint32_t len;
 };
 
-#define R(name, table)                                                                            \
-    struct record_##name {                                                                        \
-        RECORD_##table(FIELD_NUM, FIELD_ID, FIELD_TEXT, FIELD_LIST)                               \
+#define R(name, table)                                                                             \
+    struct record_##name {                                                                         \
+        RECORD_##table(FIELD_NUM, FIELD_ID, FIELD_TEXT, FIELD_LIST)                                \
     };
 RECORDS(R)
 #undef R
 
-#define M(number, name, table, what)                                                              \
-    struct message_##name {                                                                       \
-        FIELDS_##table(FIELD_NUM, FIELD_ID, FIELD_TEXT, FIELD_LIST)                               \
+#define M(number, name, table, what)                                                               \
+    struct message_##name {                                                                        \
+        FIELDS_##table(FIELD_NUM, FIELD_ID, FIELD_TEXT, FIELD_LIST)                                \
     };
 MESSAGES(M)
 #undef M
@@ -156,7 +156,7 @@ MESSAGES(M)
 
 struct message {
     enum message_type type;
-    uint32_t request;           /* chosen by the asker, repeated in the answer; 0 where unused */
+    uint32_t request; /* chosen by the asker, repeated in the answer; 0 where unused */
     union {
 #define M(number, name, table, what) struct message_##name name;
         MESSAGES(M)

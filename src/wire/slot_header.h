@@ -18,11 +18,11 @@
 struct slot_header {
     slot_word word;
     struct id128 digest;
-    uint64_t offset_bytes;      /* of the payload in the arena; the page's name follows the payload */
-    uint64_t checksum;          /* XXH3-64 of the payload */
+    uint64_t offset_bytes; /* of the payload in the arena; the page's name follows the payload */
+    uint64_t checksum;     /* XXH3-64 of the payload */
     uint32_t length_bytes;
     uint32_t name_len;
-    uint64_t reserved[2];       /* 0 */
+    uint64_t reserved[2]; /* 0 */
 };
 
 _Static_assert(sizeof(struct slot_header) == 64, "a header is one cache line");
@@ -44,8 +44,8 @@ struct slot_expectation {
 };
 
 enum slot_verdict {
-    SLOT_WHOLE,                 /* this is the page, and it was whole when the word was read */
-    SLOT_STALE,                 /* void, filling, or another generation: the page was let go */
+    SLOT_WHOLE, /* this is the page, and it was whole when the word was read */
+    SLOT_STALE, /* void, filling, or another generation: the page was let go */
     /* The right generation with another key, length or place: the location was wrong, or the slot
      * was filled again between the loads of word and fields, which another look at the word tells. */
     SLOT_MISMATCH,

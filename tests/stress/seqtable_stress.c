@@ -28,10 +28,10 @@ static void pause_between_steps(void);
 
 enum {
     READERS = 3,
-    KEYS = 8192,          /* two segments */
-    ROUND_STEPS = 60000,  /* puts and removals on one table */
-    PAUSE_ONE_IN = 512,   /* steps: some 10 searches, or one put */
-    TRIES_OF_A_KEY = 64,  /* so that the writer comes back to a key while it is being read */
+    KEYS = 8192,         /* two segments */
+    ROUND_STEPS = 60000, /* puts and removals on one table */
+    PAUSE_ONE_IN = 512,  /* steps: some 10 searches, or one put */
+    TRIES_OF_A_KEY = 64, /* so that the writer comes back to a key while it is being read */
 };
 
 static struct seqtable *table;

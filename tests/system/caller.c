@@ -94,9 +94,9 @@ static void batch_init(struct batch *batch, const char *name, uint32_t first, ui
         fail("memory", "none left");
     for (uint32_t i = 0; i < n; i++) {
         uint32_t len = (uint32_t)snprintf(batch->names[i], NAME_BYTES, "%.40s-%u", name, first + i);
-        batch->segments[i] =
-            (struct peercache_segment){batch->memory + (size_t)i * bytes, bytes};
-        batch->pages[i] = (struct peercache_page){.name = batch->names[i], .name_len = len,
+        batch->segments[i] = (struct peercache_segment){batch->memory + (size_t)i * bytes, bytes};
+        batch->pages[i] = (struct peercache_page){.name = batch->names[i],
+                                                  .name_len = len,
                                                   .segments = &batch->segments[i],
                                                   .segment_count = 1};
     }
@@ -145,12 +145,12 @@ struct call {
 static int run_call(const struct call *call, struct batch *batch, double *ret_ms)
 {
     double started = now_ms();
-    int error = !strcmp(call->kind, "get")
-                    ? peercache_get(ns, batch->pages, batch->results, batch->n, call->timeout_ms)
-                : !strcmp(call->kind, "set")
-                    ? peercache_set(ns, batch->pages, batch->results, batch->n, call->timeout_ms)
-                    : peercache_exists(ns, batch->pages, batch->results, batch->n,
-                                       call->timeout_ms);
+    int error =
+        !strcmp(call->kind, "get")
+            ? peercache_get(ns, batch->pages, batch->results, batch->n, call->timeout_ms)
+        : !strcmp(call->kind, "set")
+            ? peercache_set(ns, batch->pages, batch->results, batch->n, call->timeout_ms)
+            : peercache_exists(ns, batch->pages, batch->results, batch->n, call->timeout_ms);
     *ret_ms = now_ms() - started;
     return error;
 }
@@ -244,8 +244,8 @@ static void *fly(void *context)
         int error = prepare_and_run(&call, batch, &ms);
         flyer->longest_ms = ms > flyer->longest_ms ? ms : flyer->longest_ms;
         flyer->has_wrong |= error != 0 || (i % 3 == 1 && count_wrong(batch) > 0);
-        flyer->has_ended_refused = error != 0 ||
-                                   batch->results[0].outcome == PEERCACHE_REFUSED_CLOSED;
+        flyer->has_ended_refused =
+            error != 0 || batch->results[0].outcome == PEERCACHE_REFUSED_CLOSED;
         atomic_fetch_add(&flyer->calls, 1);
     }
     batch_fini(batch);
@@ -341,7 +341,8 @@ static void cycles(uint32_t n)
 static int child_status(void)
 {
     struct batch *batch = calloc(1, sizeof *batch);
-    struct call calls[] = {{"set", "child", 0, 2, 64, 1000}, {"get", "child", 0, 2, 64, 1000},
+    struct call calls[] = {{"set", "child", 0, 2, 64, 1000},
+                           {"get", "child", 0, 2, 64, 1000},
                            {"exists", "child", 0, 2, 64, 1000}};
     struct peercache_namespace *other;
     char *json;

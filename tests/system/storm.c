@@ -111,9 +111,8 @@ static void batch_init(struct batch *batch, const struct storm *storm)
     batch->results = allocate(batch->n * sizeof *batch->results);
     for (uint64_t i = 0; i < batch->n; i++) {
         batch->segments[i] = (struct peercache_segment){page_words(batch, i), storm->page_bytes};
-        batch->pages[i] = (struct peercache_page){.name = batch->names[i],
-                                                  .segments = &batch->segments[i],
-                                                  .segment_count = 1};
+        batch->pages[i] = (struct peercache_page){
+            .name = batch->names[i], .segments = &batch->segments[i], .segment_count = 1};
     }
 }
 
@@ -133,8 +132,8 @@ static void batch_choose(struct batch *batch, uint64_t keys, uint64_t *random)
     *random = mix(*random + UINT64_C(0x9e3779b97f4a7c15));
     for (uint64_t i = 0; i < batch->n; i++) {
         batch->keys[i] = (*random + i) % keys;
-        batch->pages[i].name_len = (uint32_t)snprintf(batch->names[i], NAME_BYTES, "page-%" PRIu64,
-                                                      batch->keys[i]);
+        batch->pages[i].name_len =
+            (uint32_t)snprintf(batch->names[i], NAME_BYTES, "page-%" PRIu64, batch->keys[i]);
     }
 }
 
@@ -284,9 +283,12 @@ static uint64_t *own_option(struct storm *storm, const char *name)
     const struct {
         const char *name;
         uint64_t *value;
-    } options[] = {{"keys", &storm->keys},       {"page_bytes", &storm->page_bytes},
-                   {"batch", &storm->batch},     {"threads", &storm->threads},
-                   {"reads", &storm->reads},     {"seconds", &storm->seconds},
+    } options[] = {{"keys", &storm->keys},
+                   {"page_bytes", &storm->page_bytes},
+                   {"batch", &storm->batch},
+                   {"threads", &storm->threads},
+                   {"reads", &storm->reads},
+                   {"seconds", &storm->seconds},
                    {"stop_at_wrong", &storm->stop_at_wrong}};
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         if (strcmp(options[i].name, name) == 0)
@@ -322,8 +324,12 @@ int main(int argc, char **argv)
 {
     static const char *const fields[] = {"test=storm"};
     struct peercache_error error = {{0}};
-    struct storm storm = {.keys = 4096, .page_bytes = 4096, .batch = 32, .threads = 2,
-                          .reads = 100000, .seconds = 600};
+    struct storm storm = {.keys = 4096,
+                          .page_bytes = 4096,
+                          .batch = 32,
+                          .threads = 2,
+                          .reads = 100000,
+                          .seconds = 600};
     if (argc < 2 || peercache_config_new(&storm.config) != 0)
         fail("usage", "storm hold|read [--name=value ...]");
     for (int i = 2; i < argc; i++)
