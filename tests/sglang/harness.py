@@ -28,6 +28,7 @@ if importlib.util.find_spec("peercache") is None:
 import peercache._native  # noqa: F401
 
 import host_pool
+import simulator
 from peercache import store as store_module
 from sglang import _profile
 from sglang.srt.mem_cache import hicache_storage
@@ -152,6 +153,12 @@ class AdapterCase(unittest.TestCase):
     def setUp(self):
         self.cluster = Cluster()
         self.addCleanup(lambda: self.cluster.close())
+
+    def controller(self, made, pool, sides=(), kind=simulator.Controller, **more):
+        """A simulated controller over a store; a fault that it notices fails the test."""
+        controller = kind(made, pool, sides, attached=made.mem_pool_host is not None, **more)
+        self.addCleanup(lambda: self.assertEqual(controller.faults, []))
+        return controller
 
     def write(self, made, pool, names, pages=None):
         """Fills pages of the pool with what these keys must hold, and stores them."""
