@@ -124,7 +124,7 @@ class HostPool:
         return numpy.zeros(self.page_bytes, dtype=numpy.uint8)
 
     def set_from_flat_data_page(self, index, data):
-        self._scatter([index // self.page_size], data[None, :])
+        self.scatter([index // self.page_size], data[None, :])
 
     # --- filling and checking -----------------------------------------------------------------
 
@@ -133,7 +133,8 @@ class HostPool:
         first = numpy.asarray(pages, dtype=numpy.int64)[:, None] * self.page_size
         return (first + numpy.arange(self.page_size)).ravel()
 
-    def _scatter(self, pages, rows):
+    def scatter(self, pages, rows):
+        """Gives each page the bytes of its row."""
         start = 0
         for plane, length in zip(self._planes, self.segment_lengths):
             plane[pages, :length] = rows[:, start:start + length]
@@ -141,7 +142,7 @@ class HostPool:
 
     def fill(self, pages, seeds):
         """Gives each page the bytes of its seed."""
-        self._scatter(pages, expected_bytes(seeds, self.page_bytes))
+        self.scatter(pages, expected_bytes(seeds, self.page_bytes))
 
     def poison(self, pages):
         """Bytes that belong to no seed."""
