@@ -77,8 +77,10 @@ class Cluster:
         self.stores, self.peers = [], []
 
     def extra(self, **options):
+        # Heartbeats are frequent, so that members know each other soon.
         return {"discovery_addr": self.address, "cluster_name": f"test-{os.getpid()}",
-                "global_segment_size": "64mb", "interface_v1": 1, **options}
+                "global_segment_size": "64mb", "interface_v1": 1, "heartbeat_interval": 0.25,
+                **options}
 
     def store(self, pool=None, options=None, **config):
         made = store_module.PeerCacheStore(storage_config(self.extra(**(options or {})), **config),

@@ -153,10 +153,18 @@ class HostPool:
         return all((plane[pages, :length] == 0xEE).all() for plane, length
                    in zip(self._planes, self.segment_lengths))
 
+    def _groups(self, page, group, groups):
+        return [plane[page, :length].reshape(groups, -1)[group]
+                for plane, length in zip(self._planes, self.segment_lengths)]
+
     def group_rows(self, page, group, groups):
         """The bytes of one group of heads of a page_head pool: those of K, then those of V."""
-        return numpy.concatenate([plane[page, :length].reshape(groups, -1)[group] for plane, length
-                                  in zip(self._planes, self.segment_lengths)])
+        return numpy.concatenate(self._groups(page, group, groups))
+
+    def scatter_group(self, page, group, groups, row):
+        """Gives one group of heads these bytes."""
+        k, v = self._groups(page, group, groups)
+        k[:], v[:] = row[:len(k)], row[len(k):]
 
     def wrong_bytes(self, pages, seeds):
         """How many bytes of these pages are not what their seeds say."""
