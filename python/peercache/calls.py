@@ -10,8 +10,6 @@ import time
 from . import _native
 from .deadline import Deadline
 
-STORED = frozenset((_native.STORED, _native.STORED_LOCAL, _native.ALREADY_STORED))
-
 # SGLang drops the rest of a node when one page of it is refused, and does not try again; a pool
 # that is full of pages in flight has room a moment later.
 RETRY_DELAY_S = 0.010

@@ -11,11 +11,17 @@ turns that into misses.
 import ctypes
 
 from . import _native
-from .calls import STORED
 from .tensors import flat_memory
 
-# Which pages of a native call count as present, for bytes.translate().
-_PRESENT = bytes(outcome == _native.FOUND for outcome in range(256))
+
+def _table(*good):
+    """For bytes.translate(): 1 for these outcomes, 0 for all others."""
+    return bytes(outcome in good for outcome in range(256))
+
+
+_PRESENT = _table(_native.FOUND)
+_HIT = _table(_native.HIT)
+_STORED = _table(_native.STORED, _native.STORED_LOCAL, _native.ALREADY_STORED)
 
 # The number of the group that all components of one node belong to; names tell the pages apart.
 GROUP = 1
@@ -25,6 +31,15 @@ def leading_run(presence):
     """How many entries stand before the first that is 0."""
     end = presence.find(0)
     return len(presence) if end < 0 else end
+
+
+def _whole(parts):
+    """A byte a page from those of its parts: 1 where all are 1."""
+    return parts[0] if len(parts) == 1 else bytes(map(min, *parts))
+
+
+def _bools(flags):
+    return list(map(bool, flags))
 
 
 class Component:
@@ -42,20 +57,19 @@ class Component:
 
     def presence(self, keys, deadline):
         """A byte a key: 1 where all of the page is there."""
-        found = [self._calls.exists(ns, keys, deadline).translate(_PRESENT) for ns in self.parts]
-        return found[0] if len(found) == 1 else bytes(map(min, *found))
+        return _whole([self._calls.exists(ns, keys, deadline).translate(_PRESENT)
+                       for ns in self.parts])
 
     def get(self, keys, host_indices, deadline, parent=None):
         """Reads pages into the pool; True for each whose bytes are all there."""
-        run = [self._calls.get(ns, keys, memory, deadline, parent)
-               for ns, memory in self._placed(keys, host_indices)]
-        return [all(outcome == _native.HIT for outcome in page) for page in zip(*run)]
+        return _bools(_whole([self._calls.get(ns, keys, memory, deadline, parent).translate(_HIT)
+                              for ns, memory in self._placed(keys, host_indices)]))
 
     def set(self, keys, host_indices, deadline, parent=None):
         """Stores pages of the pool; True for each that is stored now."""
-        run = [self._calls.set(ns, keys, memory, deadline, parent, group=self.group)
-               for ns, memory in self._placed(keys, host_indices)]
-        return [all(outcome in STORED for outcome in page) for page in zip(*run)]
+        outcomes = [self._calls.set(ns, keys, memory, deadline, parent, group=self.group)
+                    for ns, memory in self._placed(keys, host_indices)]
+        return _bools(_whole([part.translate(_STORED) for part in outcomes]))
 
     def _placed(self, keys, host_indices):
         """[(namespace, memory of its objects)]."""
@@ -94,13 +108,13 @@ class Anchor:
 
     def get(self, keys, host_indices, deadline, parent=None):
         """There are no bytes to read: True for each page that is marked."""
-        return [found == 1 for found in self.presence(keys, deadline)]
+        return _bools(self.presence(keys, deadline))
 
     def set(self, keys, host_indices, deadline, parent=None):
         address = ctypes.addressof(self._marker)
         memory = ([address] * len(keys), [1] * len(keys), 1)
         outcomes = self._calls.set(self.parts[0], keys, memory, deadline, parent, group=self.group)
-        return [outcome in STORED for outcome in outcomes]
+        return _bools(outcomes.translate(_STORED))
 
 
 class FlatPages:
@@ -122,14 +136,14 @@ class FlatPages:
         memory, len_bytes = self._memory(tensors, writable=True)
         outcomes = self._calls.get(self.parts[0], keys, memory,
                                    self._calls.deadline("get", len_bytes), chained=False)
-        return [outcome == _native.HIT for outcome in outcomes]
+        return _bools(outcomes.translate(_HIT))
 
     def set(self, keys, tensors):
         """True for each tensor that is stored now."""
         memory, len_bytes = self._memory(tensors)
         outcomes = self._calls.set(self.parts[0], keys, memory,
                                    self._calls.deadline("set", len_bytes), chained=False)
-        return [outcome in STORED for outcome in outcomes]
+        return _bools(outcomes.translate(_STORED))
 
     @staticmethod
     def _memory(tensors, writable=False):

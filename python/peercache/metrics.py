@@ -62,9 +62,9 @@ class Counters:
 
     def add(self, call, outcomes, vias=b""):
         """@outcomes and @vias have one byte a page, as the native calls return them."""
-        seen = [((call, "outcome", number), n) for number, n in
-                collections.Counter(outcomes).items()]
-        seen += [((call, "via", number), n) for number, n in collections.Counter(vias).items()]
+        seen = [((call, what, number), numbers.count(number))
+                for what, numbers in (("outcome", outcomes), ("via", vias))
+                for number in set(numbers)]
         with self._lock:
             for key, n in seen:
                 self._pages[key] += n

@@ -9,8 +9,9 @@
 One instance lives in each rank's process.  The constructor opens a node; SGLang then hands over its
 host pool, and from there on its threads call at will and concurrently.  Each call answers within
 the deadline of its option (get_timeout, set_timeout, exists_timeout) and within 8 s in any case,
-unless an option says more, and whatever goes wrong is a miss.  Pages move straight between the pool's memory and the cluster, by address: when a call has
-returned, nothing touches that memory any more.
+unless an option says more, and whatever goes wrong is a miss.  Pages move straight between the
+pool's memory and the cluster, by address: when a call has returned, nothing touches that memory any
+more.
 
 Two sets of pages are kept apart, because their bytes are in different orders: those of the
 zero-copy interface (`batch_get_v1`, `batch_set_v1`) and those of the copy interface (`get`, `set`,
