@@ -35,7 +35,7 @@ class HostPages:
             self._faults.append(f"{self.name}: a write between the pages")
 
 
-def seeds(keys, pool_name, salt=0):
+def seeds(keys, pool_name, salt):
     """Each pool's page of a key has bytes of its own; @salt tells the ranks apart."""
     # A fixed number for each name: hash() of a text differs from process to process.
     own = sum(byte << (8 * (i % 7)) for i, byte in enumerate(pool_name.encode()))

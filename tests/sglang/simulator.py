@@ -34,7 +34,6 @@ class Operation:
     prefix_keys: list = None
     pages: dict = dataclasses.field(default_factory=dict)
     cancelled: bool = False
-    salt: int = 0  # tells the bytes of ranks apart
     hit: int = 0  # what the ranks agreed to read
     completed: int = 0
     batches: int = 0
@@ -52,14 +51,20 @@ def no_reduction(tag, value):
 
 
 class Controller:
-    """One rank.  @sides: PoolEntry of each side pool.  @reduce(tag, value): agrees with all ranks."""
+    """One rank.
 
-    def __init__(self, backend, pool, sides=(), reduce=no_reduction, writes_kv=True, attached=False):
+    @sides: PoolEntry of each side pool.  @reduce(tag, value): agrees with all ranks.  @writes_kv:
+    False for the other ranks of a replicated model.  @salts: {pool name: number} for pools whose
+    bytes differ from rank to rank.
+    """
+
+    def __init__(self, backend, pool, sides=(), reduce=no_reduction, writes_kv=True, salts=(),
+                 attached=False):
         self.backend, self.pool = backend, pool
         self.profile = _profile.PROFILE
         self.sides = list(sides) if self.profile["hybrid"] else []
         self.faults, self.durations_s = [], {}
-        self.writes_kv = writes_kv
+        self.writes_kv, self.salts = writes_kv, dict(salts)
         self._reduce = reduce
         self.hosts = {entry.name: HostPages(entry.name, entry.host_pool, self.faults)
                       for entry in [PoolEntry("kv", pool), *self.sides]}
@@ -185,20 +190,23 @@ class Controller:
         return {str(getattr(pool, "value", pool)): leading_run(flags)
                 for pool, flags in answer.items()}
 
+    def _seeds(self, keys, entry):
+        return seeds(keys, entry.name, self.salts.get(entry.name, 0))
+
     # --- backup -------------------------------------------------------------------------------
 
     def side_keys(self, entry, keys):
         """The keys whose pages of this pool belong to a prefix: all, or those of the window."""
         return keys[-entry.window:] if entry.window else keys
 
-    def backup(self, keys, prefix_keys=None, salt=0):
+    def backup(self, keys, prefix_keys=None):
         """Fills host pages with what these keys must hold, and has them stored."""
-        operation = Operation(keys, prefix_keys, salt=salt)
+        operation = Operation(keys, prefix_keys)
         for host, entry in self._entries():
             names = self.side_keys(entry, keys)
             pages = (operation.pages["kv"] if entry.derived else host.take(len(names)))
             operation.pages[entry.name] = pages
-            host.pool.fill(pages, seeds(names, entry.name, salt))
+            host.pool.fill(pages, self._seeds(names, entry))
         self._queues["backup"].put(operation)
         return operation
 
@@ -246,9 +254,9 @@ class Controller:
 
     # --- prefetch -----------------------------------------------------------------------------
 
-    def prefetch(self, keys, prefix_keys=None, salt=0):
+    def prefetch(self, keys, prefix_keys=None):
         """Has the longest stored prefix of these keys read; wait() gives its number of pages."""
-        operation = Operation(keys, prefix_keys, salt=salt)
+        operation = Operation(keys, prefix_keys)
         self._queues["prefetch"].put(operation)
         return operation
 
@@ -336,7 +344,7 @@ class Controller:
         for host, entry in self._entries():
             keys = self.side_keys(entry, operation.keys[:completed])
             pages = operation.pages[entry.name][:len(keys)]
-            if host.pool.wrong_bytes(pages, seeds(keys, entry.name, operation.salt)):
+            if host.pool.wrong_bytes(pages, self._seeds(keys, entry)):
                 self.faults.append(f"{entry.name}: wrong bytes were read")
 
     # --- scheduler ----------------------------------------------------------------------------
