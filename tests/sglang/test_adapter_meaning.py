@@ -14,7 +14,7 @@ from sglang.srt.mem_cache import hicache_storage
 
 
 class Meaning(AdapterCase):
-    def test_22_leading_run(self):
+    def test_22_24_leading_run(self):
         """(22)(24) A hole at each position ends the run; get says False there and only there."""
         pool = host_pool.mha()
         made = self.cluster.store(pool)
