@@ -52,9 +52,11 @@ def has_foreign_files():
 
 
 def sites_with_package():
-    """The folders of sys.path, other than ours, where a package or module of our name lies."""
+    """The folders of sys.path, other than ours, where a package or module of our name lies.  The
+    current folder, '', is none: it comes first, so what lies there would have been imported."""
     ours = os.path.realpath(os.path.dirname(FOLDER))
-    folders = {os.path.realpath(entry or os.curdir) for entry in sys.path} - {ours}
+    folders = {os.path.realpath(entry) for entry in sys.path
+               if isinstance(entry, str) and os.path.isabs(entry)} - {ours}
     return sorted(folder for folder in folders
                   if os.path.isdir(os.path.join(folder, PACKAGE))
                   or os.path.isfile(os.path.join(folder, f"{PACKAGE}.py")))
