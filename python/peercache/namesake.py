@@ -37,8 +37,8 @@ def check():
 
 def mixed_text(owner):
     return (f"two distributions, {DISTRIBUTION} and {owner!r}, are installed into one folder, "
-            f"{FOLDER}, and have overwritten each other's files. Remove both and install the one "
-            f"that you want: pip uninstall {DISTRIBUTION} {owner} && pip install {DISTRIBUTION}")
+            f"{FOLDER}, and have overwritten each other's files. Remove both "
+            f"(pip uninstall {DISTRIBUTION} {owner}), then install the one that you want again")
 
 
 def has_foreign_files():

@@ -23,7 +23,7 @@ class Namesake(unittest.TestCase):
         status, output = self.environment.run(*arguments)
         self.assertEqual(status, 1, output)
         self.assertIn("two distributions, peercache-kv and 'peercache', are installed", output)
-        self.assertIn("pip uninstall peercache-kv peercache && pip install peercache-kv", output)
+        self.assertIn("Remove both (pip uninstall peercache-kv peercache), then install", output)
 
     def test_ours_over_theirs(self):
         self.environment.install(self.theirs)
