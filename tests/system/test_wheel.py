@@ -124,9 +124,10 @@ class FromSource(unittest.TestCase):
         wheels.must_run(environment.program("peercached"), "--version")
 
     def test_says_what_is_missing(self):
+        folder = self.enterContext(wheels.temporary_folder())
         status, output = wheels.run(
             wheels.TOOLS / "pip", "wheel", "--no-deps", "--no-index", "--no-build-isolation",
-            "--wheel-dir", "/nonexistent", wheels.ROOT, PKG_CONFIG_LIBDIR="/nonexistent",
+            "--wheel-dir", folder, wheels.ROOT, PKG_CONFIG_LIBDIR=folder,
             PATH=f"{wheels.TOOLS}:/usr/bin:/bin")
         self.assertNotEqual(status, 0)
         self.assertIn("apt-get install pkg-config libxxhash-dev libjansson-dev", output)
