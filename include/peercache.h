@@ -95,7 +95,7 @@ int peercache_namespace_clear(struct peercache_namespace *ns, uint32_t timeout_m
 enum {
     PEERCACHE_NAME_MAX = 255,            /* bytes of a page's name, at least 1 */
     PEERCACHE_SEGMENTS_MAX = 65536,      /* segments of one page */
-    PEERCACHE_PAGE_MAX_BYTES = 64 << 20, /* bytes of one page, at least 1 */
+    PEERCACHE_PAGE_MAX_BYTES = 127 << 20, /* bytes of one page, at least 1; a location has 27 bits for it */
 };
 
 struct peercache_segment {
