@@ -259,6 +259,7 @@ static int add_object(PyObject *module, const char *name, PyObject *object)
 
 static int module_fill(PyObject *module)
 {
+    PyTypeObject *guard_type;
     size_t i;
 
     native_error = PyErr_NewExceptionWithDoc("peercache._native.PeerCacheError",
@@ -269,10 +270,12 @@ static int module_fill(PyObject *module)
                                                     PyExc_ValueError, NULL);
     native_node_type = native_node_type_new();
     native_namespace_type = native_namespace_type_new();
+    guard_type = native_guard_type_new();
     if (add_object(module, "PeerCacheError", native_error) < 0 ||
         add_object(module, "ConfigError", native_config_error) < 0 ||
         add_object(module, "Node", (PyObject *)native_node_type) < 0 ||
-        add_object(module, "Namespace", (PyObject *)native_namespace_type) < 0)
+        add_object(module, "Namespace", (PyObject *)native_namespace_type) < 0 ||
+        add_object(module, "Guard", (PyObject *)guard_type) < 0)
         return -1;
     for (i = 0; i < sizeof module_constants / sizeof *module_constants; i++) {
         if (PyModule_AddIntConstant(module, module_constants[i].name, module_constants[i].value) <

@@ -50,6 +50,7 @@ PyMODINIT_FUNC PyInit__native(void);
 
 PyTypeObject *native_node_type_new(void);
 PyTypeObject *native_namespace_type_new(void);
+PyTypeObject *native_guard_type_new(void);
 
 /* The Namespace that Node.namespace() returns; takes over @ns on success only. */
 PyObject *native_namespace_wrap(struct node_object *owner, struct peercache_namespace *ns);

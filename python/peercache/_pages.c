@@ -42,6 +42,7 @@ struct request {
     Py_ssize_t segments_per_page;
     int chained;
     long long timeout_ms;
+    unsigned long long group;
 };
 
 static void batch_fini(struct batch *batch)
@@ -207,6 +208,7 @@ static int batch_set_segments(struct batch *batch, const struct request *request
     for (i = 0; rc == 0 && i < batch->n; i++) {
         batch->pages[i].segments = batch->segments + i * per_page;
         batch->pages[i].segment_count = (uint32_t)per_page;
+        batch->pages[i].group = request->group;
     }
     free(numbers);
     return rc;
@@ -284,13 +286,14 @@ static PyObject *request_run(PyObject *object, const struct request *request, ba
 
 static PyObject *move_pages(PyObject *self, PyObject *args, PyObject *keywords, batch_call call)
 {
-    static char *names[] = {"keys",   "addresses", "lengths",    "segments_per_page",
-                            "parent", "chained",   "timeout_ms", NULL};
+    static char *names[] = {"keys",    "addresses",  "lengths", "segments_per_page", "parent",
+                            "chained", "timeout_ms", "group",   NULL};
     struct request request = {.parent = Py_None, .timeout_ms = PEERCACHE_TIMEOUT_DEFAULT};
 
     if (!PyArg_ParseTupleAndKeywords(
-            args, keywords, "OOOn|OpL", names, &request.keys, &request.addresses, &request.lengths,
-            &request.segments_per_page, &request.parent, &request.chained, &request.timeout_ms))
+            args, keywords, "OOOn|OpLK", names, &request.keys, &request.addresses,
+            &request.lengths, &request.segments_per_page, &request.parent, &request.chained,
+            &request.timeout_ms, &request.group))
         return NULL;
     return request_run(self, &request, call, true);
 }
@@ -374,7 +377,7 @@ static PyObject *namespace_new(PyTypeObject *type, PyObject *args, PyObject *key
 
 #define MOVE_ARGUMENTS                                                                             \
     "(keys, addresses, lengths, segments_per_page, parent=None, chained=False,"                    \
-    " timeout_ms) -> (rc, outcomes, vias)"
+    " timeout_ms, group=0) -> (rc, outcomes, vias)"
 
 static PyMethodDef namespace_methods[] = {
     {"get", (PyCFunction)(void (*)(void))namespace_get, METH_VARARGS | METH_KEYWORDS,

@@ -3,12 +3,13 @@
 
 Up to SGLang 0.5.16 an exception ends the worker thread that called, for the life of the server;
 later releases lose the batch, and an exception out of get_stats still ends the server.  So each
-storage call is wrapped: what goes wrong is logged, and the answer is a miss.
+storage call is wrapped in a Guard (_guard.c): what goes wrong is logged, and the answer is a miss.
 """
-import functools
 import logging
 import threading
 import time
+
+from . import _native
 
 _log = logging.getLogger("peercache")
 
@@ -42,36 +43,15 @@ class ErrorLog:
             _log.warning("call=%s %s%s", kind, text, more, exc_info=exc_info)
 
 
-def count_keys(*args, **kwargs):
-    """How many keys a call was given, for an answer of the right length."""
-    keys = args[0] if args else kwargs.get("keys")
-    try:
-        return len(keys)
-    except TypeError:
-        return 0
+def _report(store, call, error):
+    store.errors.warn(call, f"failed and counts as a miss: {type(error).__name__}: {error}",
+                      exc_info=error)
 
 
-def all_false(*args, **kwargs):
-    return [False] * count_keys(*args, **kwargs)
+def never_raises(miss, shape=None):
+    """Turns each exception of a call into a miss.
 
-
-def all_none(*args, **kwargs):
-    return [None] * count_keys(*args, **kwargs)
-
-
-def never_raises(miss):
-    """Turns each exception of a call into `miss`, or into miss(*args) where that is a function."""
-
-    def decorate(method):
-        @functools.wraps(method)
-        def call(self, *args, **kwargs):
-            try:
-                return method(self, *args, **kwargs)
-            except Exception as error:
-                text = f"failed and counts as a miss: {type(error).__name__}: {error}"
-                self.errors.warn(method.__name__, text, exc_info=True)
-                return miss(*args, **kwargs) if callable(miss) else miss
-
-        return call
-
-    return decorate
+    The answer is @miss, or miss() where that is a function.  @shape "keys": a list with @miss for
+    each key; "transfers": a dictionary with such a list under each transfer's name.
+    """
+    return lambda method: _native.Guard(method, _report, miss, shape)

@@ -48,56 +48,86 @@ def first_page_slots(page_size):
 
 
 def unwrap(pool):
-    """The pool itself where a HostPoolGroup was given."""
-    return getattr(getattr(pool, "anchor_entry", None), "host_pool", None) or pool
+    """(the pool, {name: side pool}) where a HostPoolGroup was given; else (the pool, {})."""
+    anchor = getattr(getattr(pool, "anchor_entry", None), "host_pool", None)
+    if anchor is None:
+        return pool, {}
+    return anchor, {entry.name: entry.host_pool for entry in getattr(pool, "entries", None) or ()
+                    if entry.host_pool is not anchor}
 
 
-def page_segments(pool, slots):
-    """(addresses, lengths) of the pages in @slots, or ValueError where the pool has none."""
-    meta = pool.get_page_buffer_meta(slots)
-    if meta is None or meta[0] is None:
-        raise ValueError("the host pool describes no memory (a logical anchor?)")
-    return meta
+def is_logical(pool):
+    """Whether the pool has slots only: the bytes of its pages live in side pools."""
+    return getattr(pool, "kv_buffer", pool) is None
+
+
+class LogicalPool:
+    """A pool without memory, as identity.fields() looks at one: a page is one marker byte."""
+
+    lengths, segments_per_page, groups = [1], 1, 1
+
+    def __init__(self, pool):
+        self.pool = pool
+        self.layout = getattr(pool, "layout", None)
+        self.page_size = page_size_of(pool)
+
+
+def page_size_of(pool):
+    """Slots a page; pools of states (Mamba) may say nothing, and then it is one."""
+    return operator.index(getattr(pool, "page_size", None) or 1)
 
 
 class HostPool:
-    """A pool that was looked at and accepted.  ValueError says why one is not."""
+    """A pool that was looked at and accepted.  ValueError says why one is not.
 
-    def __init__(self, pool):
-        self.pool = pool = unwrap(pool)
+    @groups: into how many groups of heads each page is split (page_head with tp_lcm_size).
+    """
+
+    def __init__(self, pool, groups=1):
+        self.pool, self.groups = pool, groups
         self.layout = getattr(pool, "layout", None)
-        if getattr(pool, "kv_buffer", pool) is None:
-            raise ValueError("PeerCache: this host pool is a logical anchor (kv_buffer is None); "
-                             "its pages live in side pools, which need the hybrid interface, "
-                             "and that is not supported in this release")
         if self.layout == "page_unified":
             raise ValueError("PeerCache: host memory layout page_unified is not supported; use "
                              "--hicache-mem-layout page_first")
-        self.page_size = operator.index(pool.page_size)
+        self.page_size = page_size_of(pool)
         self.lengths = self._probe()
         self.segments_per_page = len(self.lengths)
         self.page_bytes = sum(self.lengths)
         self._check_sizes()
 
+    def _meta(self, slots):
+        """(addresses, lengths) of the pages in @slots, or ValueError where the pool has none."""
+        meta = (self.pool.get_page_buffer_meta(slots) if self.groups == 1 else
+                self.pool.get_split_heads_page_buffer_meta(slots, self.groups))
+        if meta is None or meta[0] is None:
+            raise ValueError("it describes no memory")
+        return meta
+
     def _probe(self):
+        name = f"host pool {type(self.pool).__name__} (layout {self.layout!r})"
         try:
-            slots = first_page_slots(self.page_size)
-            addresses, lengths = page_segments(self.pool, slots)
+            addresses, lengths = self._meta(first_page_slots(self.page_size))
             lengths = [operator.index(length) for length in lengths]
         except Exception as error:
-            raise ValueError(f"PeerCache: host pool {type(self.pool).__name__} (layout "
-                             f"{self.layout!r}) does not give the addresses of its pages, so they "
-                             f"cannot be stored: {type(error).__name__}: {error}") from error
-        if len(addresses) != len(lengths):
-            raise ValueError(f"PeerCache: host pool {type(self.pool).__name__} gives "
-                             f"{len(addresses)} addresses and {len(lengths)} lengths for a page")
+            raise ValueError(f"PeerCache: {name} does not give the addresses of its pages, so they "
+                             f"cannot be stored: {type(error).__name__}: {error}"
+                             f"{self._advice()}") from error
+        if len(addresses) != len(lengths) or len(lengths) % self.groups:
+            raise ValueError(f"PeerCache: {name} gives {len(addresses)} addresses and "
+                             f"{len(lengths)} lengths for a page of {self.groups} groups of heads")
         return lengths
+
+    def _advice(self):
+        """What may help where a pool gives no addresses."""
+        if self.groups > 1:
+            return f". With tp_lcm_size its heads are stored in {self.groups} groups"
+        return "" if self.layout == "page_first" else ". Try --hicache-mem-layout page_first"
 
     def _check_sizes(self):
         if not 1 <= self.page_bytes <= _native.PAGE_MAX_BYTES:
             raise ValueError(f"PeerCache: a page of this host pool has {self.page_bytes} bytes; "
-                             f"1 to {_native.PAGE_MAX_BYTES} can be stored. A smaller --page-size "
-                             "makes smaller pages")
+                             f"1 to {_native.PAGE_MAX_BYTES} can be stored. A smaller --page-size, or "
+                             "for a Mamba state more tensor-parallel ranks, makes it smaller")
         if self.segments_per_page > _native.SEGMENTS_MAX:
             raise ValueError(f"PeerCache: a page of this host pool has {self.segments_per_page} "
                              f"segments; at most {_native.SEGMENTS_MAX} are possible. Use "
@@ -105,10 +135,11 @@ class HostPool:
 
     def segments(self, host_indices, page_count):
         """(addresses, lengths) of @page_count pages, exactly as probed, or ValueError."""
-        if count(host_indices) != page_count * self.page_size:
-            raise ValueError(f"{count(host_indices)} host slots were given for {page_count} pages "
-                             f"of {self.page_size}")
-        addresses, lengths = page_segments(self.pool, host_indices)
+        if host_indices is None or count(host_indices) != page_count * self.page_size:
+            given = 0 if host_indices is None else count(host_indices)
+            raise ValueError(f"{given} host slots were given for {page_count} pages of "
+                             f"{self.page_size}")
+        addresses, lengths = self._meta(host_indices)
         if list(lengths) != self.lengths * page_count:
             raise ValueError("the host pool gives other segment lengths than at registration")
         return addresses, lengths

@@ -7,10 +7,16 @@ their fields are equal, and anything else is a clean miss.  The library frames e
 length, so no value can imitate another one.
 
 Rank-replicated models (MLA) hold the same bytes on every tensor-parallel rank and let rank 0 alone
-write, so their namespace leaves the tensor-parallel coordinates out.
+write, so their namespace leaves the tensor-parallel coordinates out.  Some of their side pools are
+sharded all the same (is_sharded).
+
+With tp_lcm_size engines of different tensor-parallel sizes share pages: each rank stores its heads
+in groups, as the ranks of an engine of that size would, so it has a namespace for each of those
+virtual ranks.
 """
 import hashlib
 import operator
+import sys
 
 # Raised when the meaning of a field changes: old pages are then missed rather than misread.
 SCHEMA = 1
@@ -23,6 +29,11 @@ SHAPE_ATTRIBUTES = ("layer_num", "start_layer", "end_layer", "head_num", "head_d
                     "kv_cache_dim", "kv_lora_rank", "qk_rope_head_dim")
 
 
+# Where an engine keeps what it was started with: the newer releases, the older ones.
+_SERVER_ARGS = (("sglang.srt.runtime_context", "get_server_args"),
+                ("sglang.srt.server_args", "get_global_server_args"))
+
+
 def check_model_name(config):
     """The served model's name, or ValueError: without one all models would share their pages."""
     name = getattr(config, "model_name", None)
@@ -32,20 +43,47 @@ def check_model_name(config):
     return name
 
 
-def check_supported(config, settings):
-    """ValueError for what must not be stored under the keys of this release."""
-    lcm = getattr(config, "tp_lcm_size", None) or settings.tp_lcm_size
-    if lcm is not None or getattr(config, "should_split_heads", False):
-        raise ValueError(f"PeerCache: tp_lcm_size={lcm!r} (pages shared between different "
-                         "tensor-parallel sizes) is not supported in this release; remove it from "
-                         "the extra config")
+def check_node_id(config, settings):
+    """ValueError for one node_id for several ranks: each would take the place of the one before."""
+    ranks = _size(config, "tp") * _size(config, "pp") * _size(config, "attn_cp")
+    if settings.options.get("node_id") and ranks > 1:
+        raise ValueError(f"PeerCache: node_id is given to all {ranks} ranks, and two nodes must not "
+                         "have one id; leave it out")
 
 
-def fields(config, pool, settings, form, component="kv"):
+def lcm_of(config, settings):
+    """tp_lcm_size, or None.  Some releases leave it in the extra config."""
+    return getattr(config, "tp_lcm_size", None) or settings.tp_lcm_size
+
+
+def virtual_ranks(config, layout, settings):
+    """[(rank, of how many), ...] that this rank stands for with tp_lcm_size; [] without it.
+
+    One for each group of heads that it holds.  ValueError for a size that does not fit.  [] too where
+    SGLang does not split: for replicated pools and for layouts other than page_head.
+    """
+    lcm = lcm_of(config, settings)
+    splits = bool(getattr(config, "should_split_heads", False))
+    if not lcm:
+        return []
+    lcm, size = operator.index(lcm), _size(config, "tp")
+    if lcm < size or lcm % size:
+        raise ValueError(f"PeerCache: tp_lcm_size={lcm} is no multiple of the tensor-parallel size "
+                         f"{size}; use the least common multiple of the sizes of all engines")
+    if not splits and (lcm != size or layout != "page_head" or
+                       getattr(config, "is_mla_model", False)):
+        return []
+    groups = lcm // size if splits else 1
+    first = operator.index(getattr(config, "tp_rank", None) or 0) * groups
+    return [(rank, lcm) for rank in range(first, first + groups)]
+
+
+def fields(config, pool, settings, form, component="kv", virtual_rank=None):
     """The namespace of one rank's pages as a list of "label=value".
 
-    @pool is a HostPool; @form is "pages" (one object of the pool's segments) or "flat" (the copy
-    interface, whose bytes are in another order).
+    @pool: a HostPool, or LogicalPool.  @form: "pages" (one object of the pool's segments), "marker"
+    (a page of a logical pool) or "flat" (the copy interface, whose bytes are in another order).
+    @virtual_rank: one of virtual_ranks(), where there are any.
     """
     named = {
         "schema": SCHEMA,
@@ -53,18 +91,36 @@ def fields(config, pool, settings, form, component="kv"):
         "component": component,
         "tag": settings.tag,
         "model": check_model_name(config),
-        "revision": settings.revision,
+        "weights_id": settings.weights_id,
         "dtype": _dtype_name(pool.pool),
+        "buffers": _buffer_dtypes(pool.pool),
+        "kv_cache_dtype": _kv_cache_dtype(config),
         "layout": pool.layout,
         "page_size": pool.page_size,
-        "segments": _segments_text(pool.lengths),
+        "segments": _segments_text(pool.lengths[:pool.segments_per_page // pool.groups]),
     }
-    named.update(_shape(pool.pool))
-    named.update(_ranks(config))
-    for name in ("kv_cache_dtype", "host_layout"):
-        if getattr(config, name, None) is not None:
-            named[f"config_{name}"] = getattr(config, name)
+    named.update(_shape(pool.pool, pool.groups))
+    named.update(_ranks(config, virtual_rank, is_replicated(config, pool, component)))
+    if getattr(config, "host_layout", None) is not None:
+        named["config_host_layout"] = config.host_layout
     return [f"{label}={_checked(label, value)}" for label, value in named.items()]
+
+
+def is_replicated(config, pool, component):
+    """Whether all tensor-parallel ranks hold the same bytes of this component."""
+    return bool(getattr(config, "is_mla_model", False)) and not is_sharded(pool, component)
+
+
+def is_sharded(pool, component):
+    """Side pools that differ from rank to rank even where the KV pool does not.
+
+    Mamba states are; a draft or sliding-window pool is when it keeps keys and values apart.  When in
+    doubt a pool counts as sharded: the price is a miss, that of the other error a wrong page.
+    """
+    if component == "kv":
+        return False
+    return (component == "mamba" or getattr(pool.pool, "v_buffer", None) is not None or
+            len(set(pool.lengths)) > 1)
 
 
 def _checked(label, value):
@@ -82,10 +138,36 @@ def _dtype_name(pool):
     """bfloat16 and float16 have equal sizes, so the name is all that tells them apart."""
     dtype = getattr(pool, "dtype", None)
     if dtype is None:
-        raise ValueError("PeerCache: the host pool does not tell its dtype, and pages of two "
-                         "dtypes must not be mixed")
+        raise ValueError(f"PeerCache: host pool {type(pool).__name__} does not tell its dtype, and "
+                         "pages of two dtypes must not be mixed")
     name = getattr(dtype, "name", None) or getattr(dtype, "__name__", None) or str(dtype)
     return name[len("torch."):] if name.startswith("torch.") else name
+
+
+def _buffer_dtypes(pool):
+    """The dtypes of the pool's tensors: a Mamba state's parts have one each."""
+    list_buffers = getattr(pool, "get_hybrid_pool_buffer", None)
+    try:
+        buffers = list_buffers() if list_buffers is not None else ()
+    except (NotImplementedError, AttributeError):
+        buffers = ()
+    return ",".join(dict.fromkeys(str(getattr(buffer, "dtype", "-")) for buffer in buffers))
+
+
+def _kv_cache_dtype(config):
+    """--kv-cache-dtype, where it can be found.
+
+    Pools keep both 8-bit floats as bytes, and then do not tell e4m3 from e5m2.  Nothing is imported
+    for it: in an engine the modules are there.
+    """
+    if getattr(config, "kv_cache_dtype", None) is not None:
+        return config.kv_cache_dtype
+    for module, accessor in _SERVER_ARGS:
+        try:
+            return getattr(sys.modules[module], accessor)().kv_cache_dtype
+        except Exception:  # no engine around, or a release that keeps it elsewhere
+            continue
+    return "-"
 
 
 def _segments_text(lengths):
@@ -103,32 +185,36 @@ def _segments_text(lengths):
     return f"{len(lengths)} segments of {sum(lengths)} bytes, sha256 {digest}"
 
 
-def _shape(pool):
+def _shape(pool, groups):
     shape = {}
     for name in SHAPE_ATTRIBUTES:
         try:
             shape[name] = operator.index(getattr(pool, name, None))
         except TypeError:
             shape[name] = "-"
+    if groups > 1:
+        shape["head_num"] //= groups
     shape["storage_format"] = getattr(pool, "storage_format_tag", None) or "-"
     return shape
 
 
-def _ranks(config):
+def _ranks(config, virtual_rank, replicated):
     """The coordinates of this rank.  dp is absent: replicas share their pages, as they should."""
-    ranks = {
-        "pp": _coordinate(config, "pp"),
-        "cp": _coordinate(config, "attn_cp"),
-        "dcp": _coordinate(config, "dcp"),
-        "replicated": "yes" if getattr(config, "is_mla_model", False) else "no",
-    }
-    if not getattr(config, "is_mla_model", False):
+    ranks = {name: _coordinate(config, prefix)
+             for name, prefix in (("pp", "pp"), ("cp", "attn_cp"), ("dcp", "dcp"))}
+    ranks["replicated"] = "yes" if replicated else "no"
+    if virtual_rank:
+        ranks["tp"] = f"{virtual_rank[0]} of {virtual_rank[1]}"
+    elif not replicated:
         ranks["tp"] = _coordinate(config, "tp")
     return ranks
+
+
+def _size(config, name):
+    return operator.index(getattr(config, f"{name}_size", None) or 1)
 
 
 def _coordinate(config, name):
     """"rank of size": both decide which part of a page's tokens and heads a rank holds."""
     rank = operator.index(getattr(config, f"{name}_rank", None) or 0)
-    size = operator.index(getattr(config, f"{name}_size", None) or 1)
-    return f"{rank} of {size}"
+    return f"{rank} of {_size(config, name)}"

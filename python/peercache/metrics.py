@@ -23,16 +23,18 @@ class StorageStats:
     def __init__(self):
         self._lock = threading.Lock()
         self._pending = self._fresh()
-        self._metrics_class = None
-        self._looked_up = False
+        self._metrics_class = import_first(
+            "sglang.srt.observability.metrics_collector:StorageMetrics",
+            "sglang.srt.metrics.collector:StorageMetrics")
 
     def _fresh(self):
         return {kind: collections.deque(maxlen=PENDING_MAX) for kind in self.KINDS}
 
-    def add(self, direction, page_count, len_bytes, duration_s):
-        """@direction is "prefetch" or "backup"; batches that moved nothing say nothing."""
+    def add(self, call, page_count, len_bytes, duration_s):
+        """@call is "get" or "set"; batches that moved nothing say nothing."""
         if page_count == 0:
             return
+        direction = "prefetch" if call == "get" else "backup"
         with self._lock:
             self._pending[f"{direction}_pgs"].append(page_count)
             if duration_s > 0:
@@ -40,11 +42,6 @@ class StorageStats:
 
     def drain(self):
         """A fresh StorageMetrics, or None where SGLang has no such class."""
-        if not self._looked_up:
-            self._metrics_class = import_first(
-                "sglang.srt.observability.metrics_collector:StorageMetrics",
-                "sglang.srt.metrics.collector:StorageMetrics")
-            self._looked_up = True
         if self._metrics_class is None:
             return None
         fresh = self._fresh()
@@ -65,9 +62,9 @@ class Counters:
 
     def add(self, call, outcomes, vias=b""):
         """@outcomes and @vias have one byte a page, as the native calls return them."""
-        seen = [((call, "outcome", number), n) for number, n in
-                collections.Counter(outcomes).items()]
-        seen += [((call, "via", number), n) for number, n in collections.Counter(vias).items()]
+        seen = [((call, what, number), numbers.count(number))
+                for what, numbers in (("outcome", outcomes), ("via", vias))
+                for number in set(numbers)]
         with self._lock:
             for key, n in seen:
                 self._pages[key] += n

@@ -5,6 +5,7 @@ The extra config is one dictionary for everybody: SGLang's own keys, the keys of
 the options of the library stand side by side, and foreign keys are legal.  A foreign key that looks
 like a misspelt option of ours is worth a warning, because silence would leave a default in place.
 """
+import difflib
 import logging
 import operator
 
@@ -20,7 +21,7 @@ SGLANG_KEYS = frozenset((
 
 # What the adapter itself takes; `prefix` is the older name of `tag`.
 TAG_KEYS = ("tag", "prefix")
-REVISION_KEY = "model_revision"
+WEIGHTS_KEY = "weights_id"
 
 
 class Settings:
@@ -40,9 +41,11 @@ class Settings:
             _log.warning("no discovery_addr: this engine shares pages with nobody; set it to "
                          "HOST:31998, the address of one engine's host, on all engines")
         self.tag = self._tag(extra)
-        self.revision = _text(REVISION_KEY, extra.get(REVISION_KEY) or "")
+        self.weights_id = _text(WEIGHTS_KEY, extra.get(WEIGHTS_KEY) or "")
         self.interface_v1 = bool(extra.get("interface_v1"))
         self.tp_lcm_size = extra.get("tp_lcm_size")
+        self.timeouts_s = {call: float(self.effective[f"{call}_timeout"])
+                           for call in ("get", "set", "exists")}
 
     def _resolve(self):
         """The value of every option: default, then environment, then extra config."""
@@ -100,21 +103,16 @@ def _text(name, value):
 
 
 def _warn_near_miss(name):
-    ours = set(TAG_KEYS) | {REVISION_KEY}
+    ours = set(TAG_KEYS) | {WEIGHTS_KEY}
     if not isinstance(name, str) or name in SGLANG_KEYS or name in ours or "\0" in name:
         return
-    nearest = _native.nearest(name)
+    nearest = _native.nearest(name) or _nearest_own(name)
     if nearest is not None:
         _log.warning("extra config key %r is not an option of PeerCache and is ignored; "
                      "did you mean %r?", name, nearest)
 
 
-def seconds(text):
-    """A duration option as a number, or None where it has a form unknown here."""
-    for ending, scale in (("ms", 1e-3), ("s", 1.0), ("", 1.0)):
-        if text and text.endswith(ending):
-            try:
-                return float(text[:len(text) - len(ending)]) * scale
-            except ValueError:
-                continue
-    return None
+def _nearest_own(name):
+    """The key of the adapter's own, or of SGLang's, that a misspelt one was probably meant to be."""
+    return next(iter(difflib.get_close_matches(name, (*TAG_KEYS, WEIGHTS_KEY, *SGLANG_KEYS), 1)),
+                None)

@@ -8,15 +8,18 @@
 
 One instance lives in each rank's process.  The constructor opens a node; SGLang then hands over its
 host pool, and from there on its threads call at will and concurrently.  Each call answers within
-the deadline of its option (get_timeout, set_timeout, exists_timeout), and whatever goes wrong is a
-miss.  Pages move straight between the pool's memory and the cluster, by address: when a call has
-returned, nothing touches that memory any more.
+the deadline of its option (get_timeout, set_timeout, exists_timeout) and within 8 s in any case,
+unless an option says more, and whatever goes wrong is a miss.  Pages move straight between the
+pool's memory and the cluster, by address: when a call has returned, nothing touches that memory any
+more.
 
 Two sets of pages are kept apart, because their bytes are in different orders: those of the
 zero-copy interface (`batch_get_v1`, `batch_set_v1`) and those of the copy interface (`get`, `set`,
 `batch_get`, `batch_set`, `exists`).  `batch_exists` serves both, and SGLang uses only one of them,
 which `interface_v1` tells.
 """
+import ctypes
+import json
 import logging
 import os
 import time
@@ -24,24 +27,23 @@ import weakref
 
 from . import _native, hybrid, identity
 from .base import storage_base
-from .guard import ErrorLog, all_false, all_none, never_raises
-from .hostpool import HostPool
+from .calls import Calls
+from .component import leading_run
+from .deadline import Deadline
+from .guard import ErrorLog, never_raises
 from .metrics import Counters, StorageStats
-from .settings import Settings, seconds
+from .registry import Registry
+from .settings import Settings
 from .tensors import flat_memory
 
 _log = logging.getLogger("peercache")
 
-_STORED = frozenset((_native.STORED, _native.STORED_LOCAL, _native.ALREADY_STORED))
-_FOUND = bytes((_native.FOUND,))
-
-# SGLang drops the rest of a node when one page of it is refused, and does not try again; a pool
-# that is full of pages in flight has room a moment later.
-RETRY_DELAY_S = 0.010
-RETRY_TIMEOUT_MIN_S = 0.020
-
 # clear() runs on the scheduler thread, which must not stand still for long.
-CLEAR_TIMEOUT_MS = 5000
+CLEAR_TIMEOUT_S = 5.0
+
+# How long check_server() waits for an answer of the discovery address, and how often it looks.
+JOIN_TIMEOUT_S = 5.0
+JOIN_POLL_S = 0.05
 
 
 class PeerCacheStore(storage_base()):
@@ -50,46 +52,47 @@ class PeerCacheStore(storage_base()):
     # What a half-built object has: close() and every storage call work on it.
     errors = ErrorLog()
     mem_pool_host = None
-    _node = _pool = _pages = _flat = _close_node = _stats = None
+    _node = _calls = _registry = _close_node = _stats = None
     _interface_v1 = False
 
     # --- life cycle ---------------------------------------------------------------------------
 
-    def __init__(self, storage_config=None, kwargs=None, *_args, **_more):
+    def __init__(self, storage_config=None, *args, **more):
+        """SGLang calls cls(storage_config, {}); a host pool among the arguments is registered."""
         if storage_config is None:
             raise ValueError("PeerCache: no storage_config was given; SGLang passes one")
         identity.check_model_name(storage_config)
         self.errors = ErrorLog()
         self.counters = Counters()
         self._stats = StorageStats()
-        self._config = storage_config
         self._settings = settings = Settings(getattr(storage_config, "extra_config", None))
+        identity.check_node_id(storage_config, settings)
         self._interface_v1 = settings.interface_v1
         if not settings.interface_v1:
-            _log.warning('extra config has no "interface_v1": 1, so SGLang copies each page once '
-                         "more on its way; add it unless that is wanted")
-        self._set_timeout_s = seconds(settings.effective.get("set_timeout"))
+            _log.warning('extra config has no "interface_v1": 1, so SGLang calls the copy interface '
+                         "and copies each page once more on its way; add it unless that is wanted")
+        self._calls = Calls({**settings.timeouts_s, "clear": CLEAR_TIMEOUT_S}, self.counters,
+                            self.errors)
         self._node = _native.Node(settings.options)
         # Also runs when the object is dropped and when the process ends without close().
         self._close_node = weakref.finalize(self, self._node.close)
+        self._registry = Registry(self._node, storage_config, settings, self._calls)
+        for given in (*args, *more.values()):
+            if hasattr(given, "get_page_buffer_meta"):
+                self.register_mem_pool_host(given)
 
     def register_mem_pool_host(self, mem_pool_host):
         """Accepts the host pool, or raises ValueError with the reason: SGLang then rolls back."""
-        if self._node is None:
+        if self._registry is None:
             raise RuntimeError("PeerCache: the store is closed")
-        identity.check_supported(self._config, self._settings)
-        pool = HostPool(mem_pool_host)
-        pages, flat = (self._node.namespace(identity.fields(self._config, pool, self._settings,
-                                                            form)) for form in ("pages", "flat"))
+        self._registry.register_kv(mem_pool_host)
         self.mem_pool_host = mem_pool_host
-        self._pool, self._pages, self._flat = pool, pages, flat
 
+    @never_raises(None)
     def register_mem_host_pool_v2(self, host_pool, host_pool_name):
-        """Takes note only; refusing here would leave SGLang's threads behind."""
-        name = getattr(host_pool_name, "value", host_pool_name)
-        if name != "kv":
-            _log.warning("the side pool %r is not stored in this release, so hybrid models get no "
-                         "hits", name)
+        """Takes a side pool.  One that cannot be served is logged and counts as never stored."""
+        if self._registry is not None:
+            self._registry.register_side(host_pool, host_pool_name)
 
     def on_host_pools_registered(self):
         """Newer releases call this once per attach; there is nothing to do."""
@@ -97,17 +100,25 @@ class PeerCacheStore(storage_base()):
     def close(self):
         """Leaves the cluster.  Idempotent; storage calls afterwards are misses."""
         close_node, self._close_node = self._close_node, None
-        self._node = self._pages = self._flat = self._pool = None
+        self._node = self._registry = None
         if close_node is not None:
             close_node()
 
     @never_raises(None)
     def clear(self):
-        """Drops the pages of this store's own namespaces on all members, and nobody else's."""
-        for ns in (self._pages, self._flat):
-            rc = ns.clear(CLEAR_TIMEOUT_MS) if ns is not None else 0
-            if rc != 0:
-                self.errors.warn("clear", f"not yet done everywhere: {os.strerror(-rc)}")
+        """Drops the pages of this store's identity, on all members: those that it could find.
+
+        Engines of equal identity share them, so they lose them too; nobody else does.
+        """
+        registry = self._registry
+        if registry is None:
+            return
+        deadline = self._calls.deadline("clear")
+        for component in registry.all():
+            for ns in component.parts:
+                self._calls.clear(ns, deadline)
+
+    # --- for operators ------------------------------------------------------------------------
 
     @never_raises(None)
     def get_stats(self):
@@ -119,151 +130,166 @@ class PeerCacheStore(storage_base()):
         """The node's status as JSON text, or None when closed."""
         return self._node.status() if self._node is not None else None
 
+    @never_raises(False)
+    def check_server(self):
+        """Whether the discovery address knows this node; waits up to JOIN_TIMEOUT_S for that."""
+        deadline = Deadline(JOIN_TIMEOUT_S)
+        while not self._has_joined():
+            if deadline.remaining_ms() == 0:
+                self.errors.warn("check_server", "discovery_addr does not answer: this node shares "
+                                                 "pages with nobody yet, and goes on trying")
+                return False
+            time.sleep(JOIN_POLL_S)
+        return True
+
+    def _has_joined(self):
+        status = self.status()
+        return status is not None and json.loads(status)["node"]["is_connected"]
+
+    @never_raises(False)
+    def warmup(self):
+        """Stores and reads back a page of its own, of 4 KiB; whether the bytes came back."""
+        calls = self._calls
+        ns = self._node.namespace(["form=warmup"])
+        name, wrote = [os.urandom(16).hex()], ctypes.create_string_buffer(os.urandom(4096), 4096)
+        read = ctypes.create_string_buffer(4096)
+        calls.set(ns, name, ([ctypes.addressof(wrote)], [4096], 1), calls.deadline("set"))
+        calls.get(ns, name, ([ctypes.addressof(read)], [4096], 1), calls.deadline("get"))
+        return wrote.raw == read.raw
+
     # --- zero-copy interface ------------------------------------------------------------------
 
     @never_raises(0)
     def batch_exists(self, keys, extra_info=None):
         """The number of leading keys whose pages are there as a whole."""
-        ns = self._pages if self._interface_v1 else self._flat
-        return self._leading_run(ns, keys)
+        pages = self._pages()
+        if pages is None or not keys:
+            return 0
+        return leading_run(pages.presence(keys, self._calls.deadline("exists")))
 
-    @never_raises(all_false)
+    @never_raises(False, "keys")
     def batch_get_v1(self, keys, host_indices, extra_info=None):
         """Reads pages into the host pool; True for each page whose bytes are all there."""
-        pool, ns = self._pool, self._pages
-        if ns is None or not keys:
-            return all_false(keys)
-        addresses, lengths = pool.segments(host_indices, len(keys))
-        outcomes = self._get(ns, keys, addresses, lengths, pool.segments_per_page,
-                             _parent(extra_info), pool.page_bytes)
-        return [outcome == _native.HIT for outcome in outcomes]
+        return self._move("get", keys, host_indices, extra_info)
 
-    @never_raises(all_false)
+    @never_raises(False, "keys")
     def batch_set_v1(self, keys, host_indices, extra_info=None):
         """Stores pages of the host pool; True for each page that is stored now."""
-        pool, ns = self._pool, self._pages
-        if ns is None or not keys:
-            return all_false(keys)
-        addresses, lengths = pool.segments(host_indices, len(keys))
-        outcomes = self._set(ns, keys, addresses, lengths, pool.segments_per_page,
-                             _parent(extra_info), pool.page_bytes)
-        return [outcome in _STORED for outcome in outcomes]
+        return self._move("set", keys, host_indices, extra_info)
+
+    def _move(self, call, keys, host_indices, extra_info):
+        kv = self._registry.kv if self._registry is not None else None
+        if kv is None or not keys:
+            return [False] * len(keys)
+        started = time.perf_counter()
+        deadline = self._calls.deadline(call, len(keys) * kv.page_bytes)
+        done = getattr(kv, call)(keys, host_indices, deadline, _parent(extra_info))
+        if kv.has_bytes:
+            self._stats.add(call, sum(done), sum(done) * kv.page_bytes,
+                            time.perf_counter() - started)
+        return done
+
+    # --- hybrid interface ---------------------------------------------------------------------
+
+    @never_raises(hybrid.empty_result)
+    def batch_exists_v2(self, keys, pool_transfers=None, extra_info=None):
+        """The greatest prefix that KV and all side pools can restore, as PoolTransferResult."""
+        pages = self._pages()
+        if pages is None or not keys:
+            return hybrid.empty_result()
+        deadline = self._calls.deadline("exists")
+        kv_run = leading_run(pages.presence(keys, deadline))
+        answers = [(transfer.name, self._side_presence(transfer, keys[:kv_run], deadline),
+                    hybrid.policy_of(transfer), hybrid.window_of(transfer))
+                   for transfer in pool_transfers or ()]
+        return hybrid.transfer_result(kv_run, *hybrid.resolve(kv_run, len(keys), answers))
+
+    @never_raises(False, "transfers")
+    def batch_get_v2(self, transfers, extra_info=None):
+        """Reads side pools' pages: {transfer.name: [bool for each of its keys]}."""
+        return self._move_sides("get", transfers, extra_info)
+
+    @never_raises(False, "transfers")
+    def batch_set_v2(self, transfers, extra_info=None):
+        """Stores side pools' pages: {transfer.name: [bool for each of its keys]}."""
+        return self._move_sides("set", transfers, extra_info)
+
+    def _side_presence(self, transfer, keys, deadline):
+        side = self._side(transfer)
+        return side.presence(keys, deadline) if side is not None and keys else bytes(len(keys))
+
+    def _move_sides(self, call, transfers, extra_info):
+        """One deadline for all; what is wrong with one transfer is a miss of that one."""
+        if self._registry is None:
+            return {transfer.name: [False] * len(transfer.keys or ()) for transfer in transfers}
+        sides = [(transfer, self._side(transfer)) for transfer in transfers or ()]
+        deadline = self._calls.deadline(call, sum(side.page_bytes * len(transfer.keys or ())
+                                                  for transfer, side in sides if side is not None))
+        return {transfer.name: self._move_side(transfer.keys or (), call, side, transfer, deadline,
+                                               _parent(extra_info))
+                for transfer, side in sides}
+
+    @never_raises(False, "keys")
+    def _move_side(self, keys, call, side, transfer, deadline, parent):
+        if side is None or not keys:
+            return [False] * len(keys)
+        return getattr(side, call)(keys, transfer.host_indices, deadline, parent)
+
+    def _side(self, transfer):
+        registry = self._registry
+        return registry.sides.get(hybrid.plain(transfer.name)) if registry is not None else None
 
     # --- copy interface -----------------------------------------------------------------------
 
     @never_raises(False)
     def exists(self, key):
         """Whether the copy interface has stored this page."""
-        return self._leading_run(self._flat, [key]) == 1
+        flat = self._flat()
+        return flat is not None and 1 in flat.presence([key], self._calls.deadline("exists"))
 
     @never_raises(None)
     def get(self, key, target_location=None, target_sizes=None):
         """The tensor @target_location with the page in it, or None."""
-        if target_location is None:
-            return None
-        return self._get_flat([key], [target_location])[0]
+        return self.batch_get([key], None if target_location is None else [target_location])[0]
 
-    @never_raises(all_none)
+    @never_raises(None, "keys")
     def batch_get(self, keys, target_locations=None, target_sizes=None):
         """For each key the tensor that was given for it, filled, or None."""
-        if target_locations is None or len(target_locations) != len(keys):
-            return all_none(keys)
-        return self._get_flat(keys, target_locations)
+        return [tensor if hit else None for tensor, hit in
+                zip(target_locations or [None] * len(keys),
+                    self._move_flat("get", keys, target_locations))]
 
     @never_raises(False)
     def set(self, key, value=None, target_location=None, target_sizes=None):
         """Stores one flat tensor."""
-        return value is not None and self._set_flat([key], [value])
+        return self.batch_set([key], None if value is None else [value])
 
     @never_raises(False)
     def batch_set(self, keys, values=None, target_locations=None, target_sizes=None):
         """Stores flat tensors; True when all are stored."""
-        if values is None or len(values) != len(keys):
-            return False
-        return self._set_flat(keys, values)
+        return bool(keys) and all(self._move_flat("set", keys, values))
 
-    # --- hybrid interface: not in this release ------------------------------------------------
-
-    @never_raises(None)
-    def batch_exists_v2(self, keys, pool_transfers=None, extra_info=None):
-        return hybrid.nothing_found()
-
-    @never_raises({})
-    def batch_get_v2(self, transfers, extra_info=None):
-        return hybrid.nothing_moved(transfers)
-
-    @never_raises({})
-    def batch_set_v2(self, transfers, extra_info=None):
-        return hybrid.nothing_moved(transfers)
+    def _move_flat(self, call, keys, tensors):
+        flat = self._flat()
+        if flat is None or not keys or tensors is None or len(tensors) != len(keys):
+            return [False] * len(keys)
+        started = time.perf_counter()
+        done = getattr(flat, call)(keys, tensors)
+        len_bytes = sum(flat_memory(tensor)[1] for tensor, hit in zip(tensors, done) if hit)
+        self._stats.add(call, sum(done), len_bytes, time.perf_counter() - started)
+        return done
 
     # --- helpers ------------------------------------------------------------------------------
 
-    def _leading_run(self, ns, keys):
-        if ns is None or not keys:
-            return 0
-        rc, outcomes = ns.exists(keys)
-        self._note("exists", rc, outcomes)
-        return len(outcomes) - len(outcomes.lstrip(_FOUND))
+    def _flat(self):
+        return self._registry.flat if self._registry is not None else None
 
-    def _get(self, ns, keys, addresses, lengths, segments_per_page, parent, page_bytes):
-        started = time.perf_counter()
-        rc, outcomes, vias = ns.get(keys, addresses, lengths, segments_per_page, parent, True)
-        duration_s = time.perf_counter() - started
-        self._note("get", rc, outcomes, vias)
-        hits = outcomes.count(_native.HIT)
-        self._stats.add("prefetch", hits, hits * page_bytes, duration_s)
-        return outcomes or bytes(len(keys))
-
-    def _set(self, ns, keys, addresses, lengths, segments_per_page, parent, page_bytes):
-        started = time.perf_counter()
-        rc, outcomes, _ = ns.set(keys, addresses, lengths, segments_per_page, parent, True)
-        if _native.REFUSED_FULL in outcomes:
-            outcomes = self._set_again(ns, keys, addresses, lengths, segments_per_page, outcomes,
-                                       started)
-        duration_s = time.perf_counter() - started
-        self._note("set", rc, outcomes)
-        stored = sum(outcome in _STORED for outcome in outcomes)
-        self._stats.add("backup", stored, stored * page_bytes, duration_s)
-        return outcomes or bytes(len(keys))
-
-    def _set_again(self, ns, keys, addresses, lengths, segments_per_page, outcomes, started):
-        """Tries the pages that found no room once more, within the same deadline."""
-        left_s = (self._set_timeout_s or 0) - (time.perf_counter() - started) - RETRY_DELAY_S
-        if left_s < RETRY_TIMEOUT_MIN_S:
-            return outcomes
-        time.sleep(RETRY_DELAY_S)
-        again = [i for i, outcome in enumerate(outcomes) if outcome == _native.REFUSED_FULL]
-        places = [i * segments_per_page + j for i in again for j in range(segments_per_page)]
-        _, second, _ = ns.set([keys[i] for i in again], [addresses[place] for place in places],
-                              [lengths[place] for place in places], segments_per_page,
-                              timeout_ms=int(left_s * 1000))
-        outcomes = bytearray(outcomes)
-        for i, outcome in zip(again, second):
-            outcomes[i] = outcome
-        return bytes(outcomes)
-
-    def _get_flat(self, keys, tensors):
-        ns = self._flat
-        if ns is None or not keys:
-            return all_none(keys)
-        memory = [flat_memory(tensor, writable=True) for tensor in tensors]
-        addresses, lengths = zip(*memory)
-        outcomes = self._get(ns, keys, addresses, lengths, 1, None, lengths[0])
-        return [tensor if outcome == _native.HIT else None
-                for tensor, outcome in zip(tensors, outcomes)]
-
-    def _set_flat(self, keys, tensors):
-        ns = self._flat
-        if ns is None or not keys:
-            return False
-        addresses, lengths = zip(*(flat_memory(tensor) for tensor in tensors))
-        outcomes = self._set(ns, keys, addresses, lengths, 1, None, lengths[0])
-        return all(outcome in _STORED for outcome in outcomes)
-
-    def _note(self, call, rc, outcomes, vias=b""):
-        self.counters.add(call, outcomes, vias)
-        if rc != 0:
-            self.errors.warn(call, f"the node did not take the batch: {os.strerror(-rc)}")
+    def _pages(self):
+        """The KV pages of the interface that SGLang uses, which interface_v1 tells."""
+        registry = self._registry
+        if registry is None:
+            return None
+        return registry.kv if self._interface_v1 or registry.flat is None else registry.flat
 
 
 def _parent(extra_info):

@@ -53,7 +53,7 @@ class Sharing(AdapterCase):
         same = self.cluster.store(pool, model_name=harness.MODEL)
         others = [self.cluster.store(pool, model_name="other"),
                   self.cluster.store(pool, options={"tag": "x"}),
-                  self.cluster.store(pool, options={"model_revision": "r2"}),
+                  self.cluster.store(pool, options={"weights_id": "r2"}),
                   self.cluster.store(host_pool.mha(dtype="float16"))]
         for other in (same, *others):
             harness.wait_for(lambda: harness.alive_members(other) == 6, "all members")
@@ -72,7 +72,7 @@ class Fields(unittest.TestCase):
         yield dict(model_name="x=y")
         yield dict(extra={"tag": "x"})
         yield dict(extra={"tag": "model=a"})
-        yield dict(extra={"model_revision": "x"})
+        yield dict(extra={"weights_id": "x"})
         yield dict(form="flat")
         yield dict(component="mamba")
         for layout in ("page_first_direct", "page_head", "layer_first"):

@@ -229,9 +229,13 @@ class Registration(AdapterCase):
         self.assertEqual(self.write(made, pool, harness.keys(2)), [True, True])
 
     def test_11_logical_anchor(self):
-        """(11) Both forms are refused with a reason."""
-        for meta in (None, (None, None)):
-            self.refused(host_pool.LogicalAnchor(meta), "logical anchor")
+        """(11) Both forms are accepted; a page is there when it was marked."""
+        for salt, meta in enumerate((None, (None, None))):
+            names = harness.keys(3, salt=salt)
+            made = self.cluster.store(host_pool.LogicalAnchor(meta))
+            self.assertEqual(made.batch_set_v1(names[:2], None), [True, True])
+            self.assertEqual(made.batch_get_v1(names, None), [True, True, False])
+            self.assertEqual(made.batch_exists(names), 2)
 
     def test_11_no_memory(self):
         pool = host_pool.LogicalAnchor(None)
@@ -252,7 +256,7 @@ class Registration(AdapterCase):
     def test_12_unsupported(self):
         self.refused(host_pool.mha(head_dim=1 << 21, page_num=1), "page-size")
         self.refused(host_pool.mha(dtype=None), "dtype")
-        self.refused(host_pool.mha(), "tp_lcm_size", options={"tp_lcm_size": 4})
+        self.refused(host_pool.mha(), "tp_lcm_size", options={"tp_lcm_size": 3}, tp_size=2)
 
     def test_register_again(self):
         """A second registration takes the place of the first."""

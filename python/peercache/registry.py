@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The components of one store, made as SGLang hands over its host pools.
+
+The KV pool comes first, while SGLang can still roll back: what cannot be served is refused there.
+Side pools come later, when a refusal would leave SGLang's threads behind; one that cannot be served
+is noted with the reason, and counts as never stored.
+"""
+import logging
+
+from . import hybrid, identity
+from .component import GROUP, Anchor, Component, FlatPages
+from .hostpool import HostPool, LogicalPool, is_logical, unwrap
+
+_log = logging.getLogger("peercache")
+
+
+class Registry:
+    """KV component, flat pages and side components.  Read by all threads, written at registration."""
+
+    kv = flat = None
+
+    def __init__(self, node, config, settings, calls):
+        self._node, self._config, self._settings, self._calls = node, config, settings, calls
+        self.sides = {}
+
+    def register_kv(self, given):
+        """Takes SGLang's pool, or HostPoolGroup; ValueError says why it cannot be served."""
+        pool, side_pools = unwrap(given)
+        ranks = identity.virtual_ranks(self._config, getattr(pool, "layout", None), self._settings)
+        if is_logical(pool):
+            kv, flat = self._logical(pool), None
+        else:
+            looked_at = HostPool(pool, max(1, len(ranks)))
+            kv = self._component(looked_at, "kv", ranks)
+            flat = FlatPages(self._namespace(looked_at, "flat", "kv"), self._calls)
+        if (not ranks and identity.lcm_of(self._config, self._settings) and
+                not getattr(self._config, "is_mla_model", False)):
+            _log.warning("tp_lcm_size has no effect with this pool: engines of different tensor-"
+                         "parallel sizes share pages with --hicache-mem-layout page_head only")
+        self.sides.update({hybrid.plain(name): self._component(HostPool(side), hybrid.plain(name))
+                           for name, side in side_pools.items()})
+        self.kv, self.flat = kv, flat
+        self._group_up()
+
+    def register_side(self, given, name):
+        """Takes a side pool, or notes with a warning that its pages cannot be stored."""
+        name, (pool, _) = hybrid.plain(name), unwrap(given)
+        if name == "kv":
+            return
+        self.sides.pop(name, None)
+        try:
+            looked_at = HostPool(pool)
+            self.sides[name] = self._component(looked_at, name)
+        except Exception as error:  # whatever a pool of a later release may do
+            _log.warning("side pool %r is not stored, so models that need it get no hits: %s", name,
+                         error)
+            return
+        self._group_up()
+        self._warn_of_missing_writers(looked_at, name)
+
+    def all(self):
+        return [component for component in (self.kv, self.flat, *self.sides.values())
+                if component is not None]
+
+    def _namespace(self, looked_at, form, name, virtual_rank=None):
+        return self._node.namespace(identity.fields(self._config, looked_at, self._settings, form,
+                                                    name, virtual_rank))
+
+    def _component(self, looked_at, name, ranks=()):
+        parts = [self._namespace(looked_at, "pages", name, rank) for rank in ranks or (None,)]
+        return Component(looked_at, parts, self._calls)
+
+    def _logical(self, pool):
+        return Anchor([self._namespace(LogicalPool(pool), "marker", "kv")], self._calls)
+
+    def _group_up(self):
+        """From the first side pool on, pages are stored as parts of a group."""
+        if self.sides:
+            for component in (self.kv, *self.sides.values()):
+                component.group = GROUP
+
+    def _warn_of_missing_writers(self, looked_at, name):
+        """SGLang lets rank 0 alone write for an MLA model, but for Mamba (and Mooncake's drafts)."""
+        config = self._config
+        if (getattr(config, "is_mla_model", False) and (getattr(config, "tp_size", 1) or 1) > 1 and
+                name != "mamba" and identity.is_sharded(looked_at, name)):
+            _log.warning("side pool %r differs from rank to rank, but SGLang stores it from rank 0 "
+                         "only with this model and backend: expect no hits that need it", name)
