@@ -110,7 +110,10 @@ struct peercache_page { /* in; 72 bytes, fixed for a soname */
     const void *parent; /* name of the page before this one, or NULL: a hint */
     uint32_t parent_len;
     uint32_t ttl_s;              /* must be 0 (no limit) in this release */
-    uint64_t group;              /* must be 0 (none) in this release */
+    /* 0: none.  Pages of this node that share a name and a group number are parts of one hybrid
+     * page (the components KV, indexer, Mamba ... live in different namespaces), 16 at most: when
+     * one of them leaves the pool, the others are withdrawn with it.  Only set looks at it. */
+    uint64_t group;
     uint32_t flags, reserved[5]; /* must be 0 */
 };
 

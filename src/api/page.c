@@ -34,7 +34,7 @@ static bool has_unsupported(const struct peercache_page *page)
     uint32_t reserved = 0;
     for (size_t i = 0; i < sizeof page->reserved / sizeof *page->reserved; i++)
         reserved |= page->reserved[i];
-    return page->ttl_s || page->group || page->flags || reserved;
+    return page->ttl_s || page->flags || reserved;
 }
 
 /* PEERCACHE_UNSET: in range. */
@@ -72,6 +72,8 @@ static uint16_t take_page(const struct node_namespace *ns, const struct peercach
     if (page->parent)
         ret_page->parent =
             hash_page_digest(ns->identity, ns->epoch, page->parent, page->parent_len);
+    if (page->group && call == CALL_SET)
+        ret_page->group = hash_page_group(page->group, page->name, page->name_len);
     return call == CALL_EXISTS ? PEERCACHE_UNSET : check_segments(page, &ret_page->length_bytes);
 }
 

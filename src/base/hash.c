@@ -7,7 +7,7 @@
 
 #include "base/protection.h"
 
-enum { SEED_DIGEST = 1, SEED_RING = 2 };
+enum { SEED_DIGEST = 1, SEED_RING = 2, SEED_GROUP = 8 };
 
 struct id128 hash_bytes128(const void *bytes, size_t len, uint64_t seed)
 {
@@ -35,4 +35,11 @@ struct id128 hash_page_digest(struct id128 identity, uint64_t epoch, const void 
 uint64_t hash_ring_position(const void *name, size_t len)
 {
     return hash_bytes64(name, len, SEED_RING);
+}
+
+uint64_t hash_page_group(uint64_t group, const void *name, size_t len)
+{
+    uint64_t parts[2] = {group, hash_bytes64(name, len, SEED_GROUP)};
+    uint64_t hash = hash_bytes64(parts, sizeof parts, SEED_GROUP);
+    return hash ? hash : 1;
 }

@@ -57,6 +57,7 @@ struct core_page {
     struct id128 identity; /* of the namespace, and its epoch: what clear() sweeps by */
     uint64_t epoch;
     struct id128 parent; /* digest of the page before it, or zero */
+    uint64_t group;      /* pages of one group leave the pool together; 0: of none */
     uint64_t ring_position;
     uint32_t length_bytes, name_len;
     /* out of reserve, in of copied: */

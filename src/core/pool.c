@@ -21,6 +21,7 @@
 #include "base/protection.h"
 #include "base/seqtable.h"
 #include "core/extent.h"
+#include "core/group.h"
 #include "core/replacement.h"
 #include "core/room.h"
 
@@ -45,6 +46,7 @@ struct pool {
     struct seqtable *index;
     struct extents *extents;
     struct replacement *replacement;
+    struct group_table *groups; /* the leaders of units that have a group */
     uint32_t slot_count, slot_end; /* slots; one past the highest ever used */
     uint64_t generation;           /* the last one given out */
     uint32_t free_slots;           /* list head; never used ones are above slot_end */
@@ -69,7 +71,8 @@ int pool_new(const struct core_config *config, struct pool **ret_pool)
     if (seqtable_new(config->slot_count, &pool->index) != 0 ||
         extents_new(config->pool_bytes / EXTENT_UNIT_BYTES, config->slot_count, &pool->extents) !=
             0 ||
-        replacement_new(config->slot_count, &pool->replacement) != 0) {
+        replacement_new(config->slot_count, &pool->replacement) != 0 ||
+        group_table_new(config->slot_count, &pool->groups) != 0) {
         pool_free(pool);
         return -ENOMEM;
     }
@@ -84,6 +87,7 @@ void pool_free(struct pool *pool)
     seqtable_free(pool->index);
     extents_free(pool->extents);
     replacement_free(pool->replacement);
+    group_table_free(pool->groups);
     free(pool);
 }
 
@@ -145,16 +149,33 @@ static void withdraw(struct pool *pool, const struct slot *slot)
     pool->usage.live_bytes -= slot->bytes;
 }
 
-static void retire(struct pool *pool, uint32_t index)
+static void note_retired(struct pool *pool, uint32_t index)
 {
     struct slot *slot = &pool->slots[index];
     CHECK(slot->state == LIVE);
     withdraw(pool, slot);
-    replacement_retire(pool->replacement, index);
     slot->state = RETIRED;
     pool->usage.retired_pages++;
     pool->usage.retired_bytes += slot->bytes;
     metric_add(pool->metrics, METRIC_pages_retired, 1);
+}
+
+/* The order of eviction retires the other parts of the unit by itself. */
+static void note_others_retired(struct pool *pool, uint32_t index)
+{
+    uint32_t parts[REPLACEMENT_UNIT_MAX];
+    uint32_t n = replacement_unit(pool->replacement, index, parts);
+    group_remove(pool->groups, parts[0]);
+    for (uint32_t i = 0; i < n; i++)
+        if (parts[i] != index)
+            note_retired(pool, parts[i]);
+}
+
+static void retire(struct pool *pool, uint32_t index)
+{
+    note_others_retired(pool, index);
+    note_retired(pool, index);
+    replacement_retire(pool->replacement, index);
 }
 
 static void release_room(struct pool *pool, uint32_t index)
@@ -188,6 +209,7 @@ static int pool_evict(struct pool *pool, uint32_t index)
     if (error)
         return error;
     if (slot->state == LIVE) {
+        note_others_retired(pool, index);
         withdraw(pool, slot);
     } else {
         pool->usage.retired_pages--;
@@ -216,9 +238,12 @@ static uint32_t take_from_window(struct pool *pool, uint64_t units, uint32_t slo
     if (room_make(pool->extents, pool->replacement, units, may_evict, pool, victims,
                   POOL_WINDOW_MAX, &n))
         return EXTENT_NONE;
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
+        if (pool->n_gone + REPLACEMENT_UNIT_MAX > POOL_GONE_MAX)
+            return EXTENT_NONE; /* each took its group along: once the list is taken, it goes on */
         if (pool_evict(pool, victims[i]) != 0)
             return EXTENT_NONE; /* pinned since it was looked at */
+    }
     return extents_take(pool->extents, units, slot);
 }
 
@@ -337,6 +362,19 @@ static bool is_filling(const struct pool *pool, const struct core_page *page)
            pool->slots[page->slot].generation == page->generation;
 }
 
+/* The first page of a group is its leader; those that come while it is live are bound to it. */
+static void enter_order(struct pool *pool, uint32_t slot, uint64_t group, uint32_t parent)
+{
+    if (!PROTECTED(groups_leave_whole))
+        group = 0;
+    uint32_t leader = group ? group_find(pool->groups, group) : SLOT_NONE;
+    if (leader != SLOT_NONE && replacement_bind(pool->replacement, slot, leader, parent))
+        return;
+    replacement_insert(pool->replacement, slot, parent);
+    if (group && leader == SLOT_NONE)
+        group_put(pool->groups, slot, group);
+}
+
 int pool_publish(struct pool *pool, const struct core_page *page)
 {
     if (!is_filling(pool, page))
@@ -350,7 +388,7 @@ int pool_publish(struct pool *pool, const struct core_page *page)
     uint32_t parent = id128_is_zero(page->parent) ? SLOT_NONE : index_find(pool, page->parent);
     if (parent != SLOT_NONE && pool->slots[parent].state != LIVE)
         parent = SLOT_NONE;
-    replacement_insert(pool->replacement, page->slot, parent);
+    enter_order(pool, page->slot, page->group, parent);
     CHECK(index_put(pool, page->slot, true) == 0);
     return 0;
 }
@@ -422,7 +460,7 @@ uint32_t pool_take_gone(struct pool *pool, const struct pool_gone **ret_gone)
 
 bool pool_gone_is_long(const struct pool *pool)
 {
-    return pool->n_gone + POOL_WINDOW_MAX + 1 > POOL_GONE_MAX;
+    return pool->n_gone + POOL_WINDOW_MAX + REPLACEMENT_UNIT_MAX > POOL_GONE_MAX;
 }
 
 /* --- looking --- */

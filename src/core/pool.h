@@ -3,7 +3,8 @@
  * pool.h - the book-keeping of the node's own pages: slots, generations, room, eviction.
  *
  * A slot is free, filling, live (sealed and in the index), or retired: withdrawn from index and
- * directory, still sealed and readable, the first to go when room is needed.
+ * directory, still sealed and readable, the first to go when room is needed.  When a page of a
+ * group is retired or evicted, the others of the group are retired in the same step.
  * pool_evict() in pool.c is the one place where a slot is made void.
  */
 #ifndef CORE_POOL_H
@@ -37,10 +38,11 @@ void pool_free(struct pool *pool);
 struct seqtable *pool_index(const struct pool *pool);
 
 /* Takes a slot and room for a page and fills in slot, generation and offset.  0; -EEXIST: the page
- * is live or being filled; -EBUSY: all that could make room is pinned or filling; -EFBIG: larger
- * than the pool.  Pages evicted for it are found in pool_take_gone(). */
+ * is live or being filled; -EBUSY: all that could make room is pinned or filling, or it would take
+ * too many other pages with it; -EFBIG: larger than the pool.  Pages evicted for it are found in pool_take_gone(). */
 int pool_reserve(struct pool *pool, struct core_page *page);
-/* The page's bytes are there and its word is sealed: live from now on.  -ESTALE. */
+/* The page's bytes are there and its word is sealed: live from now on, and bound to the live pages
+ * of its group, unless these are REPLACEMENT_UNIT_MAX already.  -ESTALE. */
 int pool_publish(struct pool *pool, const struct core_page *page);
 /* The page will not be filled. */
 void pool_abandon(struct pool *pool, const struct core_page *page);
@@ -54,7 +56,7 @@ bool pool_sweep_namespace(struct pool *pool, struct id128 identity, uint64_t epo
                           uint32_t *cursor);
 /* Pages retired or evicted since the last call; the memory is the pool's until the next change. */
 uint32_t pool_take_gone(struct pool *pool, const struct pool_gone **ret_gone);
-/* Whether another page might not find room in that list: take it first. */
+/* Whether what one more page drives out might not find room in that list: take it first. */
 bool pool_gone_is_long(const struct pool *pool);
 
 /* The live page in @slot; false when there is none. */

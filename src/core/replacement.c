@@ -14,9 +14,13 @@
  * a page that goes this way becomes stale in turn.  A touch takes a page out of a stale family:
  * somebody uses it, so its head must be there again.
  *
+ * Pages that are bound to another hang in a list of their own behind it.  Only the leader of such a
+ * unit stands in the order and has a family; a unit enters part by part and leaves at once.
+ *
  * Invariants: a slot is in exactly one place; a family has at least one child, so there are never
  * more families than slots; a parked page has children; a family is stale if and only if its parent
- * is gone or retired.
+ * is gone or retired; the leader of a bound page is listed or parked.  Parents form no circle: a
+ * page gets one as it comes in, or later while nothing is behind it.
  *
  * The owner is the pool; it is touched by the thread that runs the core, and by no other.
  */
@@ -31,15 +35,16 @@
 
 enum { SEGMENTS = REPLACEMENT_HEAT_MAX + 1, COLDEST = SEGMENTS - 1 };
 
-enum place { PLACE_ABSENT = 0, PLACE_LISTED, PLACE_PARKED, PLACE_RETIRED };
+enum place { PLACE_ABSENT = 0, PLACE_LISTED, PLACE_PARKED, PLACE_RETIRED, PLACE_BOUND };
 
 /* The other fields mean something only where place is not absent, so the table starts as zeros. */
 struct page {
     uint64_t used;           /* the count of uses when it was used last */
-    uint32_t warmer, colder; /* neighbours in its list */
+    uint32_t warmer, colder; /* neighbours in its list; of a bound page only colder */
     uint32_t family;         /* the one that it is a child in, or FAMILY_NONE */
     uint32_t warmer_sibling, colder_sibling;
     uint32_t children; /* its own family, or FAMILY_NONE */
+    uint32_t unit;     /* of a bound page the leader, else the first page bound to it, or SLOT_NONE */
     uint8_t place;     /* enum place */
     uint8_t segment;   /* of a listed page: 0 is the warmest */
 };
@@ -56,7 +61,7 @@ struct list {
 
 struct replacement {
     uint32_t max_slots;
-    uint32_t count;
+    uint32_t count, bound; /* pages in the order; of these, bound to another */
     uint64_t uses;
     struct list segments[SEGMENTS]; /* the warmest first */
     struct list retired;
@@ -99,10 +104,10 @@ static void listed_remove(struct replacement *r, uint32_t slot)
 }
 
 /* Moves on what a segment has too much: two pages at most, since a use adds one, and the number of
- * all pages, which sets the measure, changes by one. */
+ * all units, which sets the measure, changes by one. */
 static void segments_balance(struct replacement *r)
 {
-    uint32_t enough = r->count / SEGMENTS + 1;
+    uint32_t enough = (r->count - r->bound) / SEGMENTS + 1;
     for (uint32_t i = 0; i < COLDEST; i++) {
         for (int moved = 0; moved < 2 && r->segments[i].count > enough; moved++) {
             uint32_t slot = r->segments[i].coldest;
@@ -262,13 +267,27 @@ static void place_used(struct replacement *r, uint32_t slot)
     segments_balance(r);
 }
 
+/* The page that stands in the order for @slot. */
+static uint32_t leader_of(const struct replacement *r, uint32_t slot)
+{
+    return r->pages[slot].place == PLACE_BOUND ? r->pages[slot].unit : slot;
+}
+
+/* @parent may be a page of @slot's own unit: such a page comes after none. */
+static void join_parent(struct replacement *r, uint32_t slot, uint32_t parent)
+{
+    if (parent == SLOT_NONE || !replacement_contains(r, parent) ||
+        replacement_is_retired(r, parent) || leader_of(r, parent) == slot)
+        return;
+    family_join(r, slot, leader_of(r, parent));
+}
+
 void replacement_insert(struct replacement *r, uint32_t slot, uint32_t parent)
 {
     CHECK(slot < r->max_slots && r->pages[slot].place == PLACE_ABSENT);
     r->pages[slot].family = r->pages[slot].children = FAMILY_NONE;
-    if (parent != SLOT_NONE && replacement_contains(r, parent) &&
-        !replacement_is_retired(r, parent))
-        family_join(r, slot, parent);
+    r->pages[slot].unit = SLOT_NONE;
+    join_parent(r, slot, parent);
     r->count++;
     place_used(r, slot);
 }
@@ -277,6 +296,7 @@ void replacement_touch(struct replacement *r, uint32_t slot)
 {
     if (!replacement_contains(r, slot) || replacement_is_retired(r, slot))
         return;
+    slot = leader_of(r, slot);
     if (is_orphan(r, slot))
         family_leave(r, slot);
     if (r->pages[slot].place == PLACE_LISTED)
@@ -284,36 +304,89 @@ void replacement_touch(struct replacement *r, uint32_t slot)
     place_used(r, slot);
 }
 
-/* Takes a page out of its place and both its families, and leaves it absent. */
+uint32_t replacement_unit(const struct replacement *r, uint32_t slot,
+                          uint32_t ret_slots[REPLACEMENT_UNIT_MAX])
+{
+    CHECK(replacement_contains(r, slot));
+    uint32_t n = 0, leader = leader_of(r, slot);
+    ret_slots[n++] = leader;
+    for (uint32_t part = r->pages[leader].unit; part != SLOT_NONE; part = r->pages[part].colder)
+        ret_slots[n++] = part;
+    return n;
+}
+
+/* Only a unit without children may get a parent later, or it could come to be behind itself. */
+static void adopt(struct replacement *r, uint32_t leader, uint32_t parent)
+{
+    if (is_orphan(r, leader))
+        family_leave(r, leader);
+    if (r->pages[leader].family == FAMILY_NONE && !has_children(r, leader))
+        join_parent(r, leader, parent);
+}
+
+bool replacement_bind(struct replacement *r, uint32_t slot, uint32_t leader, uint32_t parent)
+{
+    uint32_t parts[REPLACEMENT_UNIT_MAX];
+    CHECK(slot < r->max_slots && r->pages[slot].place == PLACE_ABSENT);
+    CHECK(replacement_contains(r, leader) && !replacement_is_retired(r, leader));
+    if (replacement_unit(r, leader, parts) == REPLACEMENT_UNIT_MAX)
+        return false;
+    leader = parts[0];
+    struct page *page = &r->pages[slot];
+    page->family = page->children = FAMILY_NONE;
+    page->place = PLACE_BOUND;
+    page->unit = leader;
+    page->colder = r->pages[leader].unit;
+    r->pages[leader].unit = slot;
+    r->count++;
+    r->bound++;
+    adopt(r, leader, parent);
+    replacement_touch(r, leader);
+    return true;
+}
+
+/* Takes a page out of its place and both its families, and leaves it absent.  Who belongs to a unit
+ * goes with all of it. */
 static void detach(struct replacement *r, uint32_t slot)
 {
     struct page *page = &r->pages[slot];
-    CHECK(page->place != PLACE_ABSENT);
     family_leave(r, slot);
     if (has_children(r, slot))
         stale_insert(r, page->children);
     page->children = FAMILY_NONE;
+    page->unit = SLOT_NONE;
     if (page->place == PLACE_LISTED)
         listed_remove(r, slot);
     if (page->place == PLACE_RETIRED)
         list_remove(r, &r->retired, slot);
+    r->bound -= page->place == PLACE_BOUND;
     page->place = PLACE_ABSENT;
     r->count--;
 }
 
+/* Retires the parts of a unit, except for @gone, which leaves the order. */
+static void unit_leave(struct replacement *r, uint32_t slot, uint32_t gone)
+{
+    uint32_t parts[REPLACEMENT_UNIT_MAX], n = replacement_unit(r, slot, parts);
+    for (uint32_t i = 0; i < n; i++) {
+        detach(r, parts[i]);
+        if (parts[i] == gone)
+            continue;
+        r->pages[parts[i]].place = PLACE_RETIRED;
+        list_insert(r, &r->retired, parts[i], SLOT_NONE);
+        r->count++;
+    }
+}
+
 void replacement_remove(struct replacement *r, uint32_t slot)
 {
-    CHECK(slot < r->max_slots);
-    detach(r, slot);
+    unit_leave(r, slot, slot);
 }
 
 void replacement_retire(struct replacement *r, uint32_t slot)
 {
     CHECK(replacement_contains(r, slot) && !replacement_is_retired(r, slot));
-    detach(r, slot);
-    r->pages[slot].place = PLACE_RETIRED;
-    list_insert(r, &r->retired, slot, SLOT_NONE);
-    r->count++;
+    unit_leave(r, slot, SLOT_NONE);
 }
 
 /* From @slot on towards the warm end, the first that neither has children nor goes earlier. */
@@ -386,7 +459,10 @@ bool replacement_is_retired(const struct replacement *r, uint32_t slot)
 /* Who has children takes them along, so it is never called cold. */
 uint32_t replacement_heat(const struct replacement *r, uint32_t slot)
 {
-    if (!replacement_contains(r, slot) || replacement_is_retired(r, slot) || is_orphan(r, slot))
+    if (!replacement_contains(r, slot) || replacement_is_retired(r, slot))
+        return 0;
+    slot = leader_of(r, slot);
+    if (is_orphan(r, slot))
         return 0;
     bool listed = r->pages[slot].place == PLACE_LISTED;
     uint32_t heat = listed ? COLDEST - (uint32_t)r->pages[slot].segment : 0;

@@ -59,6 +59,7 @@ void node_exit(struct node *node);
 /* What a page is called inside a node. */
 struct node_page {
     struct id128 digest, parent; /* parent zero: none */
+    uint64_t group;              /* 0: none */
     uint64_t ring_position;
     const void *name;
     uint32_t name_len;

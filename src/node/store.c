@@ -106,6 +106,7 @@ static void collect(const struct store *store, uint32_t *from, struct batch *bat
             .identity = store->ns->identity,
             .epoch = store->ns->epoch,
             .parent = page->parent,
+            .group = page->group,
             .ring_position = page->ring_position,
             .length_bytes = (uint32_t)page->length_bytes,
             .name_len = page->name_len,
