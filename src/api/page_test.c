@@ -209,6 +209,80 @@ static void cleared_pages_are_gone_and_can_be_set_anew(void **state)
     peercache_node_close(node);
 }
 
+static uint16_t set_part(struct peercache_namespace *ns, uint64_t number, uint64_t group)
+{
+    static struct test_page page;
+    struct peercache_result result = {0};
+    page_make(&page, number, true);
+    page.page.group = group;
+    assert_int_equal(peercache_set(ns, &page.page, &result, 1, PEERCACHE_TIMEOUT_DEFAULT), 0);
+    return result.outcome;
+}
+
+/* The name and the number make the group, over all namespaces: who has either other stays. */
+static void group_is_withdrawn_with_a_cleared_part(void **state)
+{
+    (void)state;
+    struct peercache_node *node = test_open(NULL);
+    struct peercache_namespace *kv = test_namespace(node, "a=kv"),
+                               *side = test_namespace(node, "a=side");
+    for (uint64_t number = 1; number <= 2; number++)
+        for (int i = 0; i < 2; i++)
+            assert_int_equal(set_part(i ? kv : side, number, number == 1 ? 7 : 0),
+                             PEERCACHE_STORED);
+    set_part(kv, 3, 7);
+    set_part(side, 3, 8);
+    set_part(side, 4, 7);
+    assert_int_equal(test_status(node, "pool", "live_pages"), 7);
+    assert_int_equal(peercache_namespace_clear(kv, PEERCACHE_TIMEOUT_DEFAULT), 0);
+    test_await(node, "pool", "live_pages", 3);
+    assert_int_equal(exists(side, 1), PEERCACHE_MISS_UNKNOWN);
+    for (uint64_t number = 2; number <= 4; number++)
+        assert_int_equal(get(side, number), PEERCACHE_HIT);
+    peercache_node_close(node);
+}
+
+/* A get or exists may name the group, and may name another one. */
+static void group_does_not_matter_to_readers(void **state)
+{
+    static struct test_page page;
+    struct peercache_result result;
+    (void)state;
+    struct peercache_node *node = test_open(NULL);
+    struct peercache_namespace *ns = test_namespace(node, "a=1");
+    assert_int_equal(set_part(ns, 1, 7), PEERCACHE_STORED);
+    page_make(&page, 1, false);
+    page.page.group = 8;
+    assert_int_equal(peercache_exists(ns, &page.page, &result, 1, PEERCACHE_TIMEOUT_DEFAULT), 0);
+    assert_int_equal(result.outcome, PEERCACHE_FOUND);
+    assert_int_equal(peercache_get(ns, &page.page, &result, 1, PEERCACHE_TIMEOUT_DEFAULT), 0);
+    assert_int_equal(result.outcome, PEERCACHE_HIT);
+    assert_true(page_is_whole(&page, 1));
+    assert_int_equal(set_part(ns, 1, 8), PEERCACHE_ALREADY_STORED);
+    peercache_node_close(node);
+}
+
+/* Only the KV pages are ever asked for, by a get that need not know their group. */
+static void group_is_evicted_by_its_last_use(void **state)
+{
+    (void)state;
+    struct peercache_node *node = test_open(NULL);
+    struct peercache_namespace *kv = test_namespace(node, "a=kv"),
+                               *side = test_namespace(node, "a=side");
+    for (uint64_t number = 0; number < 2; number++) {
+        set_part(side, number, UINT64_MAX);
+        set_part(kv, number, UINT64_MAX);
+    }
+    for (uint64_t i = 0; i < 2000; i++) { /* more than twice the pool */
+        assert_int_equal(set(kv, 1000 + i), PEERCACHE_STORED);
+        assert_int_equal(get(kv, 0), PEERCACHE_HIT);
+    }
+    assert_int_equal(get(side, 0), PEERCACHE_HIT);
+    assert_int_equal(exists(kv, 1), PEERCACHE_MISS_UNKNOWN);
+    assert_int_equal(exists(side, 1), PEERCACHE_MISS_UNKNOWN);
+    peercache_node_close(node);
+}
+
 /* --- what is refused --- */
 
 struct refusal {
@@ -252,7 +326,6 @@ static void pages_out_of_range_are_refused_one_by_one(void **state)
         {"sum runs over", PAGE(name, 9, wrapping, 2), LARGE, LARGE, UNKNOWN},
         {"above the pool", PAGE(name, 9, all, 1), LARGE, UNKNOWN, UNKNOWN},
         {"ttl", GOOD(.ttl_s = 1), UNSUPPORTED, UNSUPPORTED, UNSUPPORTED},
-        {"group", GOOD(.group = 1), UNSUPPORTED, UNSUPPORTED, UNSUPPORTED},
         {"flags", GOOD(.flags = 1), UNSUPPORTED, UNSUPPORTED, UNSUPPORTED},
         {"first reserved", GOOD(.reserved = {1}), UNSUPPORTED, UNSUPPORTED, UNSUPPORTED},
         {"last reserved", GOOD(.reserved = {0, 0, 0, 0, 1}), UNSUPPORTED, UNSUPPORTED, UNSUPPORTED},
@@ -689,6 +762,9 @@ int main(void)
         cmocka_unit_test(page_of_another_length_is_a_miss_that_says_so),
         cmocka_unit_test(namespaces_are_apart),
         cmocka_unit_test(cleared_pages_are_gone_and_can_be_set_anew),
+        cmocka_unit_test(group_is_withdrawn_with_a_cleared_part),
+        cmocka_unit_test(group_does_not_matter_to_readers),
+        cmocka_unit_test(group_is_evicted_by_its_last_use),
         cmocka_unit_test(pages_out_of_range_are_refused_one_by_one),
         cmocka_unit_test(bad_page_costs_only_itself),
         cmocka_unit_test(longest_name_and_most_segments_are_taken),

@@ -15,6 +15,7 @@
 #include "base/metric.h"
 #include "base/protection.h"
 #include "base/seqtable.h"
+#include "core/replacement.h"
 
 enum { SLOTS = 64, POOL_BYTES = 64 * 1024, PAGE_BYTES = 4096 - 8 };
 
@@ -71,10 +72,8 @@ static struct core_page page_of(uint64_t number, uint32_t length_bytes)
 }
 
 /* Reserved, sealed, published; the page's slot and generation are in *ret_page. */
-static int store(struct fixture *fixture, uint64_t number, uint32_t length_bytes,
-                 struct core_page *ret_page)
+static int store_page(struct fixture *fixture, struct core_page *ret_page)
 {
-    *ret_page = page_of(number, length_bytes);
     if (pool_gone_is_long(fixture->pool)) {
         const struct pool_gone *gone;
         pool_take_gone(fixture->pool, &gone);
@@ -85,6 +84,13 @@ static int store(struct fixture *fixture, uint64_t number, uint32_t length_bytes
     assert_true(
         slot_word_seal(&fixture->config.headers[ret_page->slot].word, ret_page->generation));
     return pool_publish(fixture->pool, ret_page);
+}
+
+static int store(struct fixture *fixture, uint64_t number, uint32_t length_bytes,
+                 struct core_page *ret_page)
+{
+    *ret_page = page_of(number, length_bytes);
+    return store_page(fixture, ret_page);
 }
 
 static bool is_here(const struct fixture *fixture, uint64_t number)
@@ -366,12 +372,216 @@ static void untaken_list_of_gone_pages_stops_reserving(void **state)
     teardown((void **)&fixture);
 }
 
+/* --- groups --- */
+
+/* A part of a group; each part of a hybrid page has a namespace of its own. */
+static struct core_page store_part(struct fixture *fixture, uint64_t number, uint64_t group,
+                                   uint64_t parent)
+{
+    struct core_page page = page_of(number, PAGE_BYTES);
+    page.group = group;
+    page.identity.lo = number % 10;
+    if (parent)
+        page.parent = page_of(parent, 1).digest;
+    assert_int_equal(store_page(fixture, &page), 0);
+    return page;
+}
+
+static bool is_gone(const struct pool_gone *gone, uint32_t n, const struct core_page *page)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (id128_equal(gone[i].digest, page->digest) && gone[i].generation == page->generation)
+            return true;
+    return false;
+}
+
+/* The page that is evicted takes the others of its group out of index and directory, and they stay
+ * readable until their room is used, which is next. */
+static void group_is_withdrawn_with_the_page_that_goes(void **state)
+{
+    struct fixture *fixture = *state;
+    struct core_page parts[3], page;
+    const struct pool_gone *gone;
+    for (uint64_t i = 0; i < 3; i++)
+        parts[i] = store_part(fixture, 1 + i, 77, 0);
+    store_part(fixture, 4, 0, 0);
+    store_part(fixture, 5, 78, 0);
+    assert_int_equal(fill(fixture, 100, 11), 11);
+    assert_int_equal(store(fixture, 200, PAGE_BYTES, &page), 0);
+    uint32_t n = pool_take_gone(fixture->pool, &gone);
+    assert_int_equal(n, 3);
+    for (int i = 0; i < 3; i++) {
+        assert_false(is_here(fixture, (uint64_t)i + 1));
+        assert_true(is_gone(gone, n, &parts[i]));
+    }
+    assert_int_equal(usage_of(fixture).retired_pages, 2);
+    assert_int_equal(usage_of(fixture).live_pages, 14);
+    assert_false(slot_word_is_sealed(word_of(fixture, &parts[0]), parts[0].generation));
+    for (int i = 1; i < 3; i++)
+        assert_true(slot_word_is_sealed(word_of(fixture, &parts[i]), parts[i].generation));
+    assert_int_equal(fill(fixture, 300, 2), 2);
+    assert_int_equal(pool_take_gone(fixture->pool, &gone), 0);
+    assert_true(is_here(fixture, 4));
+    assert_true(is_here(fixture, 5));
+}
+
+static void without_groups_leave_whole_a_part_is_found_alone(void **state)
+{
+    struct fixture *fixture = *state;
+    struct core_page page;
+    assert_true(protection_disable("groups_leave_whole"));
+    store_part(fixture, 1, 77, 0);
+    store_part(fixture, 2, 77, 0);
+    assert_int_equal(fill(fixture, 100, 14), 14);
+    assert_int_equal(store(fixture, 200, PAGE_BYTES, &page), 0);
+    assert_false(is_here(fixture, 1));
+    assert_true(is_here(fixture, 2));
+}
+
+/* A page goes because it lies beside the coldest one: so does what it is bound to. */
+static void group_is_withdrawn_with_a_neighbour(void **state)
+{
+    struct fixture *fixture = *state;
+    struct core_page page;
+    store_part(fixture, 1, 77, 0);
+    for (uint64_t i = 0; i < 13; i++) {
+        assert_int_equal(store(fixture, 100 + i, PAGE_BYTES, &page), 0);
+        slot_word_pin(&fixture->config.headers[page.slot].word, page.generation);
+    }
+    assert_int_equal(store(fixture, 50, PAGE_BYTES, &page), 0);
+    store_part(fixture, 2, 77, 0);
+    assert_int_equal(store(fixture, 200, 2 * PAGE_BYTES, &page), 0);
+    assert_false(is_here(fixture, 50));
+    assert_false(is_here(fixture, 2));
+    assert_false(is_here(fixture, 1));
+    assert_int_equal(usage_of(fixture).retired_pages, 1);
+}
+
+/* Pages of the KV cache are what others read and what has parents; the rest of their groups, which
+ * was stored before them, stays as long. */
+static void group_stays_with_its_warmest_part(void **state)
+{
+    struct fixture *fixture = *state;
+    struct core_page kv[2], page;
+    for (uint64_t i = 0; i < 2; i++)
+        store_part(fixture, 10 + i, 77 + i, 0);
+    for (uint64_t i = 0; i < 2; i++)
+        kv[i] = store_part(fixture, 20 + i, 77 + i, i ? 20 : 0);
+    assert_int_equal(fill(fixture, 100, 12), 12);
+    for (int i = 0; i < 2; i++)
+        pool_touch(fixture->pool, kv[i].slot, kv[i].generation);
+    assert_int_equal(fill(fixture, 200, 12), 12);
+    for (uint64_t i = 0; i < 2; i++) {
+        assert_true(is_here(fixture, 10 + i));
+        assert_true(is_here(fixture, 20 + i));
+    }
+    /* The head was used before the tail, and goes after it. */
+    assert_int_equal(store(fixture, 300, PAGE_BYTES, &page), 0);
+    assert_false(is_here(fixture, 11) || is_here(fixture, 21));
+    assert_true(is_here(fixture, 10) && is_here(fixture, 20));
+}
+
+/* Once it is gone, a group can be stored anew; what comes back of it is not tied to what was. */
+static void group_can_be_stored_anew(void **state)
+{
+    struct fixture *fixture = *state;
+    store_part(fixture, 1, 77, 0);
+    store_part(fixture, 2, 77, 0);
+    for (uint64_t i = 100; is_here(fixture, 1); i++)
+        assert_int_equal(fill(fixture, i, 1), 1);
+    assert_false(is_here(fixture, 2));
+    store_part(fixture, 2, 77, 0);
+    store_part(fixture, 1, 77, 0);
+    assert_true(is_here(fixture, 1) && is_here(fixture, 2));
+    for (uint64_t i = 200; is_here(fixture, 2); i++)
+        assert_int_equal(fill(fixture, i, 1), 1);
+    assert_false(is_here(fixture, 1));
+}
+
+static void page_beyond_a_full_group_is_an_ordinary_one(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_new(SLOTS, 2 * POOL_BYTES);
+    struct core_page page;
+    for (uint64_t i = 0; i < REPLACEMENT_UNIT_MAX + 2; i++)
+        store_part(fixture, i, 77, 0);
+    assert_int_equal(fill(fixture, 100, 14), 14);
+    assert_int_equal(store(fixture, 200, PAGE_BYTES, &page), 0);
+    for (uint64_t i = 0; i < REPLACEMENT_UNIT_MAX + 2; i++)
+        assert_int_equal(is_here(fixture, i), i >= REPLACEMENT_UNIT_MAX);
+    for (uint64_t i = 300; is_here(fixture, REPLACEMENT_UNIT_MAX); i++)
+        assert_int_equal(fill(fixture, i, 1), 1);
+    assert_true(is_here(fixture, REPLACEMENT_UNIT_MAX + 1));
+    teardown((void **)&fixture);
+}
+
+/* Of a cleared namespace's page its whole group goes, with parts in other namespaces. */
+static void sweep_retires_whole_groups(void **state)
+{
+    struct fixture *fixture = *state;
+    const struct pool_gone *gone;
+    uint32_t cursor = 0;
+    store_part(fixture, 11, 77, 0);
+    store_part(fixture, 12, 77, 0);
+    store_part(fixture, 22, 78, 0);
+    store_part(fixture, 32, 0, 0);
+    while (pool_sweep_namespace(fixture->pool, (struct id128){1, 1}, 1, &cursor))
+        ;
+    assert_false(is_here(fixture, 11) || is_here(fixture, 12));
+    assert_true(is_here(fixture, 22) && is_here(fixture, 32));
+    assert_int_equal(pool_take_gone(fixture->pool, &gone), 2);
+}
+
+/* Pages are retired ahead by the unit. */
+static void groups_are_retired_whole_ahead_of_need(void **state)
+{
+    (void)state;
+    struct fixture *fixture = fixture_new(4096, 4 << 20);
+    for (uint64_t i = 0; i < 1024; i++)
+        store_part(fixture, i, 1 + i % 256, 0);
+    while (pool_retire_ahead(fixture->pool))
+        ;
+    assert_int_equal(usage_of(fixture).retired_pages, 16);
+    for (uint64_t i = 0; i < 1024; i++)
+        assert_int_equal(is_here(fixture, i), i % 256 >= 4);
+    teardown((void **)&fixture);
+}
+
+/* Pages beside each other, each with a group that lies elsewhere: more go than the list of gone
+ * pages takes.  The set is refused, and has its room once the list was taken. */
+static void window_of_too_many_groups_is_busy(void **state)
+{
+    enum { GROUPS = POOL_GONE_MAX / REPLACEMENT_UNIT_MAX + 40 };
+    (void)state;
+    struct fixture *fixture =
+        fixture_new(GROUPS * REPLACEMENT_UNIT_MAX + 1, GROUPS * REPLACEMENT_UNIT_MAX * 64);
+    const struct pool_gone *gone;
+    for (uint64_t i = 0; i < GROUPS * REPLACEMENT_UNIT_MAX; i++) {
+        struct core_page page = page_of(i, 50);
+        page.group = 1 + i % GROUPS;
+        assert_int_equal(store_page(fixture, &page), 0);
+    }
+    struct core_page large = page_of(1000000, GROUPS * 64 - 8);
+    assert_int_equal(pool_reserve(fixture->pool, &large), -EBUSY);
+    assert_true(pool_gone_is_long(fixture->pool));
+    assert_true(pool_take_gone(fixture->pool, &gone) <= POOL_GONE_MAX);
+    assert_int_equal(pool_reserve(fixture->pool, &large), 0);
+    pool_abandon(fixture->pool, &large);
+    teardown((void **)&fixture);
+}
+
 /* --- a random walk: the sums agree with what is there, no two pages share a byte --- */
 
 struct held {
     struct core_page page;
     bool is_filling, is_pinned;
 };
+
+/* Three pages of four are in groups of six. */
+static uint64_t group_of(uint64_t number)
+{
+    return number % 4 == 0 ? 0 : 1 + number % 21;
+}
 
 static void check_apart(const struct fixture *fixture, uint64_t seed)
 {
@@ -402,6 +612,30 @@ static void check_apart(const struct fixture *fixture, uint64_t seed)
                  pages, (unsigned long long)bytes);
 }
 
+/* Pages of one group that were live together are live together, or not at all. */
+static void check_groups(const struct fixture *fixture, bool was_here[128], uint64_t seed)
+{
+    bool is_broken[128] = {false};
+    for (uint64_t i = 0; i < 128; i++)
+        is_broken[group_of(i)] |= was_here[i] && !is_here(fixture, i);
+    for (uint64_t i = 0; i < 128; i++) {
+        bool here = is_here(fixture, i);
+        if (group_of(i) && was_here[i] && here && is_broken[group_of(i)])
+            fail_msg("seed %llu: page %llu is left of group %llu", (unsigned long long)seed,
+                     (unsigned long long)i, (unsigned long long)group_of(i));
+        was_here[i] = here;
+    }
+}
+
+static struct core_page random_page(uint64_t number)
+{
+    struct core_page page = page_of(number >> 16 & 127, (uint32_t)(1 + (number >> 32) % 9000));
+    page.group = group_of(number >> 16 & 127);
+    if (number >> 60)
+        page.parent = page_of((number >> 48) & 127, 1).digest;
+    return page;
+}
+
 static void random_step(struct fixture *fixture, struct held held[8], uint64_t *random)
 {
     const struct pool_gone *gone;
@@ -414,7 +648,7 @@ static void random_step(struct fixture *fixture, struct held held[8], uint64_t *
     case 1:
         if (at->is_filling)
             break;
-        at->page = page_of(number >> 16 & 127, (uint32_t)(1 + (number >> 32) % 9000));
+        at->page = random_page(number);
         at->is_filling = pool_reserve(fixture->pool, &at->page) == 0;
         break;
     case 2:
@@ -430,7 +664,8 @@ static void random_step(struct fixture *fixture, struct held held[8], uint64_t *
     case 4: pool_retire_ahead(fixture->pool); break;
     case 5: pool_touch(fixture->pool, (uint32_t)(number >> 16) % SLOTS, number >> 40 & 63); break;
     default:
-        store(fixture, number >> 16 & 127, (uint32_t)(1 + (number >> 32) % 9000), &page);
+        page = random_page(number);
+        store_page(fixture, &page);
         break;
     }
     pool_take_gone(fixture->pool, &gone);
@@ -442,9 +677,11 @@ static void sums_agree_whatever_happens(void **state)
     for (uint64_t seed = 1; seed <= 20; seed++) {
         struct fixture *fixture = fixture_new(SLOTS, POOL_BYTES);
         struct held held[8] = {0};
+        bool was_here[128] = {false};
         uint64_t random = seed << 32;
         for (int i = 0; i < 2000; i++) {
             random_step(fixture, held, &random);
+            check_groups(fixture, was_here, seed);
             if (i % 20 == 0)
                 check_apart(fixture, seed);
         }
@@ -478,6 +715,15 @@ int main(void)
         cmocka_unit_test(pages_are_retired_before_room_is_needed),
         cmocka_unit_test(sweep_retires_older_epochs_of_one_namespace),
         cmocka_unit_test(untaken_list_of_gone_pages_stops_reserving),
+        TEST(group_is_withdrawn_with_the_page_that_goes),
+        TEST(without_groups_leave_whole_a_part_is_found_alone),
+        TEST(group_is_withdrawn_with_a_neighbour),
+        TEST(group_stays_with_its_warmest_part),
+        TEST(group_can_be_stored_anew),
+        cmocka_unit_test(page_beyond_a_full_group_is_an_ordinary_one),
+        TEST(sweep_retires_whole_groups),
+        cmocka_unit_test(groups_are_retired_whole_ahead_of_need),
+        cmocka_unit_test(window_of_too_many_groups_is_busy),
         cmocka_unit_test(sums_agree_whatever_happens),
     };
     return cmocka_run_group_tests_name("core/pool", tests, NULL, NULL);

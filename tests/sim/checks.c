@@ -10,6 +10,7 @@
  *     6  slots move along the table of moves                          (CHECKs of the core)
  *     7  who sees the same members has the same ring
  *     8  everything has a bound                                       (where it is counted)
+ *    10  pages of a group that were in the pool together leave together      (groups.c)
  *
  * Cheap checks run after every event, dear ones in turn, each for one machine.
  */

@@ -133,6 +133,7 @@ void machine_step(struct machine *machine, struct core_event *event, struct app 
     event->now_ns = world.now_ns;
     inject_again(machine, 0);
     core_step(machine->core, event, &update);
+    check_groups(machine);
     inject_again(machine, world.plan.again_every_nth);
     narrate(NARRATED_step, machine->number, event->type, update.n_sends, update.n_completions);
     if (waiter) {
@@ -212,6 +213,7 @@ void machine_start(struct machine *machine)
     memset(machine->distrusted_ns, 0, sizeof machine->distrusted_ns);
     memset(machine->seen, 0, sizeof machine->seen);
     memset(machine->cleared, 0, sizeof machine->cleared);
+    memset(machine->parts, 0, sizeof machine->parts);
     narrate(NARRATED_start, machine->number, (uint64_t)machine->life, (uint64_t)machine->host,
             machine->pool_bytes);
     world_after(0, first_tick, machine->number);

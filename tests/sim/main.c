@@ -123,10 +123,10 @@ static void report_totals(uint64_t n, double took_s)
         (unsigned long long)t->stopped_before, (unsigned long long)t->stopped_after,
         (unsigned long long)t->stopped_at_holder);
     printf(
-        "full %llu, probes %llu, deaths %llu, broken connections %llu, at most %u messages on one "
+        "groups that left %llu, full %llu, probes %llu, deaths %llu, broken connections %llu, at most %u messages on one "
         "connection and %u events waiting\n",
-        (unsigned long long)t->refused, (unsigned long long)t->probes,
-        (unsigned long long)t->crashes, (unsigned long long)t->breaks, t->most_in_flight,
+        (unsigned long long)t->groups_left, (unsigned long long)t->refused,
+        (unsigned long long)t->probes, (unsigned long long)t->crashes, (unsigned long long)t->breaks, t->most_in_flight,
         t->most_events);
 }
 

@@ -181,11 +181,13 @@ static void take_pages(struct app *app)
             continue;
         const struct page_key *key = &app->keys[i];
         struct page_key parent = {key->ns, key->number - 1, key->epoch};
+        bool has_parent = key->number % 4 && (key->ns == 0 || !world.plan.groups);
         app->pages[app->n_pages++] = (struct core_page){
             .digest = app->asking.keys[i].digest,
             .identity = world.identities[key->ns],
             .epoch = key->epoch,
-            .parent = key->number % 4 ? filling_digest(&parent) : (struct id128){0},
+            .parent = has_parent ? filling_digest(&parent) : (struct id128){0},
+            .group = group_of(key),
             .ring_position = app->asking.keys[i].ring_position,
             .length_bytes = filling_length(key->ns, key->number),
             .name_len = NAME_BYTES,

@@ -10,7 +10,7 @@
  *     serve.c        the holder's side of look-ups and of reads over the network
  *     ask.c get.c set.c application.c   the calls, as state machines
  *     fault.c        what goes wrong, and when it stops
- *     checks.c promises.c settle.c      invariants while it runs, and after the faults
+ *     checks.c promises.c groups.c settle.c     invariants while it runs, and after the faults
  *     narrate.c      the story so far, and its hash
  *
  * There is one world at a time.  Nothing here reads a clock or a random number but the world's own.
@@ -79,6 +79,7 @@ struct plan {
     uint64_t delay_ns, chunk_ns, think_ns; /* typical */
     bool is_calm;                          /* nothing goes wrong, and nobody lies */
     bool breaks, partitions, crashes, pauses, leaves, lies, clears, gives_up, loses_requests;
+    bool groups;           /* pages of one number are parts of one, of which the first has parents */
     uint32_t late_joins; /* machines that start only after a while */
 };
 
@@ -194,6 +195,12 @@ struct app {
     uint64_t told[MACHINES_MAX]; /* clear: lives that were alive members, plus one */
 };
 
+/* A page of a group, by its slot, as it was found after the last step. */
+struct part {
+    uint64_t group, generation; /* generation 0: none */
+    struct id128 digest;
+};
+
 /* A location as it was once found, believed ever after: what a reader by RDMA does. */
 struct seen {
     bool used;
@@ -231,6 +238,7 @@ struct machine {
     struct {
         uint64_t begun, ended; /* of the last clear that this life heard of, as events */
     } cleared[NAMESPACES];
+    struct part parts[SLOTS_MAX];
 };
 
 struct link_end {
@@ -251,7 +259,7 @@ struct link {
 
 struct totals {
     uint64_t events, steps, messages, hits, misses, stored, refused, stopped_before, stopped_after,
-        stopped_at_holder, probes, crashes, breaks;
+        stopped_at_holder, probes, crashes, breaks, groups_left;
     uint32_t most_events, most_in_flight;
 };
 
@@ -371,6 +379,10 @@ void check_cleared(const struct app *app);
 void check_hit_is_new(const struct app *app, int source, const struct filling *filling);
 void note_visible(const struct life *life, uint64_t generation);
 void check_unknown_is_invisible(const struct app *app, uint32_t key);
+
+/* groups.c */
+uint64_t group_of(const struct page_key *key);
+void check_groups(struct machine *machine);
 
 /* checks.c settle.c */
 void check_after_event(void);

@@ -246,6 +246,7 @@ static void plan_run(void)
     };
     plan_pool(plan);
     plan_faults(plan);
+    plan->groups = world_chance(60);
     for (uint32_t i = 0; i < NAMESPACES; i++)
         world.identities[i] = hash_bytes128(&i, sizeof i, 77);
 }
