@@ -202,7 +202,7 @@ static int make_void(struct pool *pool, uint32_t index)
 }
 
 /* Makes the slot void, and only then hands its room on.  -EBUSY: it is pinned. */
-static int pool_evict(struct pool *pool, uint32_t index)
+static int evict_part(struct pool *pool, uint32_t index)
 {
     struct slot *slot = &pool->slots[index];
     int error = make_void(pool, index);
@@ -219,6 +219,19 @@ static int pool_evict(struct pool *pool, uint32_t index)
     release_room(pool, index);
     metric_add(pool->metrics, METRIC_pages_evicted, 1);
     return 0;
+}
+
+/* The others of its group go too: they are of no use, and small ones would crowd the cold end.
+ * Those that are pinned stay retired. */
+static int pool_evict(struct pool *pool, uint32_t index)
+{
+    uint32_t parts[REPLACEMENT_UNIT_MAX];
+    uint32_t n = replacement_unit(pool->replacement, index, parts);
+    int error = evict_part(pool, index);
+    for (uint32_t i = 0; i < n && !error; i++)
+        if (parts[i] != index)
+            evict_part(pool, parts[i]);
+    return error;
 }
 
 /* --- making room --- */
@@ -241,7 +254,7 @@ static uint32_t take_from_window(struct pool *pool, uint64_t units, uint32_t slo
     for (uint32_t i = 0; i < n; i++) {
         if (pool->n_gone + REPLACEMENT_UNIT_MAX > POOL_GONE_MAX)
             return EXTENT_NONE; /* each took its group along: once the list is taken, it goes on */
-        if (pool_evict(pool, victims[i]) != 0)
+        if (pool->slots[victims[i]].state != FREE && pool_evict(pool, victims[i]) != 0)
             return EXTENT_NONE; /* pinned since it was looked at */
     }
     return extents_take(pool->extents, units, slot);

@@ -3,8 +3,8 @@
  * pool.h - the book-keeping of the node's own pages: slots, generations, room, eviction.
  *
  * A slot is free, filling, live (sealed and in the index), or retired: withdrawn from index and
- * directory, still sealed and readable, the first to go when room is needed.  When a page of a
- * group is retired or evicted, the others of the group are retired in the same step.
+ * directory, still sealed and readable, the first to go when room is needed.  A group is withdrawn
+ * whole: with the page that is retired or evicted the others are, in the same step.
  * pool_evict() in pool.c is the one place where a slot is made void.
  */
 #ifndef CORE_POOL_H

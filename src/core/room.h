@@ -15,7 +15,7 @@
 #include "core/replacement.h"
 
 enum {
-    /* Cold pages that a window is tried around; the cheapest window wins. */
+    /* Pages that a window is tried around, the parts of the coldest units; the cheapest wins. */
     ROOM_CANDIDATES = 16,
     /* Neighbours looked at by one call before the cheapest window so far has to do. */
     ROOM_STEPS = 4096,
