@@ -162,10 +162,12 @@ static void run_prompt(struct load *load, uint64_t *n_prompts, bool counts)
     load->figures.samples++;
 }
 
-static struct figures run(const struct mix *mix, bool has_groups, uint64_t pool_bytes, uint64_t seed)
+static struct figures run(const struct mix *mix, bool has_groups, uint64_t pool_bytes,
+                          uint64_t seed)
 {
     struct load load = {.mix = *mix, .has_groups = has_groups, .random = seed};
-    uint64_t n_prompts = 0, page_bytes = mix->kv_bytes + mix->n_sides * mix->side_bytes / mix->every;
+    uint64_t n_prompts = 0,
+             page_bytes = mix->kv_bytes + mix->n_sides * mix->side_bytes / mix->every;
     load.headers = calloc(SLOTS, sizeof *load.headers);
     struct core_config config = {
         .headers = load.headers, .slot_count = SLOTS, .pool_bytes = pool_bytes};
@@ -185,10 +187,9 @@ static void print_row(const struct mix *mix, const struct figures *with,
     printf("| %llu KiB | %u x %llu KiB | 1 in %u |", (unsigned long long)(mix->kv_bytes / KIB),
            mix->n_sides, (unsigned long long)(mix->side_bytes / KIB), mix->every);
     for (int i = 0; i < 2; i++)
-        printf(" %.1f %% | %.1f %% | %llu |",
-               100.0 * (double)both[i]->found / (double)both[i]->uses,
-               100.0 * both[i]->live / (double)both[i]->samples,
-               (unsigned long long)both[i]->refused);
+        printf(
+            " %.1f %% | %.1f %% | %llu |", 100.0 * (double)both[i]->found / (double)both[i]->uses,
+            100.0 * both[i]->live / (double)both[i]->samples, (unsigned long long)both[i]->refused);
     putchar('\n');
     fflush(stdout);
 }
@@ -198,8 +199,8 @@ int main(int argc, char **argv)
     static const struct option options[] = {
         {"pool-mib", required_argument, NULL, 'p'}, {"seed", required_argument, NULL, 's'}, {0}};
     static const struct mix mixes[] = {
-        {64 * KIB, 64 * KIB, 1, 1}, {64 * KIB, 4 * KIB, 1, 1},  {64 * KIB, 8 * KIB, 2, 1},
-        {64 * KIB, MIB, 1, 1},      {512 * KIB, 16 * KIB, 1, 1}, {64 * KIB, MIB, 1, 16},
+        {64 * KIB, 64 * KIB, 1, 1},  {64 * KIB, 4 * KIB, 1, 1},   {64 * KIB, 8 * KIB, 2, 1},
+        {64 * KIB, MIB, 1, 1},       {512 * KIB, 16 * KIB, 1, 1}, {64 * KIB, MIB, 1, 16},
         {256 * KIB, 64 * KIB, 1, 8},
     };
     uint64_t pool_bytes = 2048 * MIB, seed = 1;

@@ -3,7 +3,7 @@
  * pool.c - who may use which part of the payload, and when a page has to go.
  *
  * Room for a page comes from free extents, else from the coldest page (a retired one, where there
- * is one) and as few of its neighbours as are needed (room.h).  Whatever the way, pool_evict()
+ * is one) and as few of its neighbours as are needed (room.h).  Whatever the way, evict_part()
  * makes the slot void before its extent is handed on.
  *
  * Generations come from one counter for all slots.  Pages that are being filled stand in the index
@@ -46,7 +46,7 @@ struct pool {
     struct seqtable *index;
     struct extents *extents;
     struct replacement *replacement;
-    struct group_table *groups; /* the leaders of units that have a group */
+    struct group_table *groups;    /* the leaders of units that have a group */
     uint32_t slot_count, slot_end; /* slots; one past the highest ever used */
     uint64_t generation;           /* the last one given out */
     uint32_t free_slots;           /* list head; never used ones are above slot_end */

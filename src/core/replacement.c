@@ -19,8 +19,8 @@
  *
  * Invariants: a slot is in exactly one place; a family has at least one child, so there are never
  * more families than slots; a parked page has children; a family is stale if and only if its parent
- * is gone or retired; the leader of a bound page is in the order and not bound itself.  Parents form no circle: a
- * page gets one as it comes in, or later while nothing is behind it.
+ * is gone or retired; the leader of a bound page is in the order and not bound itself.  Parents
+ * form no circle: a page gets one as it comes in, or later while nothing is behind it.
  *
  * The owner is the pool; it is touched by the thread that runs the core, and by no other.
  */
@@ -44,7 +44,7 @@ struct page {
     uint32_t family;         /* the one that it is a child in, or FAMILY_NONE */
     uint32_t warmer_sibling, colder_sibling;
     uint32_t children; /* its own family, or FAMILY_NONE */
-    uint32_t unit;     /* of a bound page the leader, else the first page bound to it, or SLOT_NONE */
+    uint32_t unit;     /* of a bound page the leader, else the first bound to it, or SLOT_NONE */
     uint8_t place;     /* enum place */
     uint8_t segment;   /* of a listed page: 0 is the warmest */
 };

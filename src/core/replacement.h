@@ -54,7 +54,8 @@ uint32_t replacement_unit(const struct replacement *r, uint32_t slot,
                           uint32_t ret_slots[REPLACEMENT_UNIT_MAX]);
 
 /* Eviction order: retired pages, then pages whose parent is gone, then the coldest without
- * children; of a unit the leader alone.  SLOT_NONE at the end.  None of these calls removes anything. */
+ * children; of a unit the leader alone.  SLOT_NONE at the end.  None of these calls removes
+ * anything. */
 uint32_t replacement_victim(struct replacement *r);
 uint32_t replacement_next(const struct replacement *r, uint32_t slot);
 /* The first that is not retired: the next to retire. */
@@ -62,8 +63,8 @@ uint32_t replacement_coldest(struct replacement *r);
 
 bool replacement_contains(const struct replacement *r, uint32_t slot);
 bool replacement_is_retired(const struct replacement *r, uint32_t slot);
-/* In which eighth of all units its unit stands: 0 (the coldest, retired, orphaned, not in the order)
- * to REPLACEMENT_HEAT_MAX (the last used); at least half of that while it has children. */
+/* In which eighth of all units its unit stands: 0 (the coldest, retired, orphaned, not in the
+ * order) to REPLACEMENT_HEAT_MAX (the last used); at least half of that while it has children. */
 uint32_t replacement_heat(const struct replacement *r, uint32_t slot);
 /* Pages in the order, retired ones included; and the retired ones, of a unit the leader alone. */
 uint32_t replacement_count(const struct replacement *r);

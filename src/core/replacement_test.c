@@ -458,10 +458,9 @@ static void model_insert(struct model *model, uint32_t slot, uint32_t leader, ui
     model->pages[slot].present = true;
     model->pages[slot].retired = model->pages[slot].orphan = false;
     model->pages[slot].leader = leader;
-    model->pages[slot].parent =
-        leader == slot && model_is_live(model, parent) && parent != slot
-            ? model->pages[parent].leader
-            : SLOT_NONE;
+    model->pages[slot].parent = leader == slot && model_is_live(model, parent) && parent != slot
+                                    ? model->pages[parent].leader
+                                    : SLOT_NONE;
     model->pages[leader].used = ++model->uses;
 }
 

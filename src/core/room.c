@@ -33,7 +33,7 @@ struct search {
     room_may_evict *may_evict;
     void *ctx;
     uint32_t max_slots;
-    uint32_t steps, windows; /* pages looked at and windows tried so far */
+    uint32_t steps; /* pages looked at so far */
 };
 
 struct window {
@@ -165,15 +165,15 @@ static uint32_t window_slots(const struct search *search, const struct window *w
 
 static bool is_over(const struct search *search, const struct window *best)
 {
-    return search->windows == ROOM_CANDIDATES ||
-           (best->first != EXTENT_NONE && search->steps > ROOM_STEPS);
+    return search->steps >
+           (best->first != EXTENT_NONE ? ROOM_STEPS : ROOM_CANDIDATES * 2 * search->max_slots);
 }
 
 static void try_unit(struct search *search, uint32_t slot, struct window *best)
 {
     uint32_t parts[REPLACEMENT_UNIT_MAX], n = replacement_unit(search->r, slot, parts);
     struct window window;
-    for (uint32_t i = 0; i < n && !is_over(search, best); i++, search->windows++)
+    for (uint32_t i = 0; i < n && !is_over(search, best); i++)
         if (window_find(search, parts[i], &window) && window.price < best->price)
             *best = window;
 }
@@ -189,8 +189,10 @@ int room_make(const struct extents *x, struct replacement *r, uint64_t units,
         .x = x, .r = r, .units = units, .may_evict = may_evict, .ctx = ctx, .max_slots = max_slots};
     struct window best = {.first = EXTENT_NONE, .price = UINT64_MAX};
     uint32_t slot = replacement_victim(r);
-    for (; slot != SLOT_NONE && !is_over(&search, &best); slot = replacement_next(r, slot))
+    for (int i = 0; i < ROOM_CANDIDATES && slot != SLOT_NONE; i++) {
         try_unit(&search, slot, &best);
+        slot = replacement_next(r, slot);
+    }
     if (best.first == EXTENT_NONE)
         return -EBUSY;
     *ret_n = window_slots(&search, &best, ret_slots);
