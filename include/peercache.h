@@ -109,7 +109,7 @@ struct peercache_page { /* in; 72 bytes, fixed for a soname */
     uint32_t name_len, segment_count;
     const void *parent; /* name of the page before this one, or NULL: a hint */
     uint32_t parent_len;
-    uint32_t ttl_s;              /* must be 0 (no limit) in this release */
+    uint32_t ttl_s; /* must be 0 (no limit) in this release */
     /* 0: none.  Pages of this node that share a name and a group number are parts of one hybrid
      * page (the components KV, indexer, Mamba ... live in different namespaces), 16 at most: when
      * one of them leaves the pool, the others are withdrawn with it.  Only set looks at it. */
