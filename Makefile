@@ -5,6 +5,7 @@
 MESON ?= /usr/bin/meson
 PYTHON = $(shell tools/find-python)
 PREFIX ?= /usr/local
+WHEEL_DIR ?= build/wheel
 ifeq ($(origin CC),default)
 CC := gcc
 endif
@@ -38,7 +39,7 @@ CONFIGURATION := $(if $(filter-out gcc,$(CC)),CC=$(CC)) $(if $(SANITIZE),SANITIZ
 IS_DEFAULT := $(if $(strip $(CONFIGURATION)),,yes)
 
 .NOTPARALLEL:
-.PHONY: help demo test test-quick bench install format clean compile packages print-build
+.PHONY: help demo test test-quick bench install wheel format clean compile packages print-build
 
 help:  ## shows this list
 	@echo "PeerCache: shares KV-cache pages between processes and hosts."
@@ -80,6 +81,10 @@ ifeq ($(DESTDIR),)
 	    "export PYTHONPATH=$$(dirname "$$(find '$(abspath $(PREFIX))/lib' -name peercache -path '*dist-packages*' | head -n 1)")"
 endif
 
+wheel:  ## builds one wheel for all Pythons from 3.9 [WHEEL_DIR=build/wheel]
+	@tools/install-packages build wheel
+	@tools/make-wheel '$(WHEEL_DIR)'
+
 format:  ## lays out the C sources with clang-format
 	@tools/install-packages format
 	find include src cmd python tests bench -name '*.[ch]' -exec clang-format -i {} +
@@ -96,7 +101,7 @@ $(BUILD)/build.ninja:
 	CC=$(CC) $(MESON) setup $(BUILD) $(OPTIONS)
 
 packages:
-	@tools/install-packages build test
+	@tools/install-packages build test wheel
 
 print-build:
 	@echo $(BUILD)

@@ -95,7 +95,7 @@ int peercache_namespace_clear(struct peercache_namespace *ns, uint32_t timeout_m
 enum {
     PEERCACHE_NAME_MAX = 255,            /* bytes of a page's name, at least 1 */
     PEERCACHE_SEGMENTS_MAX = 65536,      /* segments of one page */
-    PEERCACHE_PAGE_MAX_BYTES = 64 << 20, /* bytes of one page, at least 1 */
+    PEERCACHE_PAGE_MAX_BYTES = 127 << 20, /* bytes of one page, at least 1; a location has 27 bits for it */
 };
 
 struct peercache_segment {
@@ -109,7 +109,7 @@ struct peercache_page { /* in; 72 bytes, fixed for a soname */
     uint32_t name_len, segment_count;
     const void *parent; /* name of the page before this one, or NULL: a hint */
     uint32_t parent_len;
-    uint32_t ttl_s;              /* must be 0 (no limit) in this release */
+    uint32_t ttl_s; /* must be 0 (no limit) in this release */
     /* 0: none.  Pages of this node that share a name and a group number are parts of one hybrid
      * page (the components KV, indexer, Mamba ... live in different namespaces), 16 at most: when
      * one of them leaves the pool, the others are withdrawn with it.  Only set looks at it. */

@@ -109,7 +109,7 @@ static int take_page_bytes(struct invocation *invocation, const char *value,
                            struct peercache_error *ret_error)
 {
     if (parse_count(value, PEERCACHE_PAGE_MAX_BYTES, &invocation->page_bytes) < 0)
-        return bad_value("page_bytes", value, "a number of bytes from 1 to 67108864", ret_error);
+        return bad_value("page_bytes", value, "a number of bytes from 1 to 133169152", ret_error);
     return 0;
 }
 

@@ -50,7 +50,7 @@ static int read_page(const char *path, struct bytes *ret_bytes)
     if (!ret_bytes->len_bytes)
         return text_fail(EXIT_USAGE, "%s: is empty; a page has at least 1 byte", path);
     if (ret_bytes->len_bytes > PEERCACHE_PAGE_MAX_BYTES)
-        return text_fail(EXIT_USAGE, "%s: is larger than 64 MiB, the most that a page may have",
+        return text_fail(EXIT_USAGE, "%s: is larger than 127 MiB, the most that a page may have",
                          path);
     return EXIT_OK;
 }

@@ -42,9 +42,9 @@ PyObject *native_text(PyObject *text, const char **ret_text);
  * strings or None).  -1: an exception is set. */
 int native_config(PyObject *options, int environment, struct peercache_config **ret_config);
 
-/* 0: the node stays open until node_leave().  -ECHILD, -ESHUTDOWN. */
-int node_enter(struct node_object *self);
-void node_leave(struct node_object *self);
+/* 0: the node stays open until native_node_leave().  -ECHILD, -ESHUTDOWN. */
+int native_node_enter(struct node_object *self);
+void native_node_leave(struct node_object *self);
 
 PyMODINIT_FUNC PyInit__native(void);
 

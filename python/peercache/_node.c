@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-int node_enter(struct node_object *self)
+int native_node_enter(struct node_object *self)
 {
     int rc = 0;
 
@@ -30,7 +30,7 @@ int node_enter(struct node_object *self)
     return rc;
 }
 
-void node_leave(struct node_object *self)
+void native_node_leave(struct node_object *self)
 {
     pthread_mutex_lock(&self->lock);
     self->calls--;
@@ -144,9 +144,9 @@ static PyObject *node_method_stop(PyObject *object, PyObject *unused)
     struct node_object *self = (struct node_object *)object;
 
     (void)unused;
-    if (node_enter(self) == 0) {
+    if (native_node_enter(self) == 0) {
         Py_BEGIN_ALLOW_THREADS peercache_node_stop(self->node);
-        node_leave(self);
+        native_node_leave(self);
         Py_END_ALLOW_THREADS
     }
     Py_RETURN_NONE;
@@ -160,10 +160,10 @@ static PyObject *node_method_status(PyObject *object, PyObject *unused)
     int rc;
 
     (void)unused;
-    if (node_enter(self) < 0)
+    if (native_node_enter(self) < 0)
         Py_RETURN_NONE;
     Py_BEGIN_ALLOW_THREADS rc = peercache_node_status(self->node, &json);
-    node_leave(self);
+    native_node_leave(self);
     Py_END_ALLOW_THREADS if (rc < 0) Py_RETURN_NONE;
     text = PyUnicode_DecodeUTF8(json, (Py_ssize_t)strlen(json), "replace");
     free(json);
@@ -200,7 +200,7 @@ static PyObject *namespace_open(struct node_object *self, const char *const *tex
     struct peercache_error error = {{0}};
     struct peercache_namespace *ns = NULL;
     PyObject *wrapped;
-    int rc = node_enter(self);
+    int rc = native_node_enter(self);
 
     if (rc < 0)
         return native_raise(native_error, &error, "the node is closed");
@@ -210,7 +210,7 @@ static PyObject *namespace_open(struct node_object *self, const char *const *tex
                : native_namespace_wrap(self, ns);
     if (rc == 0 && !wrapped)
         peercache_namespace_close(ns);
-    node_leave(self);
+    native_node_leave(self);
     return wrapped;
 }
 

@@ -232,12 +232,12 @@ static int batch_run(struct namespace_object *self, struct batch *batch, batch_c
 
     if (timeout_ms < 0 || timeout_ms > (long long)UINT32_MAX)
         return -EINVAL;
-    rc = node_enter(self->owner);
+    rc = native_node_enter(self->owner);
     if (rc < 0)
         return rc;
     Py_BEGIN_ALLOW_THREADS rc =
         call(self->ns, batch->pages, batch->results, batch->n, (uint32_t)timeout_ms);
-    node_leave(self->owner);
+    native_node_leave(self->owner);
     Py_END_ALLOW_THREADS return rc;
 }
 
@@ -327,10 +327,10 @@ static PyObject *namespace_clear(PyObject *object, PyObject *args)
 
     if (!PyArg_ParseTuple(args, "|I", &timeout_ms))
         return NULL;
-    rc = node_enter(self->owner);
+    rc = native_node_enter(self->owner);
     if (rc == 0) {
         Py_BEGIN_ALLOW_THREADS rc = peercache_namespace_clear(self->ns, timeout_ms);
-        node_leave(self->owner);
+        native_node_leave(self->owner);
         Py_END_ALLOW_THREADS
     }
     return PyLong_FromLong(rc);
@@ -343,9 +343,9 @@ static void namespace_dealloc(PyObject *object)
     freefunc free_object = (freefunc)PyType_GetSlot(type, Py_tp_free);
 
     /* A node that is closed, or that a parent process owns, has freed or keeps the handle. */
-    if (self->ns && node_enter(self->owner) == 0) {
+    if (self->ns && native_node_enter(self->owner) == 0) {
         peercache_namespace_close(self->ns);
-        node_leave(self->owner);
+        native_node_leave(self->owner);
     }
     Py_XDECREF((PyObject *)self->owner);
     free_object(object);

@@ -49,6 +49,8 @@ class Component:
     that this rank holds.  The segments of a page are dealt out to them in order.
     """
 
+    has_bytes = True
+
     def __init__(self, pool, parts, calls):
         self.pool, self.parts = pool, parts
         self.page_bytes = pool.page_bytes
@@ -96,6 +98,7 @@ class Anchor:
     """
 
     page_bytes = 1
+    has_bytes = False  # worth a sample of bandwidth
 
     def __init__(self, parts, calls):
         self.parts = parts

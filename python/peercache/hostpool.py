@@ -110,18 +110,24 @@ class HostPool:
             lengths = [operator.index(length) for length in lengths]
         except Exception as error:
             raise ValueError(f"PeerCache: {name} does not give the addresses of its pages, so they "
-                             f"cannot be stored: {type(error).__name__}: {error}. Try "
-                             "--hicache-mem-layout page_first") from error
+                             f"cannot be stored: {type(error).__name__}: {error}"
+                             f"{self._advice()}") from error
         if len(addresses) != len(lengths) or len(lengths) % self.groups:
             raise ValueError(f"PeerCache: {name} gives {len(addresses)} addresses and "
                              f"{len(lengths)} lengths for a page of {self.groups} groups of heads")
         return lengths
 
+    def _advice(self):
+        """What may help where a pool gives no addresses."""
+        if self.groups > 1:
+            return f". With tp_lcm_size its heads are stored in {self.groups} groups"
+        return "" if self.layout == "page_first" else ". Try --hicache-mem-layout page_first"
+
     def _check_sizes(self):
         if not 1 <= self.page_bytes <= _native.PAGE_MAX_BYTES:
             raise ValueError(f"PeerCache: a page of this host pool has {self.page_bytes} bytes; "
-                             f"1 to {_native.PAGE_MAX_BYTES} can be stored. A smaller --page-size "
-                             "makes smaller pages")
+                             f"1 to {_native.PAGE_MAX_BYTES} can be stored. A smaller --page-size, or "
+                             "for a Mamba state more tensor-parallel ranks, makes it smaller")
         if self.segments_per_page > _native.SEGMENTS_MAX:
             raise ValueError(f"PeerCache: a page of this host pool has {self.segments_per_page} "
                              f"segments; at most {_native.SEGMENTS_MAX} are possible. Use "

@@ -29,6 +29,11 @@ SHAPE_ATTRIBUTES = ("layer_num", "start_layer", "end_layer", "head_num", "head_d
                     "kv_cache_dim", "kv_lora_rank", "qk_rope_head_dim")
 
 
+# Where an engine keeps what it was started with: the newer releases, the older ones.
+_SERVER_ARGS = (("sglang.srt.runtime_context", "get_server_args"),
+                ("sglang.srt.server_args", "get_global_server_args"))
+
+
 def check_model_name(config):
     """The served model's name, or ValueError: without one all models would share their pages."""
     name = getattr(config, "model_name", None)
@@ -36,6 +41,14 @@ def check_model_name(config):
         raise ValueError("PeerCache: model_name is empty; it keeps the pages of different models "
                          "apart. Start SGLang with --served-model-name or --model-path")
     return name
+
+
+def check_node_id(config, settings):
+    """ValueError for one node_id for several ranks: each would take the place of the one before."""
+    ranks = _size(config, "tp") * _size(config, "pp") * _size(config, "attn_cp")
+    if settings.options.get("node_id") and ranks > 1:
+        raise ValueError(f"PeerCache: node_id is given to all {ranks} ranks, and two nodes must not "
+                         "have one id; leave it out")
 
 
 def lcm_of(config, settings):
@@ -145,16 +158,16 @@ def _kv_cache_dtype(config):
     """--kv-cache-dtype, where it can be found.
 
     Pools keep both 8-bit floats as bytes, and then do not tell e4m3 from e5m2.  Nothing is imported
-    for it: in an engine the module is there.
+    for it: in an engine the modules are there.
     """
-    name = getattr(config, "kv_cache_dtype", None)
-    if name is None:
-        context = sys.modules.get("sglang.srt.runtime_context")
+    if getattr(config, "kv_cache_dtype", None) is not None:
+        return config.kv_cache_dtype
+    for module, accessor in _SERVER_ARGS:
         try:
-            name = context.get_server_args().kv_cache_dtype
+            return getattr(sys.modules[module], accessor)().kv_cache_dtype
         except Exception:  # no engine around, or a release that keeps it elsewhere
-            name = "-"
-    return name
+            continue
+    return "-"
 
 
 def _segments_text(lengths):

@@ -33,7 +33,8 @@ class Registry:
             looked_at = HostPool(pool, max(1, len(ranks)))
             kv = self._component(looked_at, "kv", ranks)
             flat = FlatPages(self._namespace(looked_at, "flat", "kv"), self._calls)
-        if not ranks and identity.lcm_of(self._config, self._settings):
+        if (not ranks and identity.lcm_of(self._config, self._settings) and
+                not getattr(self._config, "is_mla_model", False)):
             _log.warning("tp_lcm_size has no effect with this pool: engines of different tensor-"
                          "parallel sizes share pages with --hicache-mem-layout page_head only")
         self.sides.update({hybrid.plain(name): self._component(HostPool(side), hybrid.plain(name))
@@ -46,11 +47,11 @@ class Registry:
         name, (pool, _) = hybrid.plain(name), unwrap(given)
         if name == "kv":
             return
+        self.sides.pop(name, None)
         try:
             looked_at = HostPool(pool)
             self.sides[name] = self._component(looked_at, name)
-        except ValueError as error:
-            self.sides.pop(name, None)
+        except Exception as error:  # whatever a pool of a later release may do
             _log.warning("side pool %r is not stored, so models that need it get no hits: %s", name,
                          error)
             return

@@ -66,6 +66,7 @@ class PeerCacheStore(storage_base()):
         self.counters = Counters()
         self._stats = StorageStats()
         self._settings = settings = Settings(getattr(storage_config, "extra_config", None))
+        identity.check_node_id(storage_config, settings)
         self._interface_v1 = settings.interface_v1
         if not settings.interface_v1:
             _log.warning('extra config has no "interface_v1": 1, so SGLang calls the copy interface '
@@ -105,7 +106,10 @@ class PeerCacheStore(storage_base()):
 
     @never_raises(None)
     def clear(self):
-        """Drops the pages of this store's own namespaces on all members, and nobody else's."""
+        """Drops the pages of this store's identity, on all members: those that it could find.
+
+        Engines of equal identity share them, so they lose them too; nobody else does.
+        """
         registry = self._registry
         if registry is None:
             return
@@ -180,7 +184,9 @@ class PeerCacheStore(storage_base()):
         started = time.perf_counter()
         deadline = self._calls.deadline(call, len(keys) * kv.page_bytes)
         done = getattr(kv, call)(keys, host_indices, deadline, _parent(extra_info))
-        self._stats.add(call, sum(done), sum(done) * kv.page_bytes, time.perf_counter() - started)
+        if kv.has_bytes:
+            self._stats.add(call, sum(done), sum(done) * kv.page_bytes,
+                            time.perf_counter() - started)
         return done
 
     # --- hybrid interface ---------------------------------------------------------------------

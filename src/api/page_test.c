@@ -302,8 +302,8 @@ static void pages_out_of_range_are_refused_one_by_one(void **state)
     static struct peercache_segment good[] = {{bytes, 16}};
     static struct peercache_segment none[] = {{bytes, 0}};
     static struct peercache_segment null[] = {{NULL, 16}};
-    static struct peercache_segment huge[] = {{bytes, (64 << 20) + 1}};
-    static struct peercache_segment halves[] = {{bytes, 32 << 20}, {bytes, (32 << 20) + 1}};
+    static struct peercache_segment huge[] = {{bytes, PEERCACHE_PAGE_MAX_BYTES + 1}};
+    static struct peercache_segment halves[] = {{bytes, 64 << 20}, {bytes, 64 << 20}};
     static struct peercache_segment wrapping[] = {{bytes, UINT64_MAX}, {bytes, 17}};
     static struct peercache_segment all[] = {{bytes, 64 << 20}}; /* more than this pool */
 #define PAGE(name_, len_, segments_, count_, ...)                                                  \
@@ -321,8 +321,8 @@ static void pages_out_of_range_are_refused_one_by_one(void **state)
         {"length 0", PAGE(name, 9, none, 1), INVALID, INVALID, UNKNOWN},
         {"NULL segment", PAGE(name, 9, null, 1), INVALID, INVALID, UNKNOWN},
         {"too many segments", PAGE(name, 9, good, 65537), INVALID, INVALID, UNKNOWN},
-        {"above 64 MiB", PAGE(name, 9, huge, 1), LARGE, LARGE, UNKNOWN},
-        {"above 64 MiB in two", PAGE(name, 9, halves, 2), LARGE, LARGE, UNKNOWN},
+        {"above the most", PAGE(name, 9, huge, 1), LARGE, LARGE, UNKNOWN},
+        {"above the most in two", PAGE(name, 9, halves, 2), LARGE, LARGE, UNKNOWN},
         {"sum runs over", PAGE(name, 9, wrapping, 2), LARGE, LARGE, UNKNOWN},
         {"above the pool", PAGE(name, 9, all, 1), LARGE, UNKNOWN, UNKNOWN},
         {"ttl", GOOD(.ttl_s = 1), UNSUPPORTED, UNSUPPORTED, UNSUPPORTED},

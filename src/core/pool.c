@@ -3,7 +3,7 @@
  * pool.c - who may use which part of the payload, and when a page has to go.
  *
  * Room for a page comes from free extents, else from the coldest page (a retired one, where there
- * is one) and as few of its neighbours as are needed (room.h).  Whatever the way, pool_evict()
+ * is one) and as few of its neighbours as are needed (room.h).  Whatever the way, evict_part()
  * makes the slot void before its extent is handed on.
  *
  * Generations come from one counter for all slots.  Pages that are being filled stand in the index
@@ -46,7 +46,7 @@ struct pool {
     struct seqtable *index;
     struct extents *extents;
     struct replacement *replacement;
-    struct group_table *groups; /* the leaders of units that have a group */
+    struct group_table *groups;    /* the leaders of units that have a group */
     uint32_t slot_count, slot_end; /* slots; one past the highest ever used */
     uint64_t generation;           /* the last one given out */
     uint32_t free_slots;           /* list head; never used ones are above slot_end */
@@ -202,7 +202,7 @@ static int make_void(struct pool *pool, uint32_t index)
 }
 
 /* Makes the slot void, and only then hands its room on.  -EBUSY: it is pinned. */
-static int pool_evict(struct pool *pool, uint32_t index)
+static int evict_part(struct pool *pool, uint32_t index)
 {
     struct slot *slot = &pool->slots[index];
     int error = make_void(pool, index);
@@ -219,6 +219,19 @@ static int pool_evict(struct pool *pool, uint32_t index)
     release_room(pool, index);
     metric_add(pool->metrics, METRIC_pages_evicted, 1);
     return 0;
+}
+
+/* The others of its group go too: they are of no use, and small ones would crowd the cold end.
+ * Those that are pinned stay retired. */
+static int pool_evict(struct pool *pool, uint32_t index)
+{
+    uint32_t parts[REPLACEMENT_UNIT_MAX];
+    uint32_t n = replacement_unit(pool->replacement, index, parts);
+    int error = evict_part(pool, index);
+    for (uint32_t i = 0; i < n && !error; i++)
+        if (parts[i] != index)
+            evict_part(pool, parts[i]);
+    return error;
 }
 
 /* --- making room --- */
@@ -241,7 +254,7 @@ static uint32_t take_from_window(struct pool *pool, uint64_t units, uint32_t slo
     for (uint32_t i = 0; i < n; i++) {
         if (pool->n_gone + REPLACEMENT_UNIT_MAX > POOL_GONE_MAX)
             return EXTENT_NONE; /* each took its group along: once the list is taken, it goes on */
-        if (pool_evict(pool, victims[i]) != 0)
+        if (pool->slots[victims[i]].state != FREE && pool_evict(pool, victims[i]) != 0)
             return EXTENT_NONE; /* pinned since it was looked at */
     }
     return extents_take(pool->extents, units, slot);

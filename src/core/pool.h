@@ -3,9 +3,9 @@
  * pool.h - the book-keeping of the node's own pages: slots, generations, room, eviction.
  *
  * A slot is free, filling, live (sealed and in the index), or retired: withdrawn from index and
- * directory, still sealed and readable, the first to go when room is needed.  When a page of a
- * group is retired or evicted, the others of the group are retired in the same step.
- * pool_evict() in pool.c is the one place where a slot is made void.
+ * directory, still sealed and readable, the first to go when room is needed.  A group is withdrawn
+ * whole: with the page that is retired or evicted the others are, in the same step.
+ * evict_part() in pool.c is the one place where a slot is made void.
  */
 #ifndef CORE_POOL_H
 #define CORE_POOL_H
@@ -39,7 +39,8 @@ struct seqtable *pool_index(const struct pool *pool);
 
 /* Takes a slot and room for a page and fills in slot, generation and offset.  0; -EEXIST: the page
  * is live or being filled; -EBUSY: all that could make room is pinned or filling, or it would take
- * too many other pages with it; -EFBIG: larger than the pool.  Pages evicted for it are found in pool_take_gone(). */
+ * too many other pages with it; -EFBIG: larger than the pool.  Pages evicted for it are found in
+ * pool_take_gone(). */
 int pool_reserve(struct pool *pool, struct core_page *page);
 /* The page's bytes are there and its word is sealed: live from now on, and bound to the live pages
  * of its group, unless these are REPLACEMENT_UNIT_MAX already.  -ESTALE. */

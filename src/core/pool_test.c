@@ -374,6 +374,15 @@ static void untaken_list_of_gone_pages_stops_reserving(void **state)
 
 /* --- groups --- */
 
+static void fill_and_pin(struct fixture *fixture, uint64_t from, uint32_t n)
+{
+    struct core_page page;
+    for (uint32_t i = 0; i < n; i++) {
+        assert_int_equal(store(fixture, from + i, PAGE_BYTES, &page), 0);
+        slot_word_pin(&fixture->config.headers[page.slot].word, page.generation);
+    }
+}
+
 /* A part of a group; each part of a hybrid page has a namespace of its own. */
 static struct core_page store_part(struct fixture *fixture, uint64_t number, uint64_t group,
                                    uint64_t parent)
@@ -395,34 +404,52 @@ static bool is_gone(const struct pool_gone *gone, uint32_t n, const struct core_
     return false;
 }
 
-/* The page that is evicted takes the others of its group out of index and directory, and they stay
- * readable until their room is used, which is next. */
-static void group_is_withdrawn_with_the_page_that_goes(void **state)
+/* The page that is evicted takes the others of its group along; one that somebody is reading is
+ * only withdrawn, and goes next. */
+static void group_goes_with_the_page_that_goes(void **state)
 {
     struct fixture *fixture = *state;
     struct core_page parts[3], page;
     const struct pool_gone *gone;
     for (uint64_t i = 0; i < 3; i++)
         parts[i] = store_part(fixture, 1 + i, 77, 0);
-    store_part(fixture, 4, 0, 0);
+    slot_word_pin(&fixture->config.headers[parts[2].slot].word, parts[2].generation);
+    fill_and_pin(fixture, 100, 13);
     store_part(fixture, 5, 78, 0);
-    assert_int_equal(fill(fixture, 100, 11), 11);
-    assert_int_equal(store(fixture, 200, PAGE_BYTES, &page), 0);
     uint32_t n = pool_take_gone(fixture->pool, &gone);
     assert_int_equal(n, 3);
     for (int i = 0; i < 3; i++) {
         assert_false(is_here(fixture, (uint64_t)i + 1));
         assert_true(is_gone(gone, n, &parts[i]));
+        assert_int_equal(slot_word_is_sealed(word_of(fixture, &parts[i]), parts[i].generation),
+                         i == 2);
     }
-    assert_int_equal(usage_of(fixture).retired_pages, 2);
-    assert_int_equal(usage_of(fixture).live_pages, 14);
-    assert_false(slot_word_is_sealed(word_of(fixture, &parts[0]), parts[0].generation));
-    for (int i = 1; i < 3; i++)
-        assert_true(slot_word_is_sealed(word_of(fixture, &parts[i]), parts[i].generation));
-    assert_int_equal(fill(fixture, 300, 2), 2);
-    assert_int_equal(pool_take_gone(fixture->pool, &gone), 0);
-    assert_true(is_here(fixture, 4));
+    struct pool_usage usage = usage_of(fixture);
+    assert_int_equal(usage.retired_pages, 1);
+    assert_int_equal(usage.live_pages, 14);
+    assert_int_equal(usage.free_bytes, PAGE_BYTES + 8);
+    slot_word_unpin(&fixture->config.headers[parts[2].slot].word);
+    assert_int_equal(store(fixture, 200, PAGE_BYTES, &page), 0);
+    assert_int_equal(store(fixture, 201, PAGE_BYTES, &page), 0);
+    assert_int_equal(usage_of(fixture).retired_pages, 0);
     assert_true(is_here(fixture, 5));
+}
+
+/* Of a unit that was retired ahead of need nothing is left over when its room is used. */
+static void retired_group_goes_whole(void **state)
+{
+    struct fixture *fixture = *state;
+    struct core_page page;
+    uint32_t cursor = 0;
+    for (uint64_t i = 0; i < 3; i++)
+        store_part(fixture, 10 + i, 77, 0);
+    assert_int_equal(fill(fixture, 100, 13), 13);
+    while (pool_sweep_namespace(fixture->pool, (struct id128){1, 0}, 1, &cursor))
+        ;
+    assert_int_equal(usage_of(fixture).retired_pages, 3);
+    assert_int_equal(store(fixture, 400, PAGE_BYTES, &page), 0);
+    assert_int_equal(usage_of(fixture).retired_pages, 0);
+    assert_int_equal(usage_of(fixture).free_bytes, 2 * (PAGE_BYTES + 8));
 }
 
 static void without_groups_leave_whole_a_part_is_found_alone(void **state)
@@ -432,29 +459,26 @@ static void without_groups_leave_whole_a_part_is_found_alone(void **state)
     assert_true(protection_disable("groups_leave_whole"));
     store_part(fixture, 1, 77, 0);
     store_part(fixture, 2, 77, 0);
-    assert_int_equal(fill(fixture, 100, 14), 14);
+    fill_and_pin(fixture, 100, 14);
     assert_int_equal(store(fixture, 200, PAGE_BYTES, &page), 0);
     assert_false(is_here(fixture, 1));
     assert_true(is_here(fixture, 2));
 }
 
 /* A page goes because it lies beside the coldest one: so does what it is bound to. */
-static void group_is_withdrawn_with_a_neighbour(void **state)
+static void group_goes_with_a_neighbour(void **state)
 {
     struct fixture *fixture = *state;
     struct core_page page;
     store_part(fixture, 1, 77, 0);
-    for (uint64_t i = 0; i < 13; i++) {
-        assert_int_equal(store(fixture, 100 + i, PAGE_BYTES, &page), 0);
-        slot_word_pin(&fixture->config.headers[page.slot].word, page.generation);
-    }
+    fill_and_pin(fixture, 100, 13);
     assert_int_equal(store(fixture, 50, PAGE_BYTES, &page), 0);
     store_part(fixture, 2, 77, 0);
     assert_int_equal(store(fixture, 200, 2 * PAGE_BYTES, &page), 0);
     assert_false(is_here(fixture, 50));
     assert_false(is_here(fixture, 2));
     assert_false(is_here(fixture, 1));
-    assert_int_equal(usage_of(fixture).retired_pages, 1);
+    assert_int_equal(usage_of(fixture).free_bytes, PAGE_BYTES + 8);
 }
 
 /* Pages of the KV cache are what others read and what has parents; the rest of their groups, which
@@ -503,15 +527,22 @@ static void page_beyond_a_full_group_is_an_ordinary_one(void **state)
     (void)state;
     struct fixture *fixture = fixture_new(SLOTS, 2 * POOL_BYTES);
     struct core_page page;
-    for (uint64_t i = 0; i < REPLACEMENT_UNIT_MAX + 2; i++)
+    for (uint64_t i = 0; i < REPLACEMENT_UNIT_MAX; i++)
         store_part(fixture, i, 77, 0);
-    assert_int_equal(fill(fixture, 100, 14), 14);
-    assert_int_equal(store(fixture, 200, PAGE_BYTES, &page), 0);
-    for (uint64_t i = 0; i < REPLACEMENT_UNIT_MAX + 2; i++)
-        assert_int_equal(is_here(fixture, i), i >= REPLACEMENT_UNIT_MAX);
-    for (uint64_t i = 300; is_here(fixture, REPLACEMENT_UNIT_MAX); i++)
-        assert_int_equal(fill(fixture, i, 1), 1);
-    assert_true(is_here(fixture, REPLACEMENT_UNIT_MAX + 1));
+    for (uint64_t i = 100; i < 102; i++) {
+        page = store_part(fixture, i, 77, 0);
+        slot_word_pin(&fixture->config.headers[page.slot].word, page.generation);
+    }
+    fill_and_pin(fixture, 200, 14);
+    assert_int_equal(store(fixture, 300, PAGE_BYTES, &page), 0);
+    for (uint64_t i = 0; i < REPLACEMENT_UNIT_MAX; i++)
+        assert_false(is_here(fixture, i));
+    assert_true(is_here(fixture, 100) && is_here(fixture, 101));
+    uint32_t cursor = 0;
+    while (pool_sweep_namespace(fixture->pool, (struct id128){1, 1}, 1, &cursor))
+        ;
+    assert_false(is_here(fixture, 101));
+    assert_true(is_here(fixture, 100));
     teardown((void **)&fixture);
 }
 
@@ -715,9 +746,10 @@ int main(void)
         cmocka_unit_test(pages_are_retired_before_room_is_needed),
         cmocka_unit_test(sweep_retires_older_epochs_of_one_namespace),
         cmocka_unit_test(untaken_list_of_gone_pages_stops_reserving),
-        TEST(group_is_withdrawn_with_the_page_that_goes),
+        TEST(group_goes_with_the_page_that_goes),
+        TEST(retired_group_goes_whole),
         TEST(without_groups_leave_whole_a_part_is_found_alone),
-        TEST(group_is_withdrawn_with_a_neighbour),
+        TEST(group_goes_with_a_neighbour),
         TEST(group_stays_with_its_warmest_part),
         TEST(group_can_be_stored_anew),
         cmocka_unit_test(page_beyond_a_full_group_is_an_ordinary_one),

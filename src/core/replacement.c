@@ -15,12 +15,12 @@
  * somebody uses it, so its head must be there again.
  *
  * Pages that are bound to another hang in a list of their own behind it.  Only the leader of such a
- * unit stands in the order and has a family; a unit enters part by part and leaves at once.
+ * unit stands in the order and has a family; a unit enters part by part and falls apart at once.
  *
  * Invariants: a slot is in exactly one place; a family has at least one child, so there are never
  * more families than slots; a parked page has children; a family is stale if and only if its parent
- * is gone or retired; the leader of a bound page is listed or parked.  Parents form no circle: a
- * page gets one as it comes in, or later while nothing is behind it.
+ * is gone or retired; the leader of a bound page is in the order and not bound itself.  Parents
+ * form no circle: a page gets one as it comes in, or later while nothing is behind it.
  *
  * The owner is the pool; it is touched by the thread that runs the core, and by no other.
  */
@@ -44,7 +44,7 @@ struct page {
     uint32_t family;         /* the one that it is a child in, or FAMILY_NONE */
     uint32_t warmer_sibling, colder_sibling;
     uint32_t children; /* its own family, or FAMILY_NONE */
-    uint32_t unit;     /* of a bound page the leader, else the first page bound to it, or SLOT_NONE */
+    uint32_t unit;     /* of a bound page the leader, else the first bound to it, or SLOT_NONE */
     uint8_t place;     /* enum place */
     uint8_t segment;   /* of a listed page: 0 is the warmest */
 };
@@ -345,8 +345,7 @@ bool replacement_bind(struct replacement *r, uint32_t slot, uint32_t leader, uin
     return true;
 }
 
-/* Takes a page out of its place and both its families, and leaves it absent.  Who belongs to a unit
- * goes with all of it. */
+/* Takes a page out of its place and both its families, and leaves it absent and without a unit. */
 static void detach(struct replacement *r, uint32_t slot)
 {
     struct page *page = &r->pages[slot];
@@ -364,29 +363,30 @@ static void detach(struct replacement *r, uint32_t slot)
     r->count--;
 }
 
-/* Retires the parts of a unit, except for @gone, which leaves the order. */
-static void unit_leave(struct replacement *r, uint32_t slot, uint32_t gone)
+static void retired_insert(struct replacement *r, uint32_t slot)
 {
-    uint32_t parts[REPLACEMENT_UNIT_MAX], n = replacement_unit(r, slot, parts);
-    for (uint32_t i = 0; i < n; i++) {
-        detach(r, parts[i]);
-        if (parts[i] == gone)
-            continue;
-        r->pages[parts[i]].place = PLACE_RETIRED;
-        list_insert(r, &r->retired, parts[i], SLOT_NONE);
-        r->count++;
-    }
+    r->pages[slot].place = PLACE_RETIRED;
+    list_insert(r, &r->retired, slot, SLOT_NONE);
+    r->count++;
 }
 
 void replacement_remove(struct replacement *r, uint32_t slot)
 {
-    unit_leave(r, slot, slot);
+    uint32_t parts[REPLACEMENT_UNIT_MAX], n = replacement_unit(r, slot, parts);
+    for (uint32_t i = 0; i < n; i++) {
+        detach(r, parts[i]);
+        if (parts[i] != slot)
+            retired_insert(r, parts[i]);
+    }
 }
 
 void replacement_retire(struct replacement *r, uint32_t slot)
 {
     CHECK(replacement_contains(r, slot) && !replacement_is_retired(r, slot));
-    unit_leave(r, slot, SLOT_NONE);
+    uint32_t leader = leader_of(r, slot), first = r->pages[leader].unit;
+    detach(r, leader);
+    r->pages[leader].unit = first;
+    retired_insert(r, leader);
 }
 
 /* From @slot on towards the warm end, the first that neither has children nor goes earlier. */
@@ -453,7 +453,7 @@ bool replacement_contains(const struct replacement *r, uint32_t slot)
 bool replacement_is_retired(const struct replacement *r, uint32_t slot)
 {
     CHECK(slot < r->max_slots);
-    return r->pages[slot].place == PLACE_RETIRED;
+    return r->pages[leader_of(r, slot)].place == PLACE_RETIRED;
 }
 
 /* Who has children takes them along, so it is never called cold. */

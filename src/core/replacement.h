@@ -44,7 +44,7 @@ bool replacement_bind(struct replacement *r, uint32_t slot, uint32_t leader, uin
 /* The page was used.  Nothing happens to one that is not in the order, or retired. */
 void replacement_touch(struct replacement *r, uint32_t slot);
 /* Takes a slot out of the order.  If pages were behind its unit, they become the coldest; the other
- * parts of the unit are retired. */
+ * parts of the unit are retired, and each stands for itself from then on. */
 void replacement_remove(struct replacement *r, uint32_t slot);
 /* The page and all its unit stay readable, but nobody is told of them any more: they go before all
  * others, in the order of retirement, and their parent does not wait for them. */
@@ -54,7 +54,8 @@ uint32_t replacement_unit(const struct replacement *r, uint32_t slot,
                           uint32_t ret_slots[REPLACEMENT_UNIT_MAX]);
 
 /* Eviction order: retired pages, then pages whose parent is gone, then the coldest without
- * children.  SLOT_NONE at the end.  None of these calls removes anything. */
+ * children; of a unit the leader alone.  SLOT_NONE at the end.  None of these calls removes
+ * anything. */
 uint32_t replacement_victim(struct replacement *r);
 uint32_t replacement_next(const struct replacement *r, uint32_t slot);
 /* The first that is not retired: the next to retire. */
@@ -62,10 +63,10 @@ uint32_t replacement_coldest(struct replacement *r);
 
 bool replacement_contains(const struct replacement *r, uint32_t slot);
 bool replacement_is_retired(const struct replacement *r, uint32_t slot);
-/* In which eighth of all units its unit stands: 0 (the coldest, retired, orphaned, not in the order)
- * to REPLACEMENT_HEAT_MAX (the last used); at least half of that while it has children. */
+/* In which eighth of all units its unit stands: 0 (the coldest, retired, orphaned, not in the
+ * order) to REPLACEMENT_HEAT_MAX (the last used); at least half of that while it has children. */
 uint32_t replacement_heat(const struct replacement *r, uint32_t slot);
-/* Pages in the order, retired ones included, and the retired ones alone. */
+/* Pages in the order, retired ones included; and the retired ones, of a unit the leader alone. */
 uint32_t replacement_count(const struct replacement *r);
 uint32_t replacement_count_retired(const struct replacement *r);
 

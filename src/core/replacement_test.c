@@ -221,24 +221,58 @@ static void test_unit_has_one_place(void **state)
     replacement_free(r);
 }
 
-/* Whichever part is removed or retired, the others are retired in the same call. */
-static void test_unit_leaves_whole(void **state)
+/* Whichever part is retired, all are, and stand in the order of retirement as one. */
+static void test_unit_is_retired_whole(void **state)
+{
+    (void)state;
+    for (uint32_t slot = 0; slot < 3; slot++) {
+        struct replacement *r = order_new(8);
+        uint32_t parts[REPLACEMENT_UNIT_MAX];
+        replacement_insert(r, 5, SLOT_NONE);
+        replacement_insert(r, 0, SLOT_NONE);
+        replacement_bind(r, 1, 0, SLOT_NONE);
+        replacement_bind(r, 2, 0, SLOT_NONE);
+        replacement_insert(r, 3, 2);
+        replacement_insert(r, 4, SLOT_NONE);
+        replacement_retire(r, slot);
+        replacement_retire(r, 5);
+        for (uint32_t part = 0; part < 3; part++)
+            assert_true(replacement_is_retired(r, part));
+        assert_int_equal(replacement_unit(r, slot, parts), 3);
+        assert_int_equal(replacement_count_retired(r), 2);
+        replacement_touch(r, 2);
+        assert_int_equal(replacement_victim(r), 0);
+        assert_int_equal(replacement_next(r, 0), 5);
+        assert_int_equal(replacement_coldest(r), 3); /* the page behind it is of no use */
+        replacement_insert(r, 6, 1);                 /* after a retired page: after none */
+        assert_int_equal(replacement_count(r), 7);
+        replacement_free(r);
+    }
+}
+
+/* Whichever part is removed, of a live or a retired unit, the others are retired one by one. */
+static void test_unit_falls_apart(void **state)
 {
     (void)state;
     for (uint32_t slot = 0; slot < 3; slot++)
         for (int is_retired = 0; is_retired < 2; is_retired++) {
             struct replacement *r = order_new(8);
+            uint32_t parts[REPLACEMENT_UNIT_MAX];
             replacement_insert(r, 0, SLOT_NONE);
             replacement_bind(r, 1, 0, SLOT_NONE);
             replacement_bind(r, 2, 0, SLOT_NONE);
             replacement_insert(r, 3, 2);
             replacement_insert(r, 4, SLOT_NONE);
-            (is_retired ? replacement_retire : replacement_remove)(r, slot);
-            assert_int_equal(replacement_contains(r, slot), is_retired);
-            assert_int_equal(replacement_count_retired(r), 2 + is_retired);
-            assert_int_equal(replacement_coldest(r), 3); /* the page behind it is of no use */
-            for (int i = 0; i < 2 + is_retired; i++)
+            if (is_retired)
+                replacement_retire(r, slot);
+            replacement_remove(r, slot);
+            assert_false(replacement_contains(r, slot));
+            assert_int_equal(replacement_count_retired(r), 2);
+            assert_int_equal(replacement_coldest(r), 3);
+            for (int i = 0; i < 2; i++) {
+                assert_int_equal(replacement_unit(r, replacement_victim(r), parts), 1);
                 assert_in_range(evict(r), 0, 2);
+            }
             assert_int_equal(evict(r), 3);
             assert_int_equal(evict(r), 4);
             assert_int_equal(evict(r), SLOT_NONE);
@@ -424,10 +458,9 @@ static void model_insert(struct model *model, uint32_t slot, uint32_t leader, ui
     model->pages[slot].present = true;
     model->pages[slot].retired = model->pages[slot].orphan = false;
     model->pages[slot].leader = leader;
-    model->pages[slot].parent =
-        leader == slot && model_is_live(model, parent) && parent != slot
-            ? model->pages[parent].leader
-            : SLOT_NONE;
+    model->pages[slot].parent = leader == slot && model_is_live(model, parent) && parent != slot
+                                    ? model->pages[parent].leader
+                                    : SLOT_NONE;
     model->pages[leader].used = ++model->uses;
 }
 
@@ -441,7 +474,7 @@ static void model_bind(struct model *model, uint32_t slot, uint32_t leader, uint
         model->pages[leader].parent = model->pages[parent].leader;
 }
 
-/* All parts of the unit are retired, except for @gone. */
+/* All parts of the unit are retired, except for @gone; where that is a page, each for itself. */
 static void model_leave(struct model *model, uint32_t slot, uint32_t gone)
 {
     uint32_t leader = model->pages[slot].leader;
@@ -449,7 +482,8 @@ static void model_leave(struct model *model, uint32_t slot, uint32_t gone)
     for (uint32_t i = 0; i < SLOTS; i++) {
         if (!model->pages[i].present || model->pages[i].leader != leader)
             continue;
-        model->pages[i].leader = i;
+        if (gone != SLOT_NONE)
+            model->pages[i].leader = i;
         model->pages[i].present = i != gone;
         model->pages[i].retired = true;
         model->pages[i].orphan = false;
@@ -604,7 +638,8 @@ int main(void)
         cmocka_unit_test(test_retired_pages_go_first_and_in_order),
         cmocka_unit_test(test_heat),
         cmocka_unit_test(test_unit_has_one_place),
-        cmocka_unit_test(test_unit_leaves_whole),
+        cmocka_unit_test(test_unit_is_retired_whole),
+        cmocka_unit_test(test_unit_falls_apart),
         cmocka_unit_test(test_child_of_a_bound_page_keeps_the_unit),
         cmocka_unit_test(test_units_of_a_prompt_leave_tail_first),
         cmocka_unit_test(test_only_a_leaf_gets_a_parent_later),

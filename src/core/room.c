@@ -4,9 +4,12 @@
  *
  * For each of the first few pages in the order of eviction a window is grown, page by page, over
  * the neighbour that gives the most room for its price, until the page fits; then pages at its ends
- * that turned out not to be needed are left out again.  A page's price is its length times its
- * weight, which doubles with each step of heat.  The cheapest window wins, the colder one among
- * equals.
+ * that turned out not to be needed are left out again.  A page's price is the length of what is
+ * lost with it, all its unit, times its weight, which doubles with each step of heat.  The cheapest
+ * window wins, the colder one among equals.
+ *
+ * Any part of a cold unit will do to begin with: where a large page is needed, the large part alone
+ * may be enough, and beside a small part lie small parts of many other units.
  *
  * The cold page that a window began with always goes, even where its neighbours alone would do:
  * otherwise small cold pages stay for ever, and hot large ones go in their place.
@@ -58,7 +61,11 @@ static uint64_t price_of(const struct search *search, uint32_t id)
     uint64_t weight = replacement_is_retired(search->r, slot)
                           ? WEIGHT_RETIRED
                           : (uint64_t)WEIGHT_COLDEST << replacement_heat(search->r, slot);
-    return extents_units(search->x, id) * weight;
+    uint32_t parts[REPLACEMENT_UNIT_MAX], n = replacement_unit(search->r, slot, parts);
+    uint64_t units = 0;
+    for (uint32_t i = 0; i < n; i++)
+        units += extents_units(search->x, extents_of_slot(search->x, parts[i]));
+    return units * weight;
 }
 
 /* Takes the neighbour on one side into the window, whether free or held. */
@@ -156,6 +163,21 @@ static uint32_t window_slots(const struct search *search, const struct window *w
     }
 }
 
+static bool is_over(const struct search *search, const struct window *best)
+{
+    return search->steps >
+           (best->first != EXTENT_NONE ? ROOM_STEPS : ROOM_CANDIDATES * 2 * search->max_slots);
+}
+
+static void try_unit(struct search *search, uint32_t slot, struct window *best)
+{
+    uint32_t parts[REPLACEMENT_UNIT_MAX], n = replacement_unit(search->r, slot, parts);
+    struct window window;
+    for (uint32_t i = 0; i < n && !is_over(search, best); i++)
+        if (window_find(search, parts[i], &window) && window.price < best->price)
+            *best = window;
+}
+
 int room_make(const struct extents *x, struct replacement *r, uint64_t units,
               room_may_evict *may_evict, void *ctx, uint32_t *ret_slots, uint32_t max_slots,
               uint32_t *ret_n)
@@ -165,13 +187,10 @@ int room_make(const struct extents *x, struct replacement *r, uint64_t units,
         return -EINVAL;
     struct search search = {
         .x = x, .r = r, .units = units, .may_evict = may_evict, .ctx = ctx, .max_slots = max_slots};
-    struct window best = {.first = EXTENT_NONE, .price = UINT64_MAX}, window;
+    struct window best = {.first = EXTENT_NONE, .price = UINT64_MAX};
     uint32_t slot = replacement_victim(r);
     for (int i = 0; i < ROOM_CANDIDATES && slot != SLOT_NONE; i++) {
-        if (best.first != EXTENT_NONE && search.steps > ROOM_STEPS)
-            break;
-        if (window_find(&search, slot, &window) && window.price < best.price)
-            best = window;
+        try_unit(&search, slot, &best);
         slot = replacement_next(r, slot);
     }
     if (best.first == EXTENT_NONE)

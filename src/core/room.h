@@ -15,7 +15,7 @@
 #include "core/replacement.h"
 
 enum {
-    /* Cold pages that a window is tried around; the cheapest window wins. */
+    /* Cold units around whose parts a window is tried; the cheapest window wins. */
     ROOM_CANDIDATES = 16,
     /* Neighbours looked at by one call before the cheapest window so far has to do. */
     ROOM_STEPS = 4096,
@@ -30,7 +30,8 @@ typedef bool room_may_evict(void *ctx, uint32_t slot);
  * order, releases their extents and then takes.
  * -EBUSY: no window around any of the coldest pages can be had, because of pages that may not go
  * or because it would be more than @max_slots pages.  -EINVAL: more units than the pool has.
- * A call looks at ROOM_STEPS neighbours, and at most at ROOM_CANDIDATES times twice @max_slots.
+ * A call looks at ROOM_STEPS neighbours, or at ROOM_CANDIDATES times twice @max_slots while none is
+ * found; the window at which it gets there is still tried to its end.
  */
 int room_make(const struct extents *x, struct replacement *r, uint64_t units,
               room_may_evict *may_evict, void *ctx, uint32_t *ret_slots, uint32_t max_slots,

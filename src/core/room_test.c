@@ -131,6 +131,49 @@ static void test_cheapest_window_wins(void **state)
     pool_fini(&pool);
 }
 
+/* Small parts lie beside each other, large ones too.  The large part of the coldest unit is enough;
+ * around its small one, parts of many other units would go. */
+static void test_begins_with_the_part_that_fits(void **state)
+{
+    (void)state;
+    struct pool pool;
+    pool_init(&pool, 5 * (10 + 50));
+    pool_fill(&pool, 5);
+    for (uint32_t slot = 5; slot < 10; slot++) {
+        assert_int_not_equal(extents_take(pool.x, 50, slot), EXTENT_NONE);
+        replacement_bind(pool.r, slot, slot - 5, SLOT_NONE);
+    }
+    assert_int_equal(pool_room(&pool, 50, SLOTS), 0);
+    assert_int_equal(pool.n, 1);
+    assert_int_equal(pool.slots[0], 5);
+    assert_int_equal(pool_room(&pool, 10, SLOTS), 0);
+    assert_int_equal(pool.n, 1);
+    assert_int_equal(pool.slots[0], 0);
+    pool_fini(&pool);
+}
+
+/* The coldest page lies between one that stands for itself, and one as long that takes along what
+ * lies elsewhere. */
+static void test_price_is_that_of_the_unit(void **state)
+{
+    (void)state;
+    struct pool pool;
+    pool_init(&pool, 100);
+    pool_fill(&pool, 10);
+    replacement_remove(pool.r, 9);
+    replacement_touch(pool.r, 4);
+    replacement_bind(pool.r, 9, 4, SLOT_NONE);
+    replacement_touch(pool.r, 6);
+    for (uint32_t slot = 0; slot < 9; slot++)
+        pool.pinned[slot] = slot < 4 || slot > 6;
+    pool.pinned[9] = true;
+    assert_int_equal(pool_room(&pool, 20, SLOTS), 0);
+    assert_int_equal(pool.n, 2);
+    assert_int_equal(pool.slots[0], 5);
+    assert_int_equal(pool.slots[1], 6);
+    pool_fini(&pool);
+}
+
 /* Free space beside a cold page spares its other neighbours. */
 static void test_uses_free_neighbours(void **state)
 {
@@ -315,6 +358,8 @@ int main(void)
         cmocka_unit_test(test_one_page_for_one_page),
         cmocka_unit_test(test_grows_towards_the_colder_side),
         cmocka_unit_test(test_cheapest_window_wins),
+        cmocka_unit_test(test_begins_with_the_part_that_fits),
+        cmocka_unit_test(test_price_is_that_of_the_unit),
         cmocka_unit_test(test_uses_free_neighbours),
         cmocka_unit_test(test_leaves_out_what_is_not_needed),
         cmocka_unit_test(test_the_cold_page_goes),

@@ -59,7 +59,7 @@ static void what_is_no_boot_id_is_refused(void **state)
     struct id128 id = {7, 7};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         assert_int_equal(boot_of_text(texts[i], &id), -EPROTO);
-    assert_int_equal(host_id_boot("/nonexistent", &id), -ENOENT);
+    assert_int_equal(host_id_boot("/proc/nonexistent", &id), -ENOENT);
     assert_true(id128_equal(id, (struct id128){7, 7}));
 }
 

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "peercache.h"
 #include "wire/schema.h"
 
 enum {
@@ -20,7 +21,7 @@ enum {
     SERVER_INPUT_BYTES = 64 << 10,
     /* Payload of one group, and so pinned for one connection, unless it is a single larger page. */
     SERVER_GROUP_MAX_BYTES = 1 << 20,
-    SERVER_BODY_MAX_BYTES = (64 << 20) + (1 << 20),
+    SERVER_BODY_MAX_BYTES = PEERCACHE_PAGE_MAX_BYTES + (1 << 20),
     /* Tools' requests that are being received, run, or answered. */
     SERVER_TOOLS_MAX = 8,
 };

@@ -151,7 +151,7 @@ static void tool_put(struct tool_call *call)
     if (!begin_page(call, &ns, &page))
         return;
     if (segment.len_bytes == 0 || segment.len_bytes > PEERCACHE_PAGE_MAX_BYTES) {
-        answer_error(call->answer, -EINVAL, "a page has 1 byte to 64 MiB");
+        answer_error(call->answer, -EINVAL, "a page has 1 byte to 127 MiB");
         return;
     }
     page.segments = &segment;

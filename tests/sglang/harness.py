@@ -125,6 +125,14 @@ class Peer:
 
     def signal(self, number):
         os.kill(self.process.pid, number)
+        if number == signal.SIGSTOP:
+            wait_for(self._has_stopped, "the peer to stop")
+
+    def _has_stopped(self):
+        """A thread that was in the kernel may run on for a moment after kill() has returned."""
+        states = [(task / "stat").read_text().rpartition(")")[2].split()[0]
+                  for task in pathlib.Path(f"/proc/{self.process.pid}/task").iterdir()]
+        return all(state == "T" for state in states)
 
     def kill(self):
         with contextlib.suppress(OSError):

@@ -126,8 +126,8 @@ static void report_totals(uint64_t n, double took_s)
         "groups that left %llu, full %llu, probes %llu, deaths %llu, broken connections %llu, at most %u messages on one "
         "connection and %u events waiting\n",
         (unsigned long long)t->groups_left, (unsigned long long)t->refused,
-        (unsigned long long)t->probes, (unsigned long long)t->crashes, (unsigned long long)t->breaks, t->most_in_flight,
-        t->most_events);
+        (unsigned long long)t->probes, (unsigned long long)t->crashes,
+        (unsigned long long)t->breaks, t->most_in_flight, t->most_events);
 }
 
 static bool is_deterministic(uint64_t seed)

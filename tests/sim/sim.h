@@ -79,7 +79,7 @@ struct plan {
     uint64_t delay_ns, chunk_ns, think_ns; /* typical */
     bool is_calm;                          /* nothing goes wrong, and nobody lies */
     bool breaks, partitions, crashes, pauses, leaves, lies, clears, gives_up, loses_requests;
-    bool groups;           /* pages of one number are parts of one, of which the first has parents */
+    bool groups;         /* pages of one number are parts of one, of which the first has parents */
     uint32_t late_joins; /* machines that start only after a while */
 };
 

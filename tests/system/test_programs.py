@@ -146,7 +146,7 @@ class Pages(unittest.TestCase):
         self.assertEqual(self.first.ask("put", "k" * 255, "-", stdin=b"x").returncode, 0)
         large = pathlib.Path(self.folder.name, "large")
         with large.open("wb") as file:
-            file.truncate((64 << 20) + 1)
+            file.truncate((127 << 20) + 1)
         self.assertEqual(self.first.ask("put", "k", large).returncode, 2)
 
     def test_bench_finds_no_wrong_byte(self):

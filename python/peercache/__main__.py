@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""python3 -m peercache: tells which PeerCache this Python imports, and whether it is whole.
+
+A namesake (namesake.py) that has overwritten our __init__.py and store.py leaves this file alone.
+"""
+import sys
+
+
+def main():
+    try:
+        from . import namesake
+
+        namesake.check()
+        from . import _native, store
+        from .base import StandaloneStorage
+    except ImportError as error:
+        sys.exit(f"PeerCache cannot be used: {error}")
+    is_loadable = not issubclass(store.PeerCacheStore, StandaloneStorage)
+    print(f"PeerCache {_native.version()} in {namesake.FOLDER}")
+    print("SGLang found: it can load peercache.store" if is_loadable else
+          "SGLang is not installed for this Python, so only other programs can use the store")
+
+
+if __name__ == "__main__":
+    main()
