@@ -26,12 +26,13 @@ ERRORS = (line_faults.Injected, TypeError, ValueError) if _profile.NAME == "new"
 # What no storage call runs: construction and the registration of the KV pool may raise, and are
 # there to do so; the rest runs when the module is imported.
 NOT_STORAGE = {
+    "__main__.py": ("",), "namesake.py": ("",),
     "base.py": ("StandaloneStorage", "storage_base", "import_first"),
     "settings.py": ("",),
     "metrics.py": ("Counters.__init__", "Counters.snapshot", "StorageStats.__init__"),
     "guard.py": ("ErrorLog.__init__", "never_raises"),
     "calls.py": ("Calls.__init__",),
-    "identity.py": ("check_model_name", "virtual_ranks", "lcm_of"),
+    "identity.py": ("check_model_name", "check_node_id", "virtual_ranks", "lcm_of"),
     "registry.py": ("Registry.__init__", "Registry.register_kv", "Registry._logical"),
     "component.py": ("Component.__init__", "Anchor.__init__", "FlatPages.__init__", "_table"),
     "hostpool.py": ("SlotList", "LogicalPool", "is_logical", "first_page_slots"),
@@ -43,6 +44,8 @@ NOT_STORAGE = {
 NOT_STORAGE_LINES = {
     "identity.py": ('if component == "kv":', "return False", 'shape["head_num"] //= groups',
                     'ranks["tp"] = f"{virtual_rank[0]} of {virtual_rank[1]}"'),
+    "hostpool.py": (
+        'return f". With tp_lcm_size its heads are stored in {self.groups} groups"',),
     "hybrid.py": ("except TypeError:", "return result_class()(*values)"),
 }
 
@@ -155,7 +158,7 @@ class EveryLine(AdapterCase):
             method = name.replace(",", " ").split()[0]
             for line in line_faults.lines_of(fresh):
                 if (made, method, line) in self.tried:
-                    continue  # by another question to the same method
+                    continue  # with another question to the same method
                 self.tried.add((made, method, line))
                 self.seen[line] = name
                 for error in ERRORS:
@@ -261,11 +264,14 @@ class EveryLine(AdapterCase):
 
     def hybrid_stores(self):
         made = self.store()
-        made._registry._config.host_layout = "x"
+        vars(made._registry._config).update(host_layout="x")
         for name, side in (("indexer", side_pools.indexer()), ("mamba", side_pools.mamba()),
                            ("swa", side_pools.swa())):
             made.register_mem_host_pool_v2(side, name)
         self.try_every_line(made, self.hybrid(made))
+        vars(made._registry._config).update(kv_cache_dtype="fp8_e5m2")
+        self.try_every_line(made, {"register once more": (
+            lambda: made.register_mem_host_pool_v2(self.pool, "draft"), is_none)})
         anchor = self.store(side_pools.LogicalAnchor())
         self.try_every_line(anchor, {**self.zero_copy(anchor), **self.hybrid(anchor)})
         replicated = self.store(host_pool.mla(), is_mla_model=True, tp_size=2)

@@ -170,10 +170,11 @@ class Meaning(AdapterCase):
         self.assertTrue(first.backup_bandwidth[0] > 0 and first.prefetch_bandwidth[0] > 0)
         self.assertEqual((second.backup_pgs, second.prefetch_pgs), ([], []))
         first.prefetch_stats = "an attribute that newer releases set"
-        started = time.perf_counter()
+        # This thread's own time: what other processes take of the machine is not the store's.
+        started = time.thread_time()
         for _ in range(1000):
             made.get_stats()
-        self.assertLess((time.perf_counter() - started) / 1000, 50e-6)
+        self.assertLess((time.thread_time() - started) / 1000, 50e-6)
 
     def test_31_concurrent_drain(self):
         pool = host_pool.mha()
