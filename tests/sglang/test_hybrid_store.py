@@ -244,8 +244,11 @@ class Moves(HybridCase):
         names = harness.keys(3)
         self.put(made, "indexer", names)
         self.write(made, pool, names)
+        alone = harness.keys(3, salt=1)
+        self.put(made, "indexer", alone)
         made.clear()
         self.assertEqual(self.take(made, "indexer", names), [False] * 3)
+        self.assertEqual(self.take(made, "indexer", alone), [False] * 3)
         self.assertEqual(made.batch_exists(names), 0)
 
     def test_29_parts_leave_together(self):

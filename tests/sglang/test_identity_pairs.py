@@ -74,6 +74,9 @@ AXES = {
     "replicated": [config(is_mla_model=True)],
     "kind": [pool("mla"), pool("logical"), pool("mla", layout="layer_first"),
              pool("mla", layout="page_first_kv_split"), pool("mla", kv_cache_dim=18)],
+    # Pools that tell nothing of their shape, of which only one thing differs.
+    "bare": [pool("bare", page_size=size, lengths=lengths)
+             for size in (1, 4, 8) for lengths in ((64, 64), (64, 65), (32, 96), (128,), (64, 0, 64))],
     "side pool": [Case(sides=(name,)) for name in ("mamba", "swa", "indexer", "Mamba", "kv ", "é",
                                                    "e\u0301", "swa\ntag=x", "pages", "flat")],
     "heads shared": [Case(config=(("tp_size", 2), ("tp_rank", rank), ("tp_lcm_size", lcm),
@@ -132,8 +135,12 @@ class RecordingNode:
 def host_pool_of(case):
     if case.kind == "logical":
         return side_pools.LogicalAnchor()
-    make = {"mha": host_pool.mha, "mla": host_pool.mla}[case.kind]
+    make = {"mha": host_pool.mha, "mla": host_pool.mla, "bare": bare_pool}[case.kind]
     return make(page_num=1, **dict(case.pool))
+
+
+def bare_pool(page_num, page_size, lengths):
+    return host_pool.HostPool("page_first", page_size, page_num, lengths)
 
 
 def registered(node, case):
