@@ -28,6 +28,7 @@ if importlib.util.find_spec("peercache") is None:
 import peercache._native  # noqa: F401
 
 import host_pool
+import simulator
 from peercache import store as store_module
 from sglang import _profile
 from sglang.srt.mem_cache import hicache_storage
@@ -76,8 +77,10 @@ class Cluster:
         self.stores, self.peers = [], []
 
     def extra(self, **options):
+        # Heartbeats are frequent, so that members know each other soon.
         return {"discovery_addr": self.address, "cluster_name": f"test-{os.getpid()}",
-                "global_segment_size": "64mb", "interface_v1": 1, **options}
+                "global_segment_size": "64mb", "interface_v1": 1, "heartbeat_interval": 0.25,
+                **options}
 
     def store(self, pool=None, options=None, **config):
         made = store_module.PeerCacheStore(storage_config(self.extra(**(options or {})), **config),
@@ -160,6 +163,12 @@ class AdapterCase(unittest.TestCase):
     def setUp(self):
         self.cluster = Cluster()
         self.addCleanup(lambda: self.cluster.close())
+
+    def controller(self, made, pool, sides=(), kind=simulator.Controller, **more):
+        """A simulated controller over a store; a fault that it notices fails the test."""
+        controller = kind(made, pool, sides, attached=made.mem_pool_host is not None, **more)
+        self.addCleanup(lambda: self.assertEqual(controller.faults, []))
+        return controller
 
     def write(self, made, pool, names, pages=None):
         """Fills pages of the pool with what these keys must hold, and stores them."""

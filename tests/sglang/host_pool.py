@@ -7,8 +7,10 @@ segment mean is of no concern to a storage backend, so the layouts differ only i
 lengths of the segments, as in SGLang.
 
 Page contents follow from a seed each, so that any process can say what a page must hold.
+Side pools and pools without memory are in side_pools.py.
 """
 import mmap
+import os
 
 import numpy
 
@@ -33,17 +35,36 @@ def seed_of(key):
     return int(key[:16], 16)
 
 
+class ShmAllocator:
+    """SGLang's allocator for `"allocator": "shm"`: memory from memfds that others may map."""
+
+    def __init__(self):
+        self.fds, self.mms = [], []
+
+    @property
+    def fd(self):
+        return self.fds[0]
+
+    def map(self, len_bytes):
+        fd = os.memfd_create("hicache", os.MFD_CLOEXEC)
+        os.ftruncate(fd, -(-len_bytes // mmap.PAGESIZE) * mmap.PAGESIZE)
+        self.fds.append(fd)
+        self.mms.append(mmap.mmap(fd, 0))
+        return self.mms[-1]
+
+
 class HostPool:
     """Memory for @page_num pages whose segments have these lengths."""
 
     def __init__(self, layout, page_size, page_num, segment_lengths, dtype="bfloat16",
-                 guard_len_bytes=GUARD_LEN_BYTES, **attributes):
+                 guard_len_bytes=GUARD_LEN_BYTES, allocator=None, **attributes):
         self.layout, self.page_size, self.page_num = layout, page_size, page_num
         self.size = page_size * page_num
         self.dtype = dtype
         self.device = "cpu"
         self.segment_lengths = list(segment_lengths)
         self.page_bytes = sum(self.segment_lengths)
+        self.allocator = allocator
         self._guard_len = guard_len_bytes
         self.__dict__.update(attributes)
         self._map_memory()
@@ -51,7 +72,7 @@ class HostPool:
     def _map_memory(self):
         strides = [length + self._guard_len for length in self.segment_lengths]
         total = max(1, sum(strides) * self.page_num)
-        self._memory = mmap.mmap(-1, total)
+        self._memory = self.allocator.map(total) if self.allocator else mmap.mmap(-1, total)
         self.kv_buffer = numpy.frombuffer(self._memory, dtype=numpy.uint8)
         self.kv_buffer[:] = GUARD_BYTE
         self._planes, start = [], 0
@@ -71,6 +92,29 @@ class HostPool:
         addresses = [base + page * stride for page in pages for base, stride in self._bases]
         return addresses, self.segment_lengths * len(pages)
 
+    def get_split_heads_page_buffer_meta(self, indices, split_factor):
+        """For each group of heads K and V: heads are outermost in both with page_head."""
+        if self.layout != "page_head" or any(n % split_factor for n in self.segment_lengths):
+            raise ValueError("heads cannot be split in this layout")
+        whole, lengths = self.get_page_buffer_meta(indices)
+        pairs = list(zip(whole, lengths))
+        addresses, sizes = [], []
+        for first in range(0, len(pairs), 2):
+            for group in range(split_factor):
+                for address, length in pairs[first:first + 2]:
+                    addresses.append(address + group * (length // split_factor))
+                    sizes.append(length // split_factor)
+        return addresses, sizes
+
+    def get_hybrid_pool_buffer(self):
+        return [self.kv_buffer]
+
+    def destroy(self):
+        """What SGLang does at its exit: the memory is gone, for real."""
+        self.kv_buffer, self._planes = None, []
+        self.__dict__.pop("k_buffer", None), self.__dict__.pop("v_buffer", None)
+        self._memory.close()
+
     def get_data_page(self, index, flat=True):
         page = index // self.page_size
         return numpy.concatenate([plane[page, :length] for plane, length
@@ -80,7 +124,7 @@ class HostPool:
         return numpy.zeros(self.page_bytes, dtype=numpy.uint8)
 
     def set_from_flat_data_page(self, index, data):
-        self._scatter([index // self.page_size], data[None, :])
+        self.scatter([index // self.page_size], data[None, :])
 
     # --- filling and checking -----------------------------------------------------------------
 
@@ -89,7 +133,8 @@ class HostPool:
         first = numpy.asarray(pages, dtype=numpy.int64)[:, None] * self.page_size
         return (first + numpy.arange(self.page_size)).ravel()
 
-    def _scatter(self, pages, rows):
+    def scatter(self, pages, rows):
+        """Gives each page the bytes of its row."""
         start = 0
         for plane, length in zip(self._planes, self.segment_lengths):
             plane[pages, :length] = rows[:, start:start + length]
@@ -97,7 +142,7 @@ class HostPool:
 
     def fill(self, pages, seeds):
         """Gives each page the bytes of its seed."""
-        self._scatter(pages, expected_bytes(seeds, self.page_bytes))
+        self.scatter(pages, expected_bytes(seeds, self.page_bytes))
 
     def poison(self, pages):
         """Bytes that belong to no seed."""
@@ -107,6 +152,19 @@ class HostPool:
     def is_poisoned(self, pages):
         return all((plane[pages, :length] == 0xEE).all() for plane, length
                    in zip(self._planes, self.segment_lengths))
+
+    def _groups(self, page, group, groups):
+        return [plane[page, :length].reshape(groups, -1)[group]
+                for plane, length in zip(self._planes, self.segment_lengths)]
+
+    def group_rows(self, page, group, groups):
+        """The bytes of one group of heads of a page_head pool: those of K, then those of V."""
+        return numpy.concatenate(self._groups(page, group, groups))
+
+    def scatter_group(self, page, group, groups, row):
+        """Gives one group of heads these bytes."""
+        k, v = self._groups(page, group, groups)
+        k[:], v[:] = row[:len(k)], row[len(k):]
 
     def wrong_bytes(self, pages, seeds):
         """How many bytes of these pages are not what their seeds say."""
@@ -129,9 +187,19 @@ def mha(layout="page_first", page_size=4, page_num=64, layers=2, heads=2, head_d
     k_len, v_len = (page_size * heads * dim * element_bytes for dim in (head_dim, v_head_dim))
     lengths = [k_len, v_len] * layers if layout == "layer_first" else [k_len * layers,
                                                                         v_len * layers]
-    return HostPool(layout, page_size, page_num, lengths, layer_num=layers, start_layer=0,
+    pool = HostPool(layout, page_size, page_num, lengths, layer_num=layers, start_layer=0,
                     end_layer=layers, head_num=heads, head_dim=head_dim, v_head_dim=v_head_dim,
                     **more)
+    pool.k_buffer, pool.v_buffer = pool._planes[0], pool._planes[1]
+    return pool
+
+
+def mha_with_scales(page_size=4, page_num=64, layers=2, **more):
+    """8-bit floats with a scale a token: three segments, of which the last is short and odd."""
+    row = page_size * layers * 32
+    return HostPool("page_first", page_size, page_num, [row, row, page_size * layers * 4 + 1],
+                    "float8_e4m3fn", layer_num=layers, start_layer=0, end_layer=layers,
+                    head_num=2, head_dim=16, v_head_dim=16, **more)
 
 
 def mla(layout="page_first", page_size=4, page_num=64, layers=3, kv_cache_dim=36,
@@ -143,22 +211,3 @@ def mla(layout="page_first", page_size=4, page_num=64, layers=3, kv_cache_dim=36
     return HostPool(layout, page_size, page_num, lengths.get(layout, [row * layers]),
                     layer_num=layers, start_layer=0, end_layer=layers, kv_cache_dim=kv_cache_dim,
                     **more)
-
-
-class LogicalAnchor:
-    """A pool without memory of its own; @meta is None or (None, None)."""
-
-    def __init__(self, meta=None, page_size=4):
-        self.layout, self.page_size, self.kv_buffer, self.dtype = "page_first", page_size, None, "x"
-        self._meta = meta
-
-    def get_page_buffer_meta(self, indices):
-        return self._meta
-
-
-class HostPoolGroup:
-    """Several pools under one name, as some releases pass them."""
-
-    def __init__(self, pool):
-        self.anchor_entry = type("Entry", (), {"host_pool": pool})()
-        self.layout, self.page_size = pool.layout, pool.page_size

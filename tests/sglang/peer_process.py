@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A store in a process of its own: one JSON command a line in, one JSON answer a line out."""
+import ctypes
 import json
 import sys
 
@@ -32,7 +33,24 @@ def run(made, pool, call, names):
         return [hits, pool.wrong_bytes(right, harness.seeds([names[page] for page in right]))]
     if call == "exists":
         return made.batch_exists(names)
+    if call == "damage":
+        return damage(names[0], pool.page_bytes)
     return harness.alive_members(made)
+
+
+def damage(name, page_bytes):
+    """Flips a bit in every copy of this page in this node's pool; how many there were."""
+    first, damaged = host_pool.expected_bytes(harness.seeds([name]), page_bytes).tobytes()[:256], 0
+    with open("/proc/self/maps") as maps:
+        arenas = [line.split()[0].split("-") for line in maps if "/memfd:" in line and " rw" in line]
+    for start, end in ((int(start, 16), int(end, 16)) for start, end in arenas):
+        arena = (ctypes.c_char * (end - start)).from_address(start)
+        place = arena.raw.find(first)
+        while place >= 0:
+            arena[place + 100] = bytes([arena[place + 100][0] ^ 4])
+            damaged += 1
+            place = arena.raw.find(first)
+    return damaged
 
 
 if __name__ == "__main__":

@@ -1,15 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other processes, and what happens when they die; numbers as in the contract's checklist."""
+"""Other nodes, and what happens when they fail; numbers as in the contract's checklist."""
 import os
-import pathlib
 import signal
 import subprocess
-import sys
 import threading
 import time
 import unittest
-
-import numpy
 
 import harness
 import host_pool
@@ -100,6 +96,92 @@ class TwoProcesses(AdapterCase):
         self.assertTrue(pool.is_poisoned(range(16)), "a late write after the call had returned")
         harness.wait_for(lambda: all(self.read(made, pool, theirs)), "recovery")
 
+    def test_44_peer_killed_while_writing_and_asking(self):
+        """(44) Killed in the middle of sets and questions: each call ends in time, none raises."""
+        made, pool, peer = self.pair({"protocol": "tcp"}, **LARGE)
+        killer = threading.Timer(0.1, peer.kill)
+        killer.start()
+        end, salt = time.monotonic() + 1.0, 0
+        while time.monotonic() < end:
+            salt += 1
+            names = harness.keys(16, salt=salt)
+            with self.within_deadline():
+                self.assert_results(self.write(made, pool, names), 16)
+            with self.within_deadline():
+                self.assertIn(made.batch_exists(names), range(17))
+        killer.join()
+        self.assertEqual(self.write(made, pool, names), [True] * 16)
+        self.assertEqual(self.read(made, pool, names), [True] * 16)
+
+    def test_44_45_slow_peer(self):
+        """(44)(45) A peer that gets a tenth of the time: late pages are misses, and stay away."""
+        made, pool, peer = self.pair({"protocol": "tcp", "get_timeout": 0.3}, **LARGE)
+        theirs = harness.keys(16, salt=1)
+        peer.ask("set", theirs)
+        stop = threading.Event()
+
+        def hold_back():
+            while not stop.wait(0.01):
+                peer.signal(signal.SIGSTOP)
+                stop.wait(0.09)
+                peer.signal(signal.SIGCONT)
+
+        holding = threading.Thread(target=hold_back)
+        holding.start()
+        for _ in range(6):
+            with self.within_deadline():
+                results = self.read(made, pool, theirs)
+            missed = [page for page, hit in enumerate(results) if not hit]
+            pool.poison(missed)
+            time.sleep(0.1)
+            self.assertTrue(pool.is_poisoned(missed), "a late write")
+        stop.set()
+        holding.join()
+        harness.wait_for(lambda: all(self.read(made, pool, theirs)), "recovery")
+
+    def test_46_breaker(self):
+        """(46) After failures a hung peer costs nothing: calls return at once."""
+        made, pool, peer = self.pair({"protocol": "tcp"}, **LARGE)
+        theirs = harness.keys(16, salt=1)
+        peer.ask("set", theirs)
+        peer.signal(signal.SIGSTOP)
+        took_s = []
+        for _ in range(6):
+            started = time.monotonic()
+            self.assertEqual(self.read(made, pool, theirs), [False] * 16)
+            took_s.append(time.monotonic() - started)
+        # Probes find out whether it is back; most calls are none.
+        self.assertLess(sorted(took_s[1:])[2], 0.2, took_s)
+        self.assertLess(made.batch_exists(theirs), 16)
+        peer.signal(signal.SIGCONT)
+        harness.wait_for(lambda: all(self.read(made, pool, theirs)), "recovery")
+
+    def test_44_flush_while_a_peer_hangs(self):
+        """(44) SGLang's threads can be joined within 10 s while their calls wait for a peer."""
+        made, pool, peer = self.pair({"protocol": "tcp"}, **LARGE)
+        theirs = harness.keys(16, salt=1)
+        peer.ask("set", theirs)
+        controller = self.controller(made, pool)
+        # The other process fills its pages as this one's write() does, the controller as its own.
+        controller._seeds = lambda keys, entry: harness.seeds(keys)
+        self.assertEqual(controller.prefetch(theirs).wait(), 16)
+        peer.signal(signal.SIGSTOP)
+        operation = controller.prefetch(theirs)
+        time.sleep(0.1)
+        with self.within_deadline(10.0):
+            controller.reset()
+        peer.signal(signal.SIGCONT)
+        operation.done.wait(0.1)
+        controller.detach()
+
+    @unittest.skip("there is no disk tier yet, so there is no disk that could be full")
+    def test_44_disk_full(self):
+        """(44) A full disk never fails a call that memory could serve."""
+
+    @unittest.skip("there is no persistence yet: a restarted node starts empty")
+    def test_21_restart(self):
+        """(21) Pages outlive a restart of their node where that is switched on."""
+
     def test_44_nobody_at_the_discovery_address(self):
         """(44) No daemon at the start: the own pages work, and nothing raises."""
         self.cluster.address = "192.0.2.1:31998"
@@ -137,109 +219,6 @@ class TwoProcesses(AdapterCase):
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         return process
-
-
-class OneProcess(AdapterCase):
-    def test_48_exit_with_calls_in_flight(self):
-        """(48) The process ends while threads call: no crash and no hang."""
-        job = "\n".join((
-            "import threading, harness, host_pool",
-            "cluster = harness.Cluster()",
-            "pool = host_pool.mha()",
-            "made = cluster.store(pool)",
-            "names = harness.keys(16)",
-            "def work():",
-            "    while True:",
-            "        made.batch_set_v1(names, pool.slots(range(16)))",
-            "        made.batch_get_v1(names, pool.slots(range(16)))",
-            "for _ in range(4):",
-            "    threading.Thread(target=work, daemon=True).start()",
-            "threading.Event().wait(0.3)"))
-        done = subprocess.run([sys.executable, "-c", job], cwd=harness.HERE, timeout=30)
-        self.assertEqual(done.returncode, 0)
-
-    def test_49_fork(self):
-        """(49) A child has no threads, answers misses, and leaves its parent's node alone."""
-        pool = host_pool.mha()
-        made = self.cluster.store(pool)
-        names = harness.keys(4)
-        self.write(made, pool, names)
-        child = os.fork()
-        if child == 0:
-            # Only the exit status leaves the child: the test runner belongs to the parent.
-            status = 1
-            try:
-                status = 0 if self.child_misses(made, pool, names) else 2
-            finally:
-                os._exit(status)
-        _, status = os.waitpid(child, 0)
-        self.assertEqual(os.waitstatus_to_exitcode(status), 0)
-        self.assertEqual(self.read(made, pool, names), [True] * 4)
-
-    def child_misses(self, made, pool, names):
-        slots = pool.slots(range(4))
-        misses = (made.batch_exists(names) == 0
-                  and made.batch_get_v1(names, slots) == [False] * 4
-                  and made.batch_set_v1(names, slots) == [False] * 4)
-        made.clear()
-        made.close()
-        made.close()
-        return misses and len(list(pathlib.Path("/proc/self/task").iterdir())) == 1
-
-    def test_50_everything_at_once(self):
-        """(50) exists, get, set, clear, get_stats and close from many threads."""
-        pool = host_pool.mha(page_num=64)
-        made = self.cluster.store(pool)
-        names = harness.keys(16)
-        wrong, stop = [], threading.Event()
-
-        def work(pages):
-            while not stop.is_set():
-                self.write(made, pool, names, pages)
-                if not 0 <= made.batch_exists(names) <= 16:
-                    wrong.append("exists")
-                self.read(made, pool, names, pages)
-                made.get_stats()
-
-        def run(pages):
-            try:
-                work(pages)
-            except BaseException as error:
-                wrong.append(error)
-
-        threads = [threading.Thread(target=run, args=(list(range(first, first + 16)),))
-                   for first in range(0, 64, 16)]
-        for thread in threads:
-            thread.start()
-        for _ in range(5):
-            time.sleep(0.1)
-            made.clear()
-        made.close()
-        stop.set()
-        for thread in threads:
-            thread.join(harness.CALL_LIMIT_S)
-            self.assertFalse(thread.is_alive())
-        self.assertEqual(wrong, [])
-
-    def test_53_54_figures(self):
-        """(53)(54) Printed, not judged: a busy machine must not fail the suite."""
-        pool = host_pool.mha(page_num=128)
-        made = self.cluster.store(pool)
-        names = harness.keys(128)
-        self.write(made, pool, names)
-        slots = pool.slots(range(128))
-        calls = {"exists": lambda: made.batch_exists(names),
-                 "get": lambda: made.batch_get_v1(names, slots),
-                 "set again": lambda: made.batch_set_v1(names, slots),
-                 "pool meta alone": lambda: pool.get_page_buffer_meta(slots)}
-        for name, call in calls.items():
-            times = []
-            for _ in range(200):
-                started = time.perf_counter()
-                call()
-                times.append(time.perf_counter() - started)
-            print(f"# 128 pages of {pool.page_bytes} bytes, {name}: "
-                  f"{numpy.median(times) * 1e6:.0f} us", flush=True)
 
 
 if __name__ == "__main__":

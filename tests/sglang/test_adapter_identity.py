@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who shares pages with whom; numbers as in the contract's checklist."""
-import itertools
 import unittest
 
 import harness
 import host_pool
+import side_pools
 from harness import AdapterCase, storage_config
 from peercache import identity
 from peercache.hostpool import HostPool
@@ -14,6 +14,8 @@ from sglang.srt.mem_cache import hicache_storage
 
 VECTORS = ("cf97adeedb59e05bfd73a2b4c2a8885708c4f4f70c84c64b27120e72ab733b72",
            "4ebfa8a1f3c341517621838c6e1b9aa350307e3f00b3cbd1a07ef740f54396d6")
+SEED = "407c773a7c02b33bd4a62af6bf5fc77997c2c8067811ecf2b39e3839c3f4284b"
+SEEDED = "e4f68dc4af99b6de199d5a048add282da40aa4ef97942ce9eca321bccada9376"
 
 
 def fields(extra=None, pool=None, form="pages", component="kv", **config):
@@ -61,46 +63,40 @@ class Sharing(AdapterCase):
         self.assertEqual([other.batch_exists(names) for other in others], [0] * 4)
 
 
+    @unittest.skipUnless(_profile.PROFILE["hybrid"], "this release has no hybrid interface")
+    def test_36_mamba_of_a_replicated_model(self):
+        """(36) KV is the same on all ranks, Mamba's states and an MHA draft's pages are not."""
+        names, pool = harness.keys(3), host_pool.mla()
+        sides = {"mamba": side_pools.mamba, "draft": lambda: host_pool.mha(layers=1),
+                 "indexer": side_pools.indexer}
+        ranks = [self.cluster.store(pool, tp_rank=rank, tp_size=4, is_mla_model=True)
+                 for rank in (0, 3)]
+        harness.wait_for(lambda: harness.alive_members(ranks[0]) == 2, "two members")
+        self.write(ranks[0], pool, names)
+        harness.wait_for(lambda: ranks[1].batch_exists(names) == 3, "the pages of rank 0")
+        for name, make in sides.items():
+            with self.subTest(name):
+                side = make()
+                transfer = hicache_storage.PoolTransfer(
+                    name, keys=names, host_indices=side.slots(range(3)))
+                for made in ranks:
+                    made.register_mem_host_pool_v2(side, name)
+                self.assertEqual(ranks[0].batch_set_v2([transfer]), {name: [True] * 3})
+                found = [made.batch_exists_v2(names, [transfer]).kv_hit_pages for made in ranks]
+                self.assertEqual(found, [3, 3 if name == "indexer" else 0])
+                self.assertEqual(ranks[1].batch_get_v2([transfer]),
+                                 {name: [name == "indexer"] * 3})
+
+    @unittest.skipUnless(_profile.PROFILE["hybrid"], "this release has no hybrid interface")
+    def test_33_writer_of_sharded_pools_is_warned(self):
+        """SGLang stores such a draft from rank 0 only: the log says what to expect."""
+        made = self.cluster.store(host_pool.mla(), tp_rank=1, tp_size=2, is_mla_model=True)
+        with self.assertLogs("peercache", "WARNING") as logs:
+            made.register_mem_host_pool_v2(host_pool.mha(), "draft")
+        self.assertIn("draft", logs.output[0])
+
+
 class Fields(unittest.TestCase):
-    def variants(self):
-        yield dict()
-        yield dict(model_name="a")
-        yield dict(model_name="A")
-        yield dict(model_name="modèle-\u4e2d")
-        yield dict(model_name="test/model-7b\ntag=x")
-        yield dict(model_name="test/model-7b,tag=x")
-        yield dict(model_name="x=y")
-        yield dict(extra={"tag": "x"})
-        yield dict(extra={"tag": "model=a"})
-        yield dict(extra={"weights_id": "x"})
-        yield dict(form="flat")
-        yield dict(component="mamba")
-        for layout in ("page_first_direct", "page_head", "layer_first"):
-            yield dict(pool=host_pool.mha(layout))
-        yield dict(pool=host_pool.mha(dtype="float16"))
-        yield dict(pool=host_pool.mha(page_size=8, head_dim=4))
-        yield dict(pool=host_pool.mha(layers=4, head_dim=4))
-        yield dict(pool=host_pool.mha(heads=4, head_dim=4))
-        yield dict(pool=host_pool.mha(v_head_dim=4))
-        yield dict(pool=host_pool.mla())
-        yield dict(pool=host_pool.mla("layer_first"))
-        yield dict(tp_size=2, tp_rank=0)
-        yield dict(tp_size=2, tp_rank=1)
-        yield dict(tp_size=4, tp_rank=1)
-        yield dict(is_mla_model=True)
-        if _profile.NAME == "new":
-            yield dict(pp_size=2, pp_rank=0)
-            yield dict(pp_size=2, pp_rank=1)
-            yield dict(attn_cp_size=2, attn_cp_rank=0)
-            yield dict(attn_cp_size=2, attn_cp_rank=1)
-            yield dict(pp_size=2, pp_rank=1, attn_cp_size=2, attn_cp_rank=1)
-
-    def test_34_pairwise_different(self):
-        """(34) What must differ differs, and no value can imitate another field."""
-        named = [(str(variant.keys()), fields(**variant)) for variant in self.variants()]
-        for (name, one), (other_name, other) in itertools.combinations(named, 2):
-            self.assertNotEqual(one, other, f"{name} and {other_name}")
-
     def test_34_layer_range(self):
         """(34) Pipeline stages of equal length hold other layers."""
         later = host_pool.mha()
@@ -138,6 +134,14 @@ class Fields(unittest.TestCase):
         first = hicache_storage.page_hash(None, range(1, 5))
         second = hicache_storage.page_hash(first, range(5, 9))
         self.assertEqual((first, second), VECTORS)
+
+    def test_37_seeded_chains(self):
+        """(37) LoRA adapters and salted tenants start their chains elsewhere."""
+        seed = hicache_storage.namespace_seed("lora-a")
+        self.assertEqual(seed, SEED)
+        self.assertEqual(hicache_storage.page_hash(seed, range(1, 5)), SEEDED)
+        self.assertNotEqual(hicache_storage.namespace_seed("a", "bc"),
+                            hicache_storage.namespace_seed("ab", "c"))
 
 
 if __name__ == "__main__":

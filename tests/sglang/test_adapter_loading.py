@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loading, construction, registration and closing; numbers as in the contract's checklist."""
+"""Loading, construction and closing; numbers as in the contract's checklist."""
 import gc
 import logging
 import os
@@ -43,15 +43,24 @@ class Loading(AdapterCase):
     def test_02_factory(self):
         """(2) The dynamic factory passes (config, {}) and registers afterwards."""
         extra = self.cluster.extra(**LOADING)
-        made = backend_factory.attach(storage_config(extra), host_pool.mha())
+        made = backend_factory.create_dynamic(storage_config(extra))
         self.cluster.stores.append(made)
+        self.controller(made, host_pool.mha())
         self.assertEqual(made.batch_exists(harness.keys(1), None), 0)
 
     def test_03_more_arguments(self):
-        """(3) Arguments that some releases wanted to add do not matter."""
-        config = storage_config(self.cluster.extra())
-        made = PeerCacheStore(config, {}, host_pool.mha(), mem_pool_host=None)
-        self.cluster.stores.append(made)
+        """(3) Arguments that some releases wanted to add do not matter, and a pool is taken."""
+        config, pool = storage_config(self.cluster.extra()), host_pool.mha()
+        for args, more in (((), {}), (({},), {}), (({}, pool), {}), (({}, pool, None, 7), {}),
+                           (({},), {"mem_pool_host": pool, "something": 1}),
+                           ((), {"kwargs": {}})):
+            with self.subTest(args=len(args), more=sorted(more)):
+                made = PeerCacheStore(config, *args, **more)
+                self.cluster.stores.append(made)
+                has_pool = pool in args or pool in more.values()
+                self.assertEqual(made.mem_pool_host is pool, has_pool)
+        named = PeerCacheStore(storage_config=config, kwargs={})
+        self.cluster.stores.append(named)
 
     def test_04_foreign_keys(self):
         """(4) Foreign keys are legal; a near miss of ours is a warning that names it."""
@@ -114,15 +123,6 @@ class Loading(AdapterCase):
         with self.assertLogs("peercache", logging.WARNING) as logs:
             self.cluster.store(options={"interface_v1": 0})
         self.assertEqual(sum("interface_v1" in line for line in logs.output), 1)
-
-    @unittest.skipIf(_profile.NAME != "new", "runs the other profile itself")
-    def test_other_profile(self):
-        """The same tests under the shim of an old release."""
-        for name in ("test_adapter_loading", "test_adapter_pages"):
-            done = subprocess.run(
-                [sys.executable, "-m", "unittest", name], cwd=harness.HERE, text=True,
-                env={**os.environ, "SGLANG_SHIM_PROFILE": "old"}, capture_output=True)
-            self.assertEqual(done.returncode, 0, done.stderr)
 
 
 class LifeCycle(AdapterCase):
@@ -213,60 +213,6 @@ class LifeCycle(AdapterCase):
         self.assertIsNone(node.status())
         with self.assertRaises(_native.PeerCacheError):
             node.namespace(["a=1"])
-
-
-class Registration(AdapterCase):
-    def refused(self, pool, text, **config):
-        made = self.cluster.store(**config)
-        with self.assertRaisesRegex(ValueError, text):
-            made.register_mem_pool_host(pool)
-        self.assertEqual(made.batch_exists(harness.keys(2)), 0)
-
-    def test_10_group_is_unwrapped(self):
-        """(10)"""
-        pool = host_pool.mha()
-        made = self.cluster.store(host_pool.HostPoolGroup(pool))
-        self.assertEqual(self.write(made, pool, harness.keys(2)), [True, True])
-
-    def test_11_logical_anchor(self):
-        """(11) Both forms are accepted; a page is there when it was marked."""
-        for salt, meta in enumerate((None, (None, None))):
-            names = harness.keys(3, salt=salt)
-            made = self.cluster.store(host_pool.LogicalAnchor(meta))
-            self.assertEqual(made.batch_set_v1(names[:2], None), [True, True])
-            self.assertEqual(made.batch_get_v1(names, None), [True, True, False])
-            self.assertEqual(made.batch_exists(names), 2)
-
-    def test_11_no_memory(self):
-        pool = host_pool.LogicalAnchor(None)
-        pool.kv_buffer = b""
-        self.refused(pool, "addresses")
-
-    def test_12_pool_that_raises(self):
-        """(12) Like the MXFP8 pools; also a layout that no storage backend can take."""
-        pool = host_pool.mha()
-
-        def refuse(indices):
-            raise NotImplementedError("scales are elsewhere")
-
-        pool.get_page_buffer_meta = refuse
-        self.refused(pool, "scales are elsewhere")
-        self.refused(host_pool.mha(layout="page_unified"), "page_unified")
-
-    def test_12_unsupported(self):
-        self.refused(host_pool.mha(head_dim=1 << 21, page_num=1), "page-size")
-        self.refused(host_pool.mha(dtype=None), "dtype")
-        self.refused(host_pool.mha(), "tp_lcm_size", options={"tp_lcm_size": 3}, tp_size=2)
-
-    def test_register_again(self):
-        """A second registration takes the place of the first."""
-        first, second = host_pool.mha(), host_pool.mha(head_dim=16)
-        made = self.cluster.store(first)
-        made.register_mem_pool_host(second)
-        self.assertEqual(self.write(made, second, harness.keys(2)), [True, True])
-        made.close()
-        with self.assertRaises(RuntimeError):
-            made.register_mem_pool_host(first)
 
 
 class environment:

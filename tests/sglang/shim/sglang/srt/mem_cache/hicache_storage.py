@@ -7,10 +7,20 @@ import hashlib
 
 from sglang._profile import PROFILE
 
+
+def _check_dcp(config):
+    if config.dcp_size < 1 or not 0 <= config.dcp_rank < config.dcp_size:
+        raise ValueError("inconsistent dcp_rank and dcp_size")
+    if (config.logical_page_size is not None) != (config.dcp_size > 1):
+        raise ValueError("logical_page_size belongs to dcp_size > 1")
+
+
+_names = [name for name, _ in PROFILE["config_fields"]]
 HiCacheStorageConfig = dataclasses.make_dataclass(
     "HiCacheStorageConfig",
     [(name, object, dataclasses.field(default=default))
-     for name, default in PROFILE["config_fields"]])
+     for name, default in PROFILE["config_fields"]],
+    namespace={"__post_init__": _check_dcp} if "dcp_size" in _names else {})
 
 
 @dataclasses.dataclass
@@ -24,6 +34,17 @@ def page_hash(prior, tokens):
     digest = hashlib.sha256(bytes.fromhex(prior) if prior else b"")
     for token in tokens:
         digest.update(token.to_bytes(4, "little"))
+    return digest.hexdigest()
+
+
+def namespace_seed(extra_key=None, cache_salt=None):
+    """What newer releases start the chain of a LoRA adapter or a salted tenant with, or None."""
+    if extra_key is None and cache_salt is None:
+        return None
+    digest = hashlib.sha256(b"sglang-cache-namespace-v1")
+    for part in (extra_key, cache_salt):
+        text = None if part is None else part.encode()
+        digest.update(b"\0" if text is None else b"\1" + len(text).to_bytes(8, "little") + text)
     return digest.hexdigest()
 
 
@@ -74,28 +95,34 @@ def _not_implemented(self, *args, **kwargs):
     raise NotImplementedError
 
 
+_POOL_NAMES = ("kv mamba swa indexer deepseek_v4_c4 deepseek_v4_c4_indexer "
+               "deepseek_v4_c4_indexer_scale deepseek_v4_c128 deepseek_v4_c4_state "
+               "deepseek_v4_c4_indexer_state deepseek_v4_c128_state draft draft_indexer "
+               "draft_swa").split()
+
 if PROFILE["hybrid"]:
-    class PoolName(str, enum.Enum):
-        KV = "kv"
-        MAMBA = "mamba"
-        SWA = "swa"
-        INDEXER = "indexer"
+    class _NamedByValue(str, enum.Enum):
+        if PROFILE["enum_str"]:
+            def __str__(self):
+                return self.value
 
-    class PoolHitPolicy(enum.Enum):
-        ALL_PAGES = "all_pages"
-        TRAILING_PAGES = "trailing_pages"
+    PoolName = _NamedByValue("PoolName", [(name.upper(), name) for name in _POOL_NAMES]
+                             + [("AUXILIARY_SWA", "auxiliary_swa")] * PROFILE["block_groups"])
+    PoolHitPolicy = enum.Enum(
+        "PoolHitPolicy", [(name.upper(), name) for name in ("all_pages", "trailing_pages")]
+        + [("BLOCK_GROUPS", "block_groups")] * PROFILE["block_groups"])
 
-    @dataclasses.dataclass
-    class PoolTransfer:
-        name: object
-        host_indices: object = None
-        device_indices: object = None
-        keys: object = None
-        hit_policy: object = PoolHitPolicy.ALL_PAGES
+    _optional = [(name, object, dataclasses.field(default=None)) for name in (
+        "host_indices", "device_indices", "keys")]
+    _optional.append(("hit_policy", object, PoolHitPolicy.ALL_PAGES))
+    _optional += [(name, object, dataclasses.field(default=None)) for name in (
+        ["nodes_to_load", "indices_from_pool"]
+        + ["block_pages", "group_pages"] * PROFILE["block_groups"])]
+    PoolTransfer = dataclasses.make_dataclass("PoolTransfer", [("name", object), *_optional])
 
     PoolTransferResult = dataclasses.make_dataclass("PoolTransferResult", [
-        "kv_hit_pages", "extra_pool_hit_pages", "restorable_prefix_pages"][
-            :PROFILE["result_fields"]])
+        ("kv_hit_pages", int), ("extra_pool_hit_pages", dict),
+        ("restorable_prefix_pages", object, None)][:PROFILE["result_fields"]])
 
     def _register_v2(self, host_pool, host_pool_name):
         if not hasattr(self, "registered_pools"):

@@ -2,7 +2,6 @@
 """How SGLang loads a backend that it does not know: by module and class name."""
 import importlib
 
-from sglang._profile import PROFILE
 from sglang.srt.mem_cache.hicache_storage import HiCacheStorage
 
 
@@ -16,18 +15,3 @@ def create_dynamic(storage_config):
     if not issubclass(backend, HiCacheStorage):
         raise TypeError(f"{backend.__name__} is not a HiCacheStorage")
     return backend(storage_config, {})
-
-
-def attach(storage_config, host_pool):
-    """Constructor and registration as the controller does them, with its roll-back."""
-    backend = create_dynamic(storage_config)
-    try:
-        backend.register_mem_pool_host(host_pool)
-    except Exception:
-        backend.close()
-        raise
-    if PROFILE["hybrid"]:
-        backend.register_mem_host_pool_v2(host_pool, "kv")
-    if PROFILE["registered_hook"]:
-        backend.on_host_pools_registered()
-    return backend
