@@ -38,6 +38,9 @@ CONFIGURATION := $(if $(filter-out gcc,$(CC)),CC=$(CC)) $(if $(SANITIZE),SANITIZ
 	$(if $(COVERAGE),COVERAGE=$(COVERAGE))
 IS_DEFAULT := $(if $(strip $(CONFIGURATION)),,yes)
 
+# The tests with a real SGLang; tools/run-tests reads it.
+export SGLANG
+
 .NOTPARALLEL:
 .PHONY: help demo test test-quick bench install wheel format clean compile packages print-build
 
@@ -54,7 +57,7 @@ help:  ## shows this list
 demo: packages compile  ## runs a cluster on loopback and compares every byte [TRACE=FILE]
 	$(PYTHON) tools/demo --build $(BUILD) $(if $(TRACE),--trace '$(TRACE)')
 
-test: packages  ## builds in all configurations and runs every test
+test: packages  ## builds in all configurations and runs every test [SGLANG=1]
 ifeq ($(IS_DEFAULT),yes)
 	@$(PYTHON) tools/run-tests full
 else

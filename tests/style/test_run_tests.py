@@ -13,8 +13,9 @@ loader.exec_module(run_tests)
 
 def counted(*entries):
     count = run_tests.Count()
-    for stdout, result in entries:
-        count.add_program("gcc", {"name": "x", "stdout": stdout, "result": result, "returncode": 1})
+    for stdout, result, *suite in entries:
+        count.add_program("gcc", {"name": "x", "stdout": stdout, "result": result, "returncode": 1,
+                                  "suite": suite})
     return count
 
 
@@ -51,6 +52,34 @@ class Counting(unittest.TestCase):
     def test_nothing_ran_is_not_good(self):
         self.assertFalse(counted().is_good())
         self.assertFalse(counted(("", "SKIP")).is_good())
+
+    def test_each_ring_has_a_line(self):
+        count = counted(("ok 1 - a\nok 2 - b\n", "OK", "peercache:sglang"),
+                        ("ok 1 - a\nnot ok 2 - b\n", "FAIL", "peercache:sglang-full"),
+                        ("ok 1 - a\n", "OK", "peercache:sglang-full"),
+                        ("SKIP: no index\n", "SKIP", "peercache:sglang-full"),
+                        ("ok 1 - a\n", "OK", "peercache:unit"))
+        self.assertEqual(count.ring_lines(),
+                         ["ring 1 (shim): 2 passed, 0 failed, 0 skipped",
+                          "ring 3 (engines): 2 passed, 1 failed, 1 skipped"])
+        self.assertEqual(count.closing_line(), "5 passed, 1 failed, 1 skipped")
+
+    def test_a_ring_that_was_skipped_is_visible(self):
+        count = counted(("SKIP: no SGLang here\n", "SKIP", "peercache:sglang-core"))
+        self.assertEqual(count.ring_lines(), ["ring 2 (core): 0 passed, 0 failed, 1 skipped"])
+        self.assertEqual(count.skips, [("gcc: x", "no SGLang here")])
+
+    def test_engines_are_built_only_for_those_who_ask(self):
+        full, quick = run_tests.plan_of(["full"]), run_tests.plan_of(["quick"])
+        one = run_tests.plan_of(["one", "--suite=sglang-core"])
+        for asked in ({"CI": "true"}, {"SGLANG": "1"}):
+            self.assertTrue(run_tests.wants_engines(full, asked))
+            self.assertTrue(run_tests.wants_engines(one, asked))
+            self.assertFalse(run_tests.wants_engines(quick, asked))
+            sanitized = run_tests.plan_of(["one", "SANITIZE=thread"])
+            self.assertFalse(run_tests.wants_engines(sanitized, asked))
+        for not_asked in ({}, {"SGLANG": ""}, {"CI": "false", "SGLANG": "0"}):
+            self.assertFalse(run_tests.wants_engines(full, not_asked))
 
     def test_plans(self):
         self.assertIsNone(run_tests.plan_of([]))

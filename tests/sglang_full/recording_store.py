@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The adapter, watched from inside the engine's scheduler process, and spoilt on demand.
+
+The extra config names a folder, "watch_folder", for three files:
+
+    calls   grows by one JSON line a storage call: name, thread, seconds, how many keys, how many of
+            them good (those that a call found, read or stored)
+    state   rewritten all the time: the names of the living threads, and the adapter's counters
+    fault   written by the test: "lose" or "corrupt", for every third page that is read
+"""
+import ctypes
+import functools
+import json
+import os
+import pathlib
+import threading
+import time
+
+from peercache.store import PeerCacheStore
+
+STATE_INTERVAL_S = 0.2
+EVERY = 3
+SPOILT_BYTE = 0x3f
+
+
+def recorded(name):
+    """The adapter's method @name, with a line in `calls`."""
+    method = getattr(PeerCacheStore, name)
+
+    @functools.wraps(method)
+    def call(self, *args, **kwargs):
+        started = time.perf_counter()
+        answer = method(self, *args, **kwargs)
+        self.note(name, started, args, answer)
+        return answer
+
+    return call
+
+
+class RecordingStore(PeerCacheStore):
+    def __init__(self, storage_config, kwargs):
+        self.folder = pathlib.Path(storage_config.extra_config["watch_folder"])
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.calls = os.open(self.folder / "calls", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        super().__init__(storage_config, kwargs)
+        self.closed = threading.Event()
+        threading.Thread(target=self.watch, name="recording-store", daemon=True).start()
+
+    def close(self):
+        self.closed.set()
+        super().close()
+
+    def note(self, name, started, args, answer):
+        keys = len(args[0]) if args and isinstance(args[0], (list, tuple)) else 0
+        good = sum(answer) if isinstance(answer, list) else answer
+        line = {"call": name, "thread": threading.current_thread().name, "keys": keys,
+                "good": good if isinstance(good, int) else None,
+                "seconds": time.perf_counter() - started}
+        os.write(self.calls, (json.dumps(line) + "\n").encode())
+
+    def watch(self):
+        fresh, state = self.folder / "state.new", self.folder / "state"
+        while not self.closed.wait(STATE_INTERVAL_S):
+            names = sorted(thread.name for thread in threading.enumerate())
+            fresh.write_text(json.dumps({"threads": names, "counters": self.counters.snapshot()}))
+            os.replace(fresh, state)
+
+    def fault(self):
+        try:
+            return (self.folder / "fault").read_text()
+        except FileNotFoundError:
+            return ""
+
+    def batch_get_v1(self, keys, host_indices, extra_info=None):
+        started = time.perf_counter()
+        answer = super().batch_get_v1(keys, host_indices, extra_info)
+        self.note("batch_get_v1", started, (keys,), answer)
+        fault = self.fault()
+        for page in range(EVERY - 1, len(answer), EVERY):
+            if fault == "lose":
+                answer[page] = False
+            elif fault == "corrupt":
+                self.spoil(host_indices, page, len(keys))
+        return answer
+
+    def spoil(self, host_indices, page, page_count):
+        addresses, lengths = self.mem_pool_host.get_page_buffer_meta(host_indices)
+        segments = len(addresses) // page_count
+        for i in range(page * segments, (page + 1) * segments):
+            ctypes.memset(addresses[i], SPOILT_BYTE, lengths[i])
+
+    batch_exists = recorded("batch_exists")
+    batch_set_v1 = recorded("batch_set_v1")
+    batch_exists_v2 = recorded("batch_exists_v2")
+    batch_get_v2 = recorded("batch_get_v2")
+    batch_set_v2 = recorded("batch_set_v2")
+    get_stats = recorded("get_stats")
