@@ -72,7 +72,7 @@ def all_lines():
 
 
 def _add_lines(found, code, function):
-    """Adds {number: function} of the functions inside @code; those of classes' bodies do not count."""
+    """Adds {number: function} of the functions inside @code, not of classes' bodies."""
     for inner in code.co_consts:
         if not isinstance(inner, types.CodeType):
             continue

@@ -42,7 +42,8 @@ def damage(name, page_bytes):
     """Flips a bit in every copy of this page in this node's pool; how many there were."""
     first, damaged = host_pool.expected_bytes(harness.seeds([name]), page_bytes).tobytes()[:256], 0
     with open("/proc/self/maps") as maps:
-        arenas = [line.split()[0].split("-") for line in maps if "/memfd:" in line and " rw" in line]
+        arenas = [line.split()[0].split("-") for line in maps
+                  if "/memfd:" in line and " rw" in line]
     for start, end in ((int(start, 16), int(end, 16)) for start, end in arenas):
         arena = (ctypes.c_char * (end - start)).from_address(start)
         place = arena.raw.find(first)

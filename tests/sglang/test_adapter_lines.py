@@ -225,7 +225,8 @@ class EveryLine(AdapterCase):
         names, policy = self.names, hicache_storage.PoolHitPolicy
 
         def one(name, keys, slots=None, rule=policy.ALL_PAGES):
-            return hicache_storage.PoolTransfer(name, keys=keys, host_indices=slots, hit_policy=rule)
+            return hicache_storage.PoolTransfer(name, keys=keys, host_indices=slots,
+                                                hit_policy=rule)
 
         moved = [one("indexer", names, self.slots), one("mamba", names[:1], numpy.arange(1)),
                  one("unknown", names, self.slots), one("swa", names, self.slots[:5]),

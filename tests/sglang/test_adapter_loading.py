@@ -3,8 +3,6 @@
 import gc
 import logging
 import os
-import subprocess
-import sys
 import time
 import unittest
 
@@ -13,7 +11,6 @@ import host_pool
 from harness import AdapterCase, storage_config
 from peercache import _native
 from peercache.store import PeerCacheStore
-from sglang import _profile
 from sglang.srt.mem_cache import hicache_storage
 from sglang.srt.mem_cache.storage import backend_factory
 
@@ -201,7 +198,7 @@ class LifeCycle(AdapterCase):
         made.get_stats()
 
     def test_check_server_and_warmup(self):
-        """What an operator's script asks: whether the cluster answers, and whether pages come back."""
+        """What an operator's script asks: does the cluster answer, and do pages come back."""
         limit_s = harness.store_module.JOIN_TIMEOUT_S
         self.addCleanup(setattr, harness.store_module, "JOIN_TIMEOUT_S", limit_s)
         harness.store_module.JOIN_TIMEOUT_S = 0.1

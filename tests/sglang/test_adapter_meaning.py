@@ -9,7 +9,6 @@ import numpy
 import harness
 import host_pool
 from harness import AdapterCase
-from sglang import _profile
 from sglang.srt.mem_cache import hicache_storage
 
 

@@ -160,7 +160,7 @@ class Refused(AdapterCase):
 
     @unittest.skipUnless(HYBRID, "this release has no hybrid interface")
     def test_12_side_pool_is_not_refused_late(self):
-        """(12)(14) Raising there would leave threads behind: a warning, and that pool never hits."""
+        """(12)(14) Raising there would leave threads behind: a warning, and no hits."""
         pool = host_pool.mha()
         made = self.cluster.store(pool)
         names = harness.keys(2)

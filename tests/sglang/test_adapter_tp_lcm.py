@@ -83,7 +83,7 @@ class Sharing(AdapterCase):
                     self.assertEqual(self.read_rank(rank, names), [True] * 5)
 
     def test_35_lcm_equal_to_size(self):
-        """(35) SGLang says not to split then; the keys are those of the virtual ranks all the same."""
+        """(35) SGLang says not to split then; the keys are those of virtual ranks all the same."""
         names = harness.keys(3)
         small, large = self.rank(2, 0), [self.rank(4, rank) for rank in (0, 1)]
         self.members(small, *large)

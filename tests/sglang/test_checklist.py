@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every number of the contract's checklist stands in the name of a test, or here with the reason."""
+"""Every number of the contract's checklist stands in a test's name, or here with the reason."""
 import ast
 import pathlib
 import re

@@ -226,7 +226,8 @@ class Moves(HybridCase):
             for arguments in ({}, more, {"extra_info": None}):
                 answer = call(asked, **arguments)
                 self.assertEqual(list(answer), [one.name for one in asked])
-                self.assertEqual(answer, {"indexer": [True] * 4, "mamba": [True], "swa": [True] * 2})
+                self.assertEqual(answer, {"indexer": [True] * 4, "mamba": [True],
+                                          "swa": [True] * 2})
                 for one in asked:
                     self.assert_results(answer[one.name], len(one.keys))
 

@@ -76,7 +76,8 @@ AXES = {
              pool("mla", layout="page_first_kv_split"), pool("mla", kv_cache_dim=18)],
     # Pools that tell nothing of their shape, of which only one thing differs.
     "bare": [pool("bare", page_size=size, lengths=lengths)
-             for size in (1, 4, 8) for lengths in ((64, 64), (64, 65), (32, 96), (128,), (64, 0, 64))],
+             for size in (1, 4, 8)
+             for lengths in ((64, 64), (64, 65), (32, 96), (128,), (64, 0, 64))],
     "side pool": [Case(sides=(name,)) for name in ("mamba", "swa", "indexer", "Mamba", "kv ", "é",
                                                    "e\u0301", "swa\ntag=x", "pages", "flat")],
     "heads shared": [Case(config=(("tp_size", 2), ("tp_rank", rank), ("tp_lcm_size", lcm),
@@ -180,7 +181,7 @@ class AllPairs(AdapterCase):
               f"{sum(len(self.own(i)) for i in range(len(self.cases)))} namespaces", flush=True)
 
     def test_34_fields_of_all_pairs(self):
-        """(34) No two configurations name the same fields; order does not count, so neither here."""
+        """(34) No two configurations name the same fields, in whatever order."""
         owners = {}
         for i, case in enumerate(self.cases):
             for fields in {frozenset(fields) for fields, _ in self.own(i)}:
