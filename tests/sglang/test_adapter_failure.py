@@ -9,7 +9,9 @@ import unittest
 
 import harness
 import host_pool
+import side_pools
 from harness import AdapterCase
+from sglang.srt.mem_cache import hicache_storage
 
 # Large enough that a get is under way for a while, small enough for the small pools of the tests.
 LARGE = {"page_size": 16, "page_num": 32, "layers": 8, "heads": 8, "head_dim": 128}
@@ -155,6 +157,31 @@ class TwoProcesses(AdapterCase):
         self.assertLess(made.batch_exists(theirs), 16)
         peer.signal(signal.SIGCONT)
         harness.wait_for(lambda: all(self.read(made, pool, theirs)), "recovery")
+
+    def test_44_questions_do_not_wait_long(self):
+        """(44) exists runs on the scheduler's thread too: it has a deadline of its own, 0.5 s, and
+        one for all objects of a page and all pools of a model."""
+        config = {"tp_lcm_size": 4, "should_split_heads": True}
+        for name in ("plain", "four groups of heads", "side pools"):
+            with self.subTest(name):
+                self.cluster.close()
+                self.cluster = harness.Cluster()
+                pool = host_pool.mha("page_head", heads=4)
+                made = self.cluster.store(pool, **(config if name.startswith("four") else {}))
+                sides = [str(number) for number in range(8)] if name == "side pools" else []
+                for side in sides:
+                    made.register_mem_host_pool_v2(side_pools.indexer(), side)
+                peer = self.cluster.peer()
+                harness.wait_for(lambda: harness.alive_members(made) == 2, "two members")
+                peer.signal(signal.SIGSTOP)
+                transfers = [hicache_storage.PoolTransfer(side, keys=["k"]) for side in sides]
+                started = time.monotonic()
+                found = (made.batch_exists_v2(harness.keys(50), transfers).kv_hit_pages if sides
+                         else made.batch_exists(harness.keys(50)))
+                took_s = time.monotonic() - started
+                self.assertEqual(found, 0)
+                # Half a second, and as much again for a machine that does other things too.
+                self.assertLess(took_s, 1.2)
 
     def test_44_flush_while_a_peer_hangs(self):
         """(44) SGLang's threads can be joined within 10 s while their calls wait for a peer."""

@@ -200,6 +200,24 @@ class LifeCycle(AdapterCase):
         made.clear()
         made.get_stats()
 
+    def test_check_server_and_warmup(self):
+        """What an operator's script asks: whether the cluster answers, and whether pages come back."""
+        limit_s = harness.store_module.JOIN_TIMEOUT_S
+        self.addCleanup(setattr, harness.store_module, "JOIN_TIMEOUT_S", limit_s)
+        harness.store_module.JOIN_TIMEOUT_S = 0.1
+        made = self.cluster.store()
+        harness.wait_for(made.check_server, "the discovery address")
+        self.assertIs(made.warmup(), True)
+        made.register_mem_pool_host(host_pool.mha())
+        self.assertIs(made.warmup(), True)
+        made.close()
+        self.assertIs(made.check_server(), False)
+        self.assertIs(made.warmup(), False)
+        self.cluster.address = "192.0.2.1:31998"
+        alone = self.cluster.store()
+        self.assertIs(alone.check_server(), False)
+        self.assertIs(alone.warmup(), True)
+
     def test_status_and_native_close(self):
         """The binding alone: a closed node answers with an error, never with a crash."""
         node = _native.Node({"discovery_addr": self.cluster.address,

@@ -60,17 +60,19 @@ class RoundTrip(AdapterCase):
         pool = host_pool.mha(page_size=64, page_num=128, layers=32, heads=8, head_dim=128,
                              guard_len_bytes=64)
         self.assertEqual(pool.page_bytes, 8 << 20)
-        made = self.cluster.store(pool, {"global_segment_size": "1280mb"})
+        # The default deadlines are for machines that do nothing else.
+        made = self.cluster.store(pool, {"global_segment_size": "1280mb", "get_timeout": 8,
+                                         "set_timeout": 8})
         names, slots = harness.keys(128), pool.slots(range(128))
         # Sixteen different pages, each eight times under a number of its own, are made quickly.
         rows = host_pool.expected_bytes(range(16), pool.page_bytes)
         for first in range(0, 128, 16):
             rows[:, 0] = range(first, first + 16)
             pool.scatter(range(first, first + 16), rows)
-        with self.within_deadline(10.0):
+        with self.within_deadline(8.0 + harness.CALL_LIMIT_S):
             self.assertEqual(made.batch_set_v1(names, slots), [True] * 128)
         pool.poison(range(128))
-        with self.within_deadline(10.0):
+        with self.within_deadline(8.0 + harness.CALL_LIMIT_S):
             self.assertEqual(made.batch_get_v1(names, slots), [True] * 128)
         for page in range(128):
             rows[page % 16, 0] = page
