@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real SGLang beside the tests, imported as far as its environment allows.
+
+Core level: torch, numpy and sglang without its requirements.  A bare module stands in for the
+package `sglang`, whose own __init__ would import all of them; the modules below it are the real
+ones.  Full level: everything but CUDA, so the package itself is imported.
+
+Whoever imports this module gets unittest.SkipTest where there is no SGLang at all.
+"""
+import importlib.metadata
+import importlib.util
+import os
+import sys
+import types
+import unittest
+
+if importlib.util.find_spec("sglang") is None:
+    raise unittest.SkipTest("no SGLang in this Python; tools/sglang-environment makes one")
+if importlib.util.find_spec("peercache") is None:
+    raise unittest.SkipTest("the adapter is not built; build it and set PYTHONPATH=<build>/python")
+
+NAME = importlib.metadata.version("sglang")
+VERSION = tuple(int(part) for part in NAME.split(".post")[0].split(".")[:3])
+
+# What torchvision declares stand-ins for when it is imported.  Its compiled part, which defines the
+# operators, is built for another torch and does not load; SGLang uses none of them.
+_TORCHVISION_OPERATORS = ("nms", "qnms")
+
+
+def import_core():
+    """Makes `sglang.srt.mem_cache.hicache_storage` and the backend factory importable."""
+    if "sglang" not in sys.modules:
+        package = types.ModuleType("sglang")
+        package.__path__ = list(importlib.util.find_spec("sglang").submodule_search_locations)
+        sys.modules["sglang"] = package
+    if importlib.util.find_spec("transformers") is None:
+        _stand_in_for_utils()
+
+
+def _stand_in_for_utils():
+    """A place for the one name that the file backend imports from a module of all requirements.
+
+    It parses the backend's size limit, which the tests do not give; called, it says so.
+    """
+    def human_readable_int(text):
+        raise NotImplementedError("this needs an environment of full level")
+
+    for name in ("sglang.srt.utils", "sglang.srt.utils.common"):
+        sys.modules[name] = types.ModuleType(name)
+    sys.modules["sglang.srt.utils.common"].human_readable_int = human_readable_int
+
+
+def import_full():
+    """Imports the package itself, or raises SkipTest in an environment of core level."""
+    if importlib.util.find_spec("transformers") is None:
+        raise unittest.SkipTest("this environment has SGLang's core only; "
+                                "tools/sglang-environment makes a full one")
+    # Extensions that SGLang compiles at first use must not be shared between releases.
+    os.environ.setdefault("TORCH_EXTENSIONS_DIR", os.path.join(sys.prefix, "torch_extensions"))
+    # 0.5.16 has Triton kernels on paths that the CPU takes.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+    import torch
+    for name in _TORCHVISION_OPERATORS:
+        torch.library.define(f"torchvision::{name}",
+                             "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    import sglang  # noqa: F401
