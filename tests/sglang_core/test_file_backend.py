@@ -366,8 +366,6 @@ class ShardedRanks(ZeroCopy):
     No clear: the file backend's removes every file of the folder, those of the other rank too.
     """
 
-    CALLS = ZeroCopy.CALLS
-
     def make_ranks(self):
         return [Rank(self, self.POOLS, tp_rank=rank, tp_size=2) for rank in range(2)]
 
@@ -382,10 +380,12 @@ class ReplicatedRanks(ShardedRanks):
     """Two ranks of an MLA model: KV and indexer pages are shared, Mamba states are not.
 
     Without an SWA pool: the file backend shares its pages between the ranks, and PeerCache does not
-    share a pool of keys and values, whose heads are divided among the ranks.
+    share a pool of keys and values, whose heads are divided among the ranks.  Up to 0.5.16 the file
+    backend shares the Mamba states too, so that each rank reads what the last one wrote.
     """
 
-    POOLS = {"kv": torch_pool.mla, "indexer": torch_pool.indexer, "mamba": torch_pool.mamba}
+    POOLS = {"kv": torch_pool.mla, "indexer": torch_pool.indexer,
+             **({"mamba": torch_pool.mamba} if HAS_RESTORABLE else {})}
 
     def make_ranks(self):
         return [Rank(self, self.POOLS, tp_rank=rank, tp_size=2, is_mla_model=True)
