@@ -26,6 +26,7 @@ import torch  # noqa: E402
 from sglang.srt.mem_cache import hicache_storage  # noqa: E402
 from sglang.srt.mem_cache.hicache_storage import PoolHitPolicy, PoolTransfer  # noqa: E402
 
+import broken  # noqa: E402
 import cluster  # noqa: E402
 import oracle  # noqa: E402
 import torch_pool  # noqa: E402
@@ -457,6 +458,13 @@ class Deviations(unittest.TestCase):
         self.assertIsNotNone(self.file.get(self.keys[0], short.clone()))
         self.assertIsNone(copying.get(self.keys[0], short))
         self.assertFalse(short.any())
+
+
+class Suite(unittest.TestCase):
+    def test_notices_faults(self):
+        """Every third page lost or corrupted: the tests above must fail."""
+        for case in (CopyPath, ZeroCopy):
+            broken.assert_noticed(self, case, ["test_random_calls"])
 
 
 if __name__ == "__main__":

@@ -33,8 +33,21 @@ def import_core():
         package = types.ModuleType("sglang")
         package.__path__ = list(importlib.util.find_spec("sglang").submodule_search_locations)
         sys.modules["sglang"] = package
-    if importlib.util.find_spec("transformers") is None:
+    if is_full():
+        _declare_torchvision_operators()
+    else:
         _stand_in_for_utils()
+
+
+def is_full():
+    return importlib.util.find_spec("transformers") is not None
+
+
+def _declare_torchvision_operators():
+    import torch
+    for name in _TORCHVISION_OPERATORS:
+        torch.library.define(f"torchvision::{name}",
+                             "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
 def _stand_in_for_utils():
@@ -52,15 +65,12 @@ def _stand_in_for_utils():
 
 def import_full():
     """Imports the package itself, or raises SkipTest in an environment of core level."""
-    if importlib.util.find_spec("transformers") is None:
+    if not is_full():
         raise unittest.SkipTest("this environment has SGLang's core only; "
                                 "tools/sglang-environment makes a full one")
     # Extensions that SGLang compiles at first use must not be shared between releases.
     os.environ.setdefault("TORCH_EXTENSIONS_DIR", os.path.join(sys.prefix, "torch_extensions"))
     # 0.5.16 has Triton kernels on paths that the CPU takes.
     os.environ.setdefault("TRITON_INTERPRET", "1")
-    import torch
-    for name in _TORCHVISION_OPERATORS:
-        torch.library.define(f"torchvision::{name}",
-                             "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    _declare_torchvision_operators()
     import sglang  # noqa: F401
