@@ -81,7 +81,7 @@ def host_mla(layout, device=None, **more):
 
 
 def host_indexer(layout):
-    device = device_dsa()
+    device = device_dsa(4 * TOKENS)
     anchor = host_mla(layout, device)
     if device_pool_info is None:
         return memory_pool_host.DSAIndexerPoolHost(device, anchor, layout, pin_memory=False)

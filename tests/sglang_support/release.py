@@ -63,11 +63,16 @@ def _stand_in_for_utils():
     sys.modules["sglang.srt.utils.common"].human_readable_int = human_readable_int
 
 
-def import_full():
-    """Imports the package itself, or raises SkipTest in an environment of core level."""
+def check_full():
+    """Raises SkipTest in an environment of core level."""
     if not is_full():
         raise unittest.SkipTest("this environment has SGLang's core only; "
                                 "tools/sglang-environment makes a full one")
+
+
+def import_full():
+    """Imports the package itself, or raises SkipTest in an environment of core level."""
+    check_full()
     # Extensions that SGLang compiles at first use must not be shared between releases.
     os.environ.setdefault("TORCH_EXTENSIONS_DIR", os.path.join(sys.prefix, "torch_extensions"))
     # 0.5.16 has Triton kernels on paths that the CPU takes.
