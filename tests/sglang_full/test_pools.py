@@ -112,7 +112,7 @@ class OtherProcess(Case):
              ("paged", host_pools.PAGED_LAYOUTS[:1], "deepseek_v4_c4")]
 
     def two_processes(self, options):
-        here, there = hosted.PoolStore(), peers.Peer(hosted.PoolStore)
+        here, there = hosted.PoolStore(), peers.Peer(hosted.PoolStore).wait()
         self.addCleanup(there.kill)
         self.addCleanup(here.close)
         for kind, layouts, side_name in self.KINDS:

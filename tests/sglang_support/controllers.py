@@ -82,10 +82,12 @@ class Fetched:
 class Scheduler:
     """One rank: a controller over real pools, driven from one thread as in an engine."""
 
-    def __init__(self, extra, device, host, sides=None, hybrid=False, group=None, salt=0,
-                 threshold=host_pools.PAGE_SIZE):
-        self.device, self.host, self.sides = device, host, sides or {}
-        self.pages = host_pools.pages_of(host)
+    def __init__(self, extra, device, host, sides=None, derived=(), hybrid=False, group=None,
+                 salt=0, threshold=host_pools.PAGE_SIZE):
+        """@sides: {PoolName: side pool}; @derived: Pages of those that lie in the slots of KV;
+        @salt: tells the contents of ranks apart."""
+        self.host, self.sides = host, sides or {}
+        self.pages = [host_pools.pages_of(host), *derived]
         self.salt, self.group = salt, group
         self.page_size = host.page_size
         kind = cache_controller.HiCacheController
@@ -118,22 +120,26 @@ class Scheduler:
     def hashes(self, tokens, last_hash=None):
         return utils.get_hash_str(tokens, last_hash, page_size=self.page_size)
 
+    def _places(self, slots):
+        """The pages that begin in these slots."""
+        return (slots[::self.page_size] // self.page_size).tolist()
+
     # --- backup -----------------------------------------------------------------------------
 
     def backup(self, tokens, prefix_keys=None, transfers=None):
         """Backs pages up that hold what their hashes say; the number that SGLang counts as done."""
         hashes = self.hashes(tokens)
         slots = self.host.alloc(len(tokens))
-        for slot, page_hash in zip(slots[::self.page_size].tolist(), hashes):
-            self.pages.write(slot // self.page_size,
-                             content(page_hash, self.pages.len_bytes, self.salt))
+        for pages in self.pages:
+            for page, page_hash in zip(self._places(slots), hashes):
+                pages.write(page, content(page_hash, pages.len_bytes, self.salt))
         more = {"extra_pools": transfers} if self.hybrid else {}
         self.controller.write_storage(slots, tokens, hash_value=hashes, prefix_keys=prefix_keys,
                                       **more)
         done = self.controller.ack_backup_queue.get(timeout=WAIT_S)
         # From here on the scheduler hands the slots to others.
-        for slot in slots[::self.page_size].tolist():
-            self.pages.write(slot // self.page_size, host_pools.POISON * self.pages.len_bytes)
+        for pages in self.pages:
+            pages.poison(self._places(slots))
         self.host.free(slots)
         return done.completed_tokens // self.page_size
 
@@ -149,6 +155,8 @@ class Scheduler:
         if hit_tokens == 0:
             return Fetched([], 0, 0, torch.empty(0, dtype=torch.int64))
         operation.host_indices = self.host.alloc(hit_tokens)
+        for pages in self.pages:
+            pages.poison(self._places(operation.host_indices))
         self.controller.prefetch_buffer.put(operation)
         read_tokens, side_hits = self._wait_for_pages(operation)
         return Fetched(operation.hash_value, hit_tokens // self.page_size,
@@ -200,11 +208,9 @@ class Scheduler:
 
     def wrong_pages(self, fetched):
         """Which of the pages that were read do not hold what their hashes say."""
-        slots = fetched.slots[::self.page_size].tolist()
-        return [number for number, (slot, page_hash)
-                in enumerate(zip(slots[:fetched.read_pages], fetched.hashes))
-                if self.pages.read(slot // self.page_size)
-                != content(page_hash, self.pages.len_bytes, self.salt)]
+        read = list(zip(self._places(fetched.slots), fetched.hashes))[:fetched.read_pages]
+        return [number for pages in self.pages for number, (page, page_hash) in enumerate(read)
+                if pages.read(page) != content(page_hash, pages.len_bytes, self.salt)]
 
     def release(self, fetched):
         if len(fetched.slots):

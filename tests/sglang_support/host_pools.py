@@ -155,8 +155,11 @@ POISON = b"\xee"
 
 def pages_of(pool):
     """The pages of a host pool, to be read and written whole."""
-    return AsymmetricPages(pool) if hasattr(pool, "v_head_dim") and (
-        pool.head_dim != pool.v_head_dim) else Pages(pool)
+    if getattr(pool, "kv_buffer", pool) is None:
+        return NoPages(pool)
+    if getattr(pool, "v_head_dim", None) not in (None, getattr(pool, "head_dim", None)):
+        return AsymmetricPages(pool)
+    return Pages(pool)
 
 
 class Pages:
@@ -180,8 +183,9 @@ class Pages:
         flat = flat.view(self.pool.get_dummy_flat_data_page().dtype)
         self.pool.set_from_flat_data_page(page * self.page_size, flat)
 
-    def poison(self):
-        for page in range(self.count):
+    def poison(self, pages=None):
+        """@pages, or all of them."""
+        for page in range(self.count) if pages is None else pages:
             self.write(page, POISON * self.len_bytes)
 
     def is_poisoned(self, page):
@@ -210,3 +214,13 @@ class AsymmetricPages(Pages):
             view.copy_(torch.frombuffer(bytearray(data[start:start + len(view)]),
                                         dtype=torch.uint8))
             start += len(view)
+
+
+class NoPages(Pages):
+    """Those of a logical anchor: slots without bytes."""
+
+    def read(self, page):
+        return b""
+
+    def write(self, page, data):
+        pass

@@ -110,6 +110,9 @@ class EngineRank:
         """What this rank's store says by itself."""
         return self.scheduler.backend.batch_exists(self.scheduler.hashes(tokens))
 
+    def calls(self, name):
+        return [called for _, called in self.scheduler.timed.times].count(name)
+
     def threads(self):
         return self.scheduler.threads()
 

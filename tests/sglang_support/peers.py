@@ -38,14 +38,17 @@ def _serve(pipe, kind, arguments):
 
 
 class Peer:
-    """One object of class @kind in another process."""
+    """One object of class @kind in another process; wait() is for its constructor."""
 
     def __init__(self, kind, *arguments):
         self.pipe, theirs = CONTEXT.Pipe()
         self.process = CONTEXT.Process(target=_serve, args=(theirs, kind, arguments), daemon=True)
         self.process.start()
         theirs.close()
+
+    def wait(self):
         self._answer("its constructor")
+        return self
 
     def _answer(self, what):
         if not self.pipe.poll(ANSWER_LIMIT_S):
@@ -75,6 +78,12 @@ class Peer:
         self.process.kill()
         self.process.join()
         self.pipe.close()
+
+
+def start_together(kind, arguments):
+    """Peers whose constructors need one another: all are under way before one is waited for."""
+    made = [Peer(kind, *each) for each in arguments]
+    return [peer.wait() for peer in made]
 
 
 def together(peers, name, *arguments):
