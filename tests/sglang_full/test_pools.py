@@ -21,6 +21,7 @@ import peers  # noqa: E402
 peers.start()
 
 import hosted  # noqa: E402
+import torch  # noqa: E402
 from sglang.srt.mem_cache.hicache_storage import PoolName  # noqa: E402
 
 import broken  # noqa: E402
@@ -178,6 +179,63 @@ class Groups(Case):
         pool = host_pools.host_mha("page_first")
         pool.layout = "page_unified"
         self.assert_refused(pool, "PeerCache: .*page_unified")
+
+
+class HeterogeneousTP(Case):
+    """tp_lcm_size: deployments with 2 and with 4 ranks share the pages of one model of 8 heads.
+
+    In the layout page_head a page begins with its heads, so what a rank of four holds is half of
+    what a rank of two does.
+    """
+
+    HEADS, LCM = 8, 4
+
+    def ranks(self, size):
+        """A store and a pool for each rank."""
+        made = []
+        for rank in range(size):
+            pool = host_pools.host_mha(
+                "page_head", host_pools.device_mha(heads=self.HEADS // size))
+            made.append((self.cluster.store(
+                pool, {"tp_lcm_size": self.LCM}, tp_rank=rank, tp_size=size, tp_lcm_size=self.LCM,
+                should_split_heads=size < self.LCM, is_page_first_layout=False), pool))
+        return made
+
+    def heads(self, ranks, page):
+        """Keys and values of all heads of one page, put together from all ranks."""
+        return torch.cat([pool.kv_buffer[:, page] for _, pool in ranks], dim=1)
+
+    def share(self, writers, readers, salt):
+        names, pages = hashes(PAGES, salt), list(range(PAGES))
+        for store, pool in writers:
+            pool.kv_buffer.copy_(torch.randn(pool.kv_buffer.shape))
+            slots = host_pools.pages_of(pool).slots(pages)
+            self.assertEqual(store.batch_set_v1(names, slots), [True] * PAGES)
+        for store, pool in readers:
+            pool.kv_buffer.zero_()
+            slots = host_pools.pages_of(pool).slots(pages[::-1])
+            self.assertEqual(store.batch_exists(names), PAGES)
+            self.assertEqual(store.batch_get_v1(names, slots), [True] * PAGES)
+        for page in pages:
+            self.assertTrue(torch.equal(self.heads(writers, page),
+                                        self.heads(readers, PAGES - 1 - page)))
+
+    def test_both_directions(self):
+        two, four = self.ranks(2), self.ranks(4)
+        self.cluster.settle()
+        self.share(two, four, "two to four")
+        self.share(four, two, "four to two")
+
+    def test_part_of_the_heads(self):
+        """A rank of two has a page only when both halves are there."""
+        two, four = self.ranks(2), self.ranks(4)
+        self.cluster.settle()
+        names, pages = hashes(PAGES, "parts"), list(range(PAGES))
+        for rank, count in ((0, PAGES), (1, 5), (2, PAGES)):
+            store, pool = four[rank]
+            slots = host_pools.pages_of(pool).slots(pages[:count])
+            self.assertEqual(store.batch_set_v1(names[:count], slots), [True] * count)
+        self.assertEqual([store.batch_exists(names) for store, _ in two], [5, 0])
 
 
 @unittest.skipUnless(release.VERSION >= (0, 5, 23), "this release has no shm allocator")

@@ -30,9 +30,9 @@ STATE_LAYOUTS = ("page_first", "page_first_direct")
 PAGED_LAYOUTS = ("page_first", "page_first_direct", "layer_first")
 
 
-def device_mha(v_head_dim=None, tokens=TOKENS):
+def device_mha(v_head_dim=None, tokens=TOKENS, heads=4):
     return memory_pool.MHATokenToKVPool(
-        size=tokens, page_size=PAGE_SIZE, dtype=torch.bfloat16, head_num=4, head_dim=16,
+        size=tokens, page_size=PAGE_SIZE, dtype=torch.bfloat16, head_num=heads, head_dim=16,
         v_head_dim=v_head_dim, layer_num=LAYERS, device="cpu", enable_memory_saver=False)
 
 
