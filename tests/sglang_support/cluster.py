@@ -2,7 +2,6 @@
 """Clusters of stores that SGLang's own factory makes.  Import release first."""
 import dataclasses
 import json
-import os
 import socket
 import time
 
@@ -60,7 +59,8 @@ class Cluster:
         module, name = STORE_CLASS
         extra = {"backend_name": "peercache", "module_path": module, "class_name": name,
                  "interface_v1": 1, "discovery_addr": self.address,
-                 "cluster_name": f"test-{os.getuid()}", "global_segment_size": "64mb", **options}
+                 "cluster_name": "test", "log_level": "warning",
+                 "global_segment_size": "64mb", **options}
         return {key: value for key, value in extra.items() if value is not None}
 
     def store(self, pool=None, options=None, **config):

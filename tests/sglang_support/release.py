@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The real SGLang beside the tests, imported as far as its environment allows.
 
-Core level: torch, numpy and sglang without its requirements.  A bare module stands in for the
-package `sglang`, whose own __init__ would import all of them; the modules below it are the real
-ones.  Full level: everything but CUDA, so the package itself is imported.
+Core level: the modules that need torch and numpy only, which import in two seconds.  A bare module
+stands in for the package `sglang`, whose own __init__ would import all requirements; those below it
+are the real ones.  Full level: the package itself, with everything but CUDA.
 
 Whoever imports this module gets unittest.SkipTest where there is no SGLang at all.
 """
@@ -33,14 +33,24 @@ def import_core():
         package = types.ModuleType("sglang")
         package.__path__ = list(importlib.util.find_spec("sglang").submodule_search_locations)
         sys.modules["sglang"] = package
-    if is_full():
-        _declare_torchvision_operators()
-    else:
-        _stand_in_for_utils()
+    _stand_in_for_utils()
 
 
 def is_full():
     return importlib.util.find_spec("transformers") is not None
+
+
+def _stand_in_for_utils():
+    """A place for the one name that the file backend takes from a module that needs everything.
+
+    It parses the backend's size limit, which the tests do not give; called, it says so.
+    """
+    def human_readable_int(text):
+        raise NotImplementedError("this needs the full level")
+
+    for name in ("sglang.srt.utils", "sglang.srt.utils.common"):
+        sys.modules[name] = types.ModuleType(name)
+    sys.modules["sglang.srt.utils.common"].human_readable_int = human_readable_int
 
 
 def _declare_torchvision_operators():
@@ -48,19 +58,6 @@ def _declare_torchvision_operators():
     for name in _TORCHVISION_OPERATORS:
         torch.library.define(f"torchvision::{name}",
                              "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-
-
-def _stand_in_for_utils():
-    """A place for the one name that the file backend imports from a module of all requirements.
-
-    It parses the backend's size limit, which the tests do not give; called, it says so.
-    """
-    def human_readable_int(text):
-        raise NotImplementedError("this needs an environment of full level")
-
-    for name in ("sglang.srt.utils", "sglang.srt.utils.common"):
-        sys.modules[name] = types.ModuleType(name)
-    sys.modules["sglang.srt.utils.common"].human_readable_int = human_readable_int
 
 
 def check_full():
