@@ -25,21 +25,23 @@ from controller_case import Case, tokens  # noqa: E402
 class Ranks(Case):
     """Two ranks: what one of them lacks, neither gets, and both say the same."""
 
-    def ranks(self, kind, members=2):
+    def ranks(self, kind):
+        return self.start_ranks(hosted.EngineRank, kind, self.HYBRID)
+
+    def start_ranks(self, rank_class, *more):
+        """Two ranks that know each other, by gloo and as members of the cluster."""
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
-        meeting = f"{folder.name}/meeting"
-        made = peers.start_together(hosted.EngineRank, [
-            (self.cluster.address, rank, 2, meeting, kind, self.HYBRID) for rank in range(2)])
+        made = peers.start_together(rank_class, [
+            (self.cluster.address, rank, 2, f"{folder.name}/meeting", *more) for rank in range(2)])
         for rank in made:
             self.addCleanup(rank.kill)
-        peers.together(made, "settle", members)
+        peers.together(made, "settle", 2)
         return made
 
-    def assert_both(self, made, prompt, hit_pages, read_pages=None, **more):
-        read_pages = hit_pages if read_pages is None else read_pages
-        self.assertEqual(peers.together(made, "prefetch", prompt, *more.values()),
-                         [(hit_pages, read_pages, [])] * 2)
+    def assert_both(self, made, prompt, pages):
+        """Both find and read so many pages, with the right bytes."""
+        self.assertEqual(peers.together(made, "prefetch", prompt), [(pages, pages, [])] * 2)
 
     def test_sharded(self):
         """Each rank has its own half of the heads under the same hashes."""
@@ -87,6 +89,19 @@ class Ranks(Case):
 
 class HybridRanks(Ranks):
     HYBRID = True
+
+    @unittest.skipUnless(release.VERSION >= (0, 5, 23),
+                         "this release has rank 0 alone write the side pools of an MLA model")
+    def test_mamba_under_mla(self):
+        """KV is shared, the states are not: rank 1 writes and reads its own."""
+        made = self.start_ranks(hosted.StatefulRank)
+        for end in (6, 10):
+            self.assertEqual(peers.together(made, "backup", tokens(end)), [end, end])
+        self.assertEqual([rank.ask("calls", "batch_set_v1") for rank in made], [2, 0])
+        for prompt, hit_pages in ((14, 10), (9, 6)):
+            self.assertEqual(peers.together(made, "prefetch", tokens(prompt)),
+                             [(hit_pages, hit_pages, [], True)] * 2)
+        self.assert_threads(made)
 
 
 class Trouble(Case):

@@ -5,6 +5,7 @@ import release
 release.import_full()
 
 import torch  # noqa: E402
+from sglang.srt.mem_cache import hicache_storage  # noqa: E402
 
 import cluster  # noqa: E402
 import controllers  # noqa: E402
@@ -77,7 +78,8 @@ class PoolStore:
 class EngineRank:
     """One tensor-parallel rank: a controller over a real pool, in a group of @size ranks."""
 
-    def __init__(self, address, rank, size, meeting, kind="mha", hybrid=False, options=None):
+    def __init__(self, address, rank, size, meeting, kind="mha", hybrid=False, options=None,
+                 sides=None):
         controllers.set_parallel(rank, size)
         self.group = None
         if size > 1:
@@ -89,7 +91,7 @@ class EngineRank:
         salt = rank if kind == "mha" else 0
         self.scheduler = controllers.Scheduler(
             cluster.Cluster(address).extra(**(options or {})), device, host, hybrid=hybrid,
-            group=self.group, salt=salt)
+            group=self.group, salt=salt, sides=sides)
 
     def settle(self, count):
         cluster.wait_for(lambda: cluster.alive_members(self.scheduler.backend) == count,
@@ -118,3 +120,35 @@ class EngineRank:
 
     def slowest(self):
         return self.scheduler.timed.slowest()
+
+
+class StatefulRank(EngineRank):
+    """A rank of a hybrid MLA model: KV is the same on all ranks, the Mamba state is its own."""
+
+    def __init__(self, address, rank, size, meeting):
+        self.state = host_pools.host_mamba("page_first")
+        self.states = host_pools.pages_of(self.state)
+        self.rank = rank
+        super().__init__(address, rank, size, meeting, "mla", True,
+                         sides={hicache_storage.PoolName.MAMBA: self.state})
+
+    def _state(self, name):
+        return controllers.content(name, self.states.len_bytes, salt=self.rank + 1)
+
+    def backup(self, tokens):
+        """With the state at the end of the tokens."""
+        name = self.scheduler.hashes(tokens)[-1]
+        self.states.write(1, self._state(name))
+        return self.scheduler.backup(tokens, transfers=[
+            controllers.transfer("mamba", [name], self.states.slots([1]))])
+
+    def prefetch(self, tokens):
+        """(pages that are there, pages read, wrong pages, whether the state is this rank's)."""
+        self.states.poison()
+        fetched = self.scheduler.prefetch(tokens, transfers=[controllers.transfer(
+            "mamba", ["window of one"], self.states.slots([5]), trailing=True)])
+        wrong = self.scheduler.wrong_pages(fetched)
+        self.scheduler.release(fetched)
+        has_state = fetched.hit_pages > 0 and (
+            self.states.read(5) == self._state(fetched.hashes[-1]))
+        return fetched.hit_pages, fetched.read_pages, wrong, has_state
