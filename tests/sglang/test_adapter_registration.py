@@ -94,7 +94,8 @@ class Taken(AdapterCase):
         """(11) Both forms: all answers agree with each other, and marks are cleared like pages."""
         for salt, meta in enumerate((None, (None, None))):
             pool = side_pools.LogicalAnchor(meta)
-            made = self.cluster.store(pool)
+            # A model of its own: a node that joins may hear late of the clear of the one before.
+            made = self.cluster.store(pool, model_name=f"anchor-{salt}")
             names = harness.keys(4, salt=salt)
             slots = pool.slots(range(4))
             self.assertEqual(made.batch_exists(names), 0)
