@@ -78,13 +78,16 @@ def virtual_ranks(config, layout, settings):
     return [(rank, lcm) for rank in range(first, first + groups)]
 
 
-def fields(config, pool, settings, form, component="kv", virtual_rank=None):
+def fields(config, pool, settings, form, component="kv", virtual_rank=None,
+           kv_dtype="-"):
     """The namespace of one rank's pages as a list of "label=value".
 
     @pool: a HostPool, or LogicalPool.  @form: "pages" (one object of the pool's segments), "marker"
     (a page of a logical pool) or "flat" (the copy interface, whose bytes are in another order).
-    @virtual_rank: one of virtual_ranks(), where there are any.
+    @virtual_rank: one of virtual_ranks(), for the objects of a group of heads alone.  @kv_dtype: for
+    a side pool, that of the KV pool: numbers that were computed beside it depend on it.
     """
+    groups = pool.groups if virtual_rank else 1
     named = {
         "schema": SCHEMA,
         "form": form,
@@ -92,14 +95,15 @@ def fields(config, pool, settings, form, component="kv", virtual_rank=None):
         "tag": settings.tag,
         "model": check_model_name(config),
         "weights_id": settings.weights_id,
-        "dtype": _dtype_name(pool.pool),
+        "dtype": dtype_name(pool.pool),
+        "kv_dtype": kv_dtype,
         "buffers": _buffer_dtypes(pool.pool),
         "kv_cache_dtype": _kv_cache_dtype(config),
         "layout": pool.layout,
         "page_size": pool.page_size,
-        "segments": _segments_text(pool.lengths[:pool.segments_per_page // pool.groups]),
+        "segments": _segments_text(pool.lengths[:pool.segments_per_page // groups]),
     }
-    named.update(_shape(pool.pool, pool.groups))
+    named.update(_shape(pool.pool, groups))
     named.update(_ranks(config, virtual_rank, is_replicated(config, pool, component)))
     if getattr(config, "host_layout", None) is not None:
         named["config_host_layout"] = config.host_layout
@@ -134,7 +138,7 @@ def _checked(label, value):
     return text
 
 
-def _dtype_name(pool):
+def dtype_name(pool):
     """bfloat16 and float16 have equal sizes, so the name is all that tells them apart."""
     dtype = getattr(pool, "dtype", None)
     if dtype is None:

@@ -18,6 +18,7 @@ class Registry:
     """KV component, flat pages and side components.  Read by all threads, written at registration."""
 
     kv = flat = None
+    _kv_dtype = "-"
 
     def __init__(self, node, config, settings, calls):
         self._node, self._config, self._settings, self._calls = node, config, settings, calls
@@ -27,6 +28,7 @@ class Registry:
         """Takes SGLang's pool, or HostPoolGroup; ValueError says why it cannot be served."""
         pool, side_pools = unwrap(given)
         ranks = identity.virtual_ranks(self._config, getattr(pool, "layout", None), self._settings)
+        self._kv_dtype = identity.dtype_name(pool)
         if is_logical(pool):
             kv, flat = self._logical(pool), None
         else:
@@ -63,8 +65,9 @@ class Registry:
                 if component is not None]
 
     def _namespace(self, looked_at, form, name, virtual_rank=None):
+        kv_dtype = "-" if name == "kv" else self._kv_dtype
         return self._node.namespace(identity.fields(self._config, looked_at, self._settings, form,
-                                                    name, virtual_rank))
+                                                    name, virtual_rank, kv_dtype))
 
     def _component(self, looked_at, name, ranks=()):
         parts = [self._namespace(looked_at, "pages", name, rank) for rank in ranks or (None,)]

@@ -255,9 +255,8 @@ class PeerCacheStore(storage_base()):
     @never_raises(None, "keys")
     def batch_get(self, keys, target_locations=None, target_sizes=None):
         """For each key the tensor that was given for it, filled, or None."""
-        return [tensor if hit else None for tensor, hit in
-                zip(target_locations or [None] * len(keys),
-                    self._move_flat("get", keys, target_locations))]
+        hits = self._move_flat("get", keys, target_locations)
+        return [target_locations[i] if hit else None for i, hit in enumerate(hits)]
 
     @never_raises(False)
     def set(self, key, value=None, target_location=None, target_sizes=None):

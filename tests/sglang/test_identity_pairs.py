@@ -202,7 +202,6 @@ class AllPairs(AdapterCase):
             self.assertEqual((rc, found), (0, [i]))
 
     @unittest.skipIf("tp_lcm_size" not in KNOWN_FIELDS, "this release cannot split heads")
-    @unittest.expectedFailure  # the copy interface's pages are whole, but are named like one group
     def test_34_flat_pages_of_split_heads(self):
         """(34) Four heads in groups of one, and two heads in groups of one: other flat pages."""
         shared = PLAIN.and_(config(tp_size=2, tp_rank=0, should_split_heads=True))
