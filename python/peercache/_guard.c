@@ -20,6 +20,9 @@ struct guard_object {
     PyObject_HEAD PyObject *method, *report, *miss, *shape;
 };
 
+/* types.MethodType, looked up once: a call that had to import could fail. */
+static PyObject *method_type;
+
 static PyObject *guard_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
     PyObject *method, *report, *miss, *shape = Py_None;
@@ -101,9 +104,9 @@ static PyObject *list_of(PyObject *item, PyObject *keys)
 static int add_transfer(PyObject *answer, PyObject *transfer, PyObject *item)
 {
     PyObject *name = PyObject_GetAttrString(transfer, "name");
-    PyObject *keys = PyObject_GetAttrString(transfer, "keys");
-    PyObject *list = list_of(item, keys);
-    int rc = name && list ? PyDict_SetItem(answer, name, list) : -1;
+    PyObject *keys = name ? PyObject_GetAttrString(transfer, "keys") : NULL;
+    PyObject *list = name ? list_of(item, keys) : NULL;
+    int rc = list ? PyDict_SetItem(answer, name, list) : -1;
 
     Py_XDECREF(name);
     Py_XDECREF(keys);
@@ -149,8 +152,9 @@ static PyObject *guard_miss(const struct guard_object *self, PyObject *args, PyO
     Py_RETURN_NONE; /* not even a list could be made */
 }
 
-/* Hands the exception that is set to report(), and leaves none. */
-static void guard_report(const struct guard_object *self, PyObject *args)
+/* Hands the exception that is set to report(), and leaves none: 0.  -1: report() was asked to stop,
+ * by what is no Exception, and that is set now. */
+static int guard_report(const struct guard_object *self, PyObject *args)
 {
     PyObject *type, *value, *trace, *name, *done = NULL;
 
@@ -167,7 +171,10 @@ static void guard_report(const struct guard_object *self, PyObject *args)
     Py_XDECREF(type);
     Py_XDECREF(value);
     Py_XDECREF(trace);
+    if (PyErr_Occurred() && !PyErr_ExceptionMatches(PyExc_Exception))
+        return -1;
     PyErr_Clear();
+    return 0;
 }
 
 static PyObject *guard_call(PyObject *object, PyObject *args, PyObject *keywords)
@@ -177,26 +184,18 @@ static PyObject *guard_call(PyObject *object, PyObject *args, PyObject *keywords
 
     if (answer || !PyErr_ExceptionMatches(PyExc_Exception))
         return answer;
-    guard_report(self, args);
-    return guard_miss(self, args, keywords);
+    return guard_report(self, args) == 0 ? guard_miss(self, args, keywords) : NULL;
 }
 
 /* Binds like a function: instance.method(...) calls guard(instance, ...). */
 static PyObject *guard_bind(PyObject *object, PyObject *instance, PyObject *owner)
 {
-    PyObject *types, *bound;
-
     (void)owner;
     if (!instance || instance == Py_None) {
         Py_INCREF(object);
         return object;
     }
-    types = PyImport_ImportModule("types");
-    if (!types)
-        return NULL;
-    bound = PyObject_CallMethod(types, "MethodType", "OO", object, instance);
-    Py_DECREF(types);
-    return bound;
+    return PyObject_CallFunctionObjArgs(method_type, object, instance, NULL);
 }
 
 /* What a function has beside its call (its name, its text) is that of the method. */
@@ -230,5 +229,12 @@ PyTypeObject *native_guard_type_new(void)
         .slots = slots,
     };
 
-    return (PyTypeObject *)PyType_FromSpec(&spec);
+    PyObject *types = PyImport_ImportModule("types");
+
+    if (!types)
+        return NULL;
+    Py_XDECREF(method_type);
+    method_type = PyObject_GetAttrString(types, "MethodType");
+    Py_DECREF(types);
+    return method_type ? (PyTypeObject *)PyType_FromSpec(&spec) : NULL;
 }

@@ -107,6 +107,7 @@ class HostPool:
         name = f"host pool {type(self.pool).__name__} (layout {self.layout!r})"
         try:
             addresses, lengths = self._meta(first_page_slots(self.page_size))
+            addresses = [operator.index(address) for address in addresses]
             lengths = [operator.index(length) for length in lengths]
         except Exception as error:
             raise ValueError(f"PeerCache: {name} does not give the addresses of its pages, so they "

@@ -15,14 +15,18 @@ in groups, as the ranks of an engine of that size would, so it has a namespace f
 virtual ranks.
 """
 import hashlib
+import itertools
 import operator
 import sys
 
 # Raised when the meaning of a field changes: old pages are then missed rather than misread.
 SCHEMA = 1
 
-# Beyond this the vector of segment lengths is named by its hash: a field has 1024 bytes at most.
-SEGMENTS_TEXT_MAX = 256
+# Beyond this a vector is named by its hash: a field has 1024 bytes at most.
+RUNS_TEXT_MAX = 256
+
+# Each virtual rank is a namespace of its own; no model has so many heads.
+TP_LCM_MAX = 1024
 
 # Attributes of a host pool that decide its shape; a pool has those of its kind.
 SHAPE_ATTRIBUTES = ("layer_num", "start_layer", "end_layer", "head_num", "head_dim", "v_head_dim",
@@ -53,7 +57,14 @@ def check_node_id(config, settings):
 
 def lcm_of(config, settings):
     """tp_lcm_size, or None.  Some releases leave it in the extra config."""
-    return getattr(config, "tp_lcm_size", None) or settings.tp_lcm_size
+    lcm = getattr(config, "tp_lcm_size", None) or settings.tp_lcm_size
+    if not lcm:
+        return None
+    try:
+        return operator.index(lcm)
+    except TypeError:
+        raise ValueError(f"PeerCache: tp_lcm_size={lcm!r} is a {type(lcm).__name__}; give a whole "
+                         "number without quotes, such as 8") from None
 
 
 def virtual_ranks(config, layout, settings):
@@ -66,10 +77,13 @@ def virtual_ranks(config, layout, settings):
     splits = bool(getattr(config, "should_split_heads", False))
     if not lcm:
         return []
-    lcm, size = operator.index(lcm), _size(config, "tp")
+    size = _size(config, "tp")
     if lcm < size or lcm % size:
         raise ValueError(f"PeerCache: tp_lcm_size={lcm} is no multiple of the tensor-parallel size "
                          f"{size}; use the least common multiple of the sizes of all engines")
+    if lcm > TP_LCM_MAX:
+        raise ValueError(f"PeerCache: tp_lcm_size={lcm} is more than {TP_LCM_MAX}; use the least "
+                         "common multiple of the tensor-parallel sizes of all engines")
     if not splits and (lcm != size or layout != "page_head" or
                        getattr(config, "is_mla_model", False)):
         return []
@@ -78,14 +92,13 @@ def virtual_ranks(config, layout, settings):
     return [(rank, lcm) for rank in range(first, first + groups)]
 
 
-def fields(config, pool, settings, form, component="kv", virtual_rank=None,
-           kv_dtype="-"):
+def fields(config, pool, settings, form, component="kv", virtual_rank=None, anchor=None):
     """The namespace of one rank's pages as a list of "label=value".
 
     @pool: a HostPool, or LogicalPool.  @form: "pages" (one object of the pool's segments), "marker"
     (a page of a logical pool) or "flat" (the copy interface, whose bytes are in another order).
-    @virtual_rank: one of virtual_ranks(), for the objects of a group of heads alone.  @kv_dtype: for
-    a side pool, that of the KV pool: numbers that were computed beside it depend on it.
+    @virtual_rank: one of virtual_ranks(), for the objects of a group of heads alone.  @anchor: of a
+    side pool, shape_of() the KV pool beside it.
     """
     groups = pool.groups if virtual_rank else 1
     named = {
@@ -95,19 +108,27 @@ def fields(config, pool, settings, form, component="kv", virtual_rank=None,
         "tag": settings.tag,
         "model": check_model_name(config),
         "weights_id": settings.weights_id,
-        "dtype": dtype_name(pool.pool),
-        "kv_dtype": kv_dtype,
+        "dtype": _dtype_name(pool.pool),
         "buffers": _buffer_dtypes(pool.pool),
         "kv_cache_dtype": _kv_cache_dtype(config),
-        "layout": pool.layout,
-        "page_size": pool.page_size,
-        "segments": _segments_text(pool.lengths[:pool.segments_per_page // groups]),
+        "draft_model": _draft_model(pool.pool, component),
+        "anchor": anchor or "-",
+        **_shape(pool, groups),
     }
-    named.update(_shape(pool.pool, groups))
     named.update(_ranks(config, virtual_rank, is_replicated(config, pool, component)))
     if getattr(config, "host_layout", None) is not None:
         named["config_host_layout"] = config.host_layout
     return [f"{label}={_checked(label, value)}" for label, value in named.items()]
+
+
+def shape_of(pool):
+    """A text for the shape of a KV pool.
+
+    It is part of the identity of the side pools beside it, because some of them do not know which
+    layers of the model theirs are (Mamba with another split into pipeline stages), nor how many
+    tokens a key stands for; and states that were computed beside other numbers are other states.
+    """
+    return hashlib.sha256(repr((_dtype_name(pool.pool), _shape(pool, 1))).encode()).hexdigest()
 
 
 def is_replicated(config, pool, component):
@@ -138,7 +159,7 @@ def _checked(label, value):
     return text
 
 
-def dtype_name(pool):
+def _dtype_name(pool):
     """bfloat16 and float16 have equal sizes, so the name is all that tells them apart."""
     dtype = getattr(pool, "dtype", None)
     if dtype is None:
@@ -155,50 +176,60 @@ def _buffer_dtypes(pool):
         buffers = list_buffers() if list_buffers is not None else ()
     except (NotImplementedError, AttributeError):
         buffers = ()
-    return ",".join(dict.fromkeys(str(getattr(buffer, "dtype", "-")) for buffer in buffers))
+    return _runs_text([str(getattr(buffer, "dtype", "-")) for buffer in buffers])
+
+
+def _server_argument(name):
+    """An argument that this engine was started with, or None where it cannot be found.
+
+    Nothing is imported for it: in an engine the modules are there.
+    """
+    for module, accessor in _SERVER_ARGS:
+        try:
+            return getattr(getattr(sys.modules[module], accessor)(), name)
+        except Exception:  # no engine around, or a release that keeps it elsewhere
+            continue
+    return None
 
 
 def _kv_cache_dtype(config):
-    """--kv-cache-dtype, where it can be found.
-
-    Pools keep both 8-bit floats as bytes, and then do not tell e4m3 from e5m2.  Nothing is imported
-    for it: in an engine the modules are there.
-    """
+    """--kv-cache-dtype: pools keep both 8-bit floats as bytes, and then do not tell e4m3 from
+    e5m2."""
     if getattr(config, "kv_cache_dtype", None) is not None:
         return config.kv_cache_dtype
-    for module, accessor in _SERVER_ARGS:
-        try:
-            return getattr(sys.modules[module], accessor)().kv_cache_dtype
-        except Exception:  # no engine around, or a release that keeps it elsewhere
-            continue
-    return "-"
+    return _server_argument("kv_cache_dtype") or "-"
 
 
-def _segments_text(lengths):
-    """The vector of segment lengths, run by run; a long one by its hash."""
-    runs = []
-    for length in lengths:
-        if runs and runs[-1][1] == length:
-            runs[-1][0] += 1
-        else:
-            runs.append([1, length])
-    text = ",".join(f"{times}x{length}" for times, length in runs)
-    if len(text) <= SEGMENTS_TEXT_MAX:
+def _draft_model(pool, component):
+    """The draft model, where a page holds states of one that is not a part of the model itself."""
+    layers = getattr(pool, "layer_num", None)
+    if not (component.startswith("draft") or getattr(pool, "mtp_draft_buffer_infos", ()) or
+            getattr(pool, "target_layer_num", layers) != layers):
+        return "-"
+    draft = _server_argument("speculative_draft_model_path")
+    return draft if draft and draft != _server_argument("model_path") else "-"
+
+
+def _runs_text(values):
+    """A vector run by run ("2x512,1x64"); a long one by its hash."""
+    text = ",".join(f"{len(list(run))}x{value}" for value, run in itertools.groupby(values))
+    if len(text) <= RUNS_TEXT_MAX:
         return text
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return f"{len(lengths)} segments of {sum(lengths)} bytes, sha256 {digest}"
+    return f"{len(values)} values, sha256 {hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def _shape(pool, groups):
-    shape = {}
+    """How a page of a HostPool or LogicalPool is made up; with @groups, one group of heads."""
+    shape = {"layout": pool.layout, "page_size": pool.page_size,
+             "segments": _runs_text(pool.lengths[:pool.segments_per_page // groups])}
     for name in SHAPE_ATTRIBUTES:
         try:
-            shape[name] = operator.index(getattr(pool, name, None))
+            shape[name] = operator.index(getattr(pool.pool, name, None))
         except TypeError:
             shape[name] = "-"
-    if groups > 1:
+    if groups > 1 and shape["head_num"] != "-":
         shape["head_num"] //= groups
-    shape["storage_format"] = getattr(pool, "storage_format_tag", None) or "-"
+    shape["storage_format"] = getattr(pool.pool, "storage_format_tag", None) or "-"
     return shape
 
 

@@ -18,7 +18,7 @@ class Registry:
     """KV component, flat pages and side components.  Read by all threads, written at registration."""
 
     kv = flat = None
-    _kv_dtype = "-"
+    _anchor = None  # the shape of the KV pool, once there is one
 
     def __init__(self, node, config, settings, calls):
         self._node, self._config, self._settings, self._calls = node, config, settings, calls
@@ -28,13 +28,14 @@ class Registry:
         """Takes SGLang's pool, or HostPoolGroup; ValueError says why it cannot be served."""
         pool, side_pools = unwrap(given)
         ranks = identity.virtual_ranks(self._config, getattr(pool, "layout", None), self._settings)
-        self._kv_dtype = identity.dtype_name(pool)
         if is_logical(pool):
-            kv, flat = self._logical(pool), None
+            looked_at = LogicalPool(pool)
+            kv, flat = Anchor([self._namespace(looked_at, "marker", "kv")], self._calls), None
         else:
             looked_at = HostPool(pool, max(1, len(ranks)))
             kv = self._component(looked_at, "kv", ranks)
             flat = FlatPages(self._namespace(looked_at, "flat", "kv"), self._calls)
+        self._anchor = identity.shape_of(looked_at)
         if (not ranks and identity.lcm_of(self._config, self._settings) and
                 not getattr(self._config, "is_mla_model", False)):
             _log.warning("tp_lcm_size has no effect with this pool: engines of different tensor-"
@@ -65,16 +66,13 @@ class Registry:
                 if component is not None]
 
     def _namespace(self, looked_at, form, name, virtual_rank=None):
-        kv_dtype = "-" if name == "kv" else self._kv_dtype
+        anchor = self._anchor if name != "kv" else None
         return self._node.namespace(identity.fields(self._config, looked_at, self._settings, form,
-                                                    name, virtual_rank, kv_dtype))
+                                                    name, virtual_rank, anchor))
 
     def _component(self, looked_at, name, ranks=()):
         parts = [self._namespace(looked_at, "pages", name, rank) for rank in ranks or (None,)]
         return Component(looked_at, parts, self._calls)
-
-    def _logical(self, pool):
-        return Anchor([self._namespace(LogicalPool(pool), "marker", "kv")], self._calls)
 
     def _group_up(self):
         """From the first side pool on, pages are stored as parts of a group."""

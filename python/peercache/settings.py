@@ -41,7 +41,7 @@ class Settings:
             _log.warning("no discovery_addr: this engine shares pages with nobody; set it to "
                          "HOST:31998, the address of one engine's host, on all engines")
         self.tag = self._tag(extra)
-        self.weights_id = _text(WEIGHTS_KEY, extra.get(WEIGHTS_KEY) or "")
+        self.weights_id = self._weights_id(extra)
         self.interface_v1 = bool(extra.get("interface_v1"))
         self.tp_lcm_size = extra.get("tp_lcm_size")
         self.timeouts_s = {call: float(self.effective[f"{call}_timeout"])
@@ -62,6 +62,12 @@ class Settings:
             except _native.ConfigError:
                 return f"extra config option {name}={value!r}: "
         return "an option in the environment (PEERCACHE_...): "
+
+    @staticmethod
+    def _weights_id(extra):
+        """0 is one too: of reinforcement learning's first step, say."""
+        given = extra.get(WEIGHTS_KEY)
+        return "" if given is None else _text(WEIGHTS_KEY, given)
 
     def _tag(self, extra):
         given = {_text(key, extra[key]) for key in TAG_KEYS if extra.get(key) is not None}
@@ -91,9 +97,7 @@ def _text(name, value):
     if isinstance(value, float):
         return repr(value)
     if isinstance(value, str):
-        if "\0" in value:
-            raise ValueError(f"PeerCache: extra config option {name}={value!r} contains a NUL")
-        return value
+        return _checked(name, value)
     try:
         return str(operator.index(value))
     except TypeError:
@@ -102,9 +106,22 @@ def _text(name, value):
                          "and lists of them") from None
 
 
+def _checked(name, value):
+    if "\0" in value:
+        raise ValueError(f"PeerCache: extra config option {name}={value!r} contains a NUL")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError(f"PeerCache: extra config option {name}={value!r} is not valid "
+                         "Unicode") from None
+    return value
+
+
 def _warn_near_miss(name):
     ours = set(TAG_KEYS) | {WEIGHTS_KEY}
-    if not isinstance(name, str) or name in SGLANG_KEYS or name in ours or "\0" in name:
+    if not isinstance(name, str) or name in SGLANG_KEYS or name in ours:
+        return
+    if not name.isprintable():  # the library compares C strings
         return
     nearest = _native.nearest(name) or _nearest_own(name)
     if nearest is not None:

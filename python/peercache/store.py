@@ -46,6 +46,21 @@ JOIN_TIMEOUT_S = 5.0
 JOIN_POLL_S = 0.05
 
 
+# Stores that a forked child must not use as they are.
+_stores = weakref.WeakSet()
+
+
+def _close_in_child():
+    """A child has no threads, its parent's node is not its own, and a lock that another thread held
+    at the fork stays locked for ever.  So all stores are closed, without touching a lock."""
+    for made in _stores:
+        made._node = made._registry = made._close_node = made._stats = None
+        made.errors = ErrorLog()
+
+
+os.register_at_fork(after_in_child=_close_in_child)
+
+
 class PeerCacheStore(storage_base()):
     """SGLang HiCache storage that shares pages between the processes of a PeerCache cluster."""
 
@@ -77,6 +92,7 @@ class PeerCacheStore(storage_base()):
         # Also runs when the object is dropped and when the process ends without close().
         self._close_node = weakref.finalize(self, self._node.close)
         self._registry = Registry(self._node, storage_config, settings, self._calls)
+        _stores.add(self)
         for given in (*args, *more.values()):
             if hasattr(given, "get_page_buffer_meta"):
                 self.register_mem_pool_host(given)

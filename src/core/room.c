@@ -34,6 +34,7 @@ struct search {
     void *ctx;
     uint32_t max_slots;
     uint32_t steps; /* pages looked at so far */
+    uint32_t parts; /* of units, added up for prices so far */
 };
 
 struct window {
@@ -55,7 +56,7 @@ static bool is_free(const struct search *search, uint32_t id)
     return id != EXTENT_NONE && extents_slot(search->x, id) == SLOT_NONE;
 }
 
-static uint64_t price_of(const struct search *search, uint32_t id)
+static uint64_t price_of(struct search *search, uint32_t id)
 {
     uint32_t slot = extents_slot(search->x, id);
     uint64_t weight = replacement_is_retired(search->r, slot)
@@ -63,13 +64,14 @@ static uint64_t price_of(const struct search *search, uint32_t id)
                           : (uint64_t)WEIGHT_COLDEST << replacement_heat(search->r, slot);
     uint32_t parts[REPLACEMENT_UNIT_MAX], n = replacement_unit(search->r, slot, parts);
     uint64_t units = 0;
+    search->parts += n;
     for (uint32_t i = 0; i < n; i++)
         units += extents_units(search->x, extents_of_slot(search->x, parts[i]));
     return units * weight;
 }
 
 /* Takes the neighbour on one side into the window, whether free or held. */
-static void window_grow(const struct search *search, struct window *window, enum side side)
+static void window_grow(struct search *search, struct window *window, enum side side)
 {
     uint32_t *end = side == BEFORE ? &window->first : &window->last;
     *end = neighbour(search, *end, side);
@@ -80,7 +82,7 @@ static void window_grow(const struct search *search, struct window *window, enum
     window->n_slots++;
 }
 
-static void window_grow_over_free(const struct search *search, struct window *window)
+static void window_grow_over_free(struct search *search, struct window *window)
 {
     if (is_free(search, neighbour(search, window->first, BEFORE)))
         window_grow(search, window, BEFORE);
@@ -106,7 +108,7 @@ static uint64_t rate_of(struct search *search, const struct window *window, enum
 }
 
 /* Leaves out what is at one end as long as the rest is enough. */
-static void window_trim(const struct search *search, struct window *window, enum side side)
+static void window_trim(struct search *search, struct window *window, enum side side)
 {
     uint32_t *end = side == BEFORE ? &window->first : &window->last;
     while (*end != window->begun_with) {
@@ -165,8 +167,9 @@ static uint32_t window_slots(const struct search *search, const struct window *w
 
 static bool is_over(const struct search *search, const struct window *best)
 {
-    return search->steps >
-           (best->first != EXTENT_NONE ? ROOM_STEPS : ROOM_CANDIDATES * 2 * search->max_slots);
+    if (best->first != EXTENT_NONE)
+        return search->steps > ROOM_STEPS;
+    return search->parts > ROOM_CANDIDATES * 2 * search->max_slots;
 }
 
 static void try_unit(struct search *search, uint32_t slot, struct window *best)

@@ -30,8 +30,9 @@ typedef bool room_may_evict(void *ctx, uint32_t slot);
  * order, releases their extents and then takes.
  * -EBUSY: no window around any of the coldest pages can be had, because of pages that may not go
  * or because it would be more than @max_slots pages.  -EINVAL: more units than the pool has.
- * A call looks at ROOM_STEPS neighbours, or at ROOM_CANDIDATES times twice @max_slots while none is
- * found; the window at which it gets there is still tried to its end.
+ * A call looks at ROOM_STEPS neighbours, or while none is found adds up the prices of
+ * ROOM_CANDIDATES times twice @max_slots pages, all parts of their units counted; the window at
+ * which it gets there is still tried to its end.
  */
 int room_make(const struct extents *x, struct replacement *r, uint64_t units,
               room_may_evict *may_evict, void *ctx, uint32_t *ret_slots, uint32_t max_slots,

@@ -36,11 +36,13 @@ struct pool {
     struct replacement *r;
     bool pinned[SLOTS];
     uint32_t slots[SLOTS], n; /* what room_make named last */
+    uint32_t n_looks;         /* how often it asked */
 };
 
 static bool may_evict(void *ctx, uint32_t slot)
 {
     struct pool *pool = ctx;
+    pool->n_looks++;
     return !pool->pinned[slot];
 }
 
@@ -274,6 +276,25 @@ static void test_limits(void **state)
     pool_fini(&pool);
 }
 
+/* A page of a unit of 16 costs 16 times as much to look at, so a search in vain is over sooner. */
+static void test_bounded_by_parts(void **state)
+{
+    (void)state;
+    struct pool pool;
+    pool_init(&pool, SLOTS * 10);
+    for (uint32_t slot = 0; slot < SLOTS; slot++) {
+        assert_true(extents_take(pool.x, 10, slot) != EXTENT_NONE);
+        if (slot < SLOTS / REPLACEMENT_UNIT_MAX)
+            replacement_insert(pool.r, slot, SLOT_NONE);
+        else
+            assert_true(
+                replacement_bind(pool.r, slot, slot % (SLOTS / REPLACEMENT_UNIT_MAX), SLOT_NONE));
+    }
+    assert_int_equal(pool_room(&pool, 2000, 100), -EBUSY);
+    assert_in_range(pool.n_looks, 1, 2 * 100 + ROOM_CANDIDATES * REPLACEMENT_UNIT_MAX);
+    pool_fini(&pool);
+}
+
 static uint64_t random_units(uint64_t *random)
 {
     uint64_t limit = UINT64_C(1) << random_next(random) % 12;
@@ -366,6 +387,7 @@ int main(void)
         cmocka_unit_test(test_goes_round_pinned_pages),
         cmocka_unit_test(test_retired_pages_are_cheapest),
         cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_bounded_by_parts),
         cmocka_unit_test(test_random_loads),
     };
     return cmocka_run_group_tests_name("room", tests, NULL, NULL);
