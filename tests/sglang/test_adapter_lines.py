@@ -32,13 +32,15 @@ NOT_STORAGE = {
     "metrics.py": ("Counters.__init__", "Counters.snapshot", "StorageStats.__init__"),
     "guard.py": ("ErrorLog.__init__", "never_raises"),
     "calls.py": ("Calls.__init__",),
-    "identity.py": ("check_model_name", "check_node_id", "virtual_ranks", "lcm_of"),
-    "registry.py": ("Registry.__init__", "Registry.register_kv", "Registry._logical"),
+    "identity.py": ("check_model_name", "check_node_id", "virtual_ranks", "lcm_of",
+                    "shape_of"),
+    "registry.py": ("Registry.__init__", "Registry.register_kv"),
     "component.py": ("Component.__init__", "Anchor.__init__", "FlatPages.__init__", "_table"),
     "hostpool.py": ("SlotList", "LogicalPool", "is_logical", "first_page_slots"),
     "hybrid.py": ("OwnTransferResult", "result_class", "_new_empty_result"),
     "store.py": ("PeerCacheStore.__init__", "PeerCacheStore.register_mem_pool_host",
-                 "PeerCacheStore.close", "PeerCacheStore.on_host_pools_registered"),
+                 "PeerCacheStore.close", "PeerCacheStore.on_host_pools_registered",
+                 "_close_in_child"),
 }
 # Lines of other functions that only the KV pool's registration or other releases run.
 NOT_STORAGE_LINES = {
