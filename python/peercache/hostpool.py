@@ -77,6 +77,21 @@ def page_size_of(pool):
     return operator.index(getattr(pool, "page_size", None) or 1)
 
 
+def check_flat_pages(pool):
+    """ValueError for a pool without flat pages, which are what SGLang's copy path moves.
+
+    SGLang would find that out in its backup thread, which up to 0.5.16 does not survive it; and of
+    an anchor's empty pages nothing could be stored.
+    """
+    try:
+        has_bytes = count(pool.get_dummy_flat_data_page()) > 0
+    except Exception:  # whatever a pool says instead
+        has_bytes = False
+    if not has_bytes:
+        raise ValueError(f"PeerCache: host pool {type(pool).__name__} has no flat pages, which the "
+                         'copy interface moves; put "interface_v1": 1 into the extra config')
+
+
 class HostPool:
     """A pool that was looked at and accepted.  ValueError says why one is not.
 

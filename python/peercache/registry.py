@@ -9,7 +9,7 @@ import logging
 
 from . import hybrid, identity
 from .component import GROUP, Anchor, Component, FlatPages
-from .hostpool import HostPool, LogicalPool, is_logical, unwrap
+from .hostpool import HostPool, LogicalPool, check_flat_pages, is_logical, unwrap
 
 _log = logging.getLogger("peercache")
 
@@ -27,6 +27,8 @@ class Registry:
     def register_kv(self, given):
         """Takes SGLang's pool, or HostPoolGroup; ValueError says why it cannot be served."""
         pool, side_pools = unwrap(given)
+        if not self._settings.interface_v1:
+            check_flat_pages(pool)
         ranks = identity.virtual_ranks(self._config, getattr(pool, "layout", None), self._settings)
         if is_logical(pool):
             looked_at = LogicalPool(pool)

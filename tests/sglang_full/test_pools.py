@@ -180,6 +180,12 @@ class Groups(Case):
         pool.layout = "page_unified"
         self.assert_refused(pool, "PeerCache: .*page_unified")
 
+    def test_refusals_on_the_copy_path(self):
+        """Pools without flat pages: SGLang would raise in its backup thread."""
+        for pool in (host_pools.host_asymmetric("page_first"), host_pools.host_logical()):
+            with self.subTest(type(pool).__name__):
+                self.assert_refused(pool, '"interface_v1": 1', {"interface_v1": None})
+
 
 class HeterogeneousTP(Case):
     """tp_lcm_size: deployments with 2 and with 4 ranks share the pages of one model of 8 heads.
