@@ -92,8 +92,8 @@ class Life(Case):
         made = self.scheduler()
         made.backup(tokens(10))
         before = made.threads()
-        made.controller.reset()
-        self.assertEqual(set(made.threads()) | {"prefetch_io_aux_thread"}, set(before))
+        made.reset()
+        self.assertEqual(set(made.threads()), set(before))
         self.assert_fetched(made, tokens(10), 10)
 
     def test_detach_and_attach(self):

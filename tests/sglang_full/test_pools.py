@@ -114,7 +114,7 @@ class OtherProcess(Case):
 
     def two_processes(self, options):
         here, there = hosted.PoolStore(), peers.Peer(hosted.PoolStore).wait()
-        self.addCleanup(there.kill)
+        self.addCleanup(there.close)
         self.addCleanup(here.close)
         for kind, layouts, side_name in self.KINDS:
             for salt, layout in enumerate(layouts):

@@ -35,7 +35,7 @@ class Ranks(Case):
         made = peers.start_together(rank_class, [
             (self.cluster.address, rank, 2, f"{folder.name}/meeting", *more) for rank in range(2)])
         for rank in made:
-            self.addCleanup(rank.kill)
+            self.addCleanup(rank.close)
         peers.together(made, "settle", 2)
         return made
 
@@ -110,9 +110,14 @@ class Trouble(Case):
     PAGES = 60
 
     def test_killed(self):
+        """Dead before the read.  Shared memory may outlive its process for a moment."""
         for protocol in ("auto", "tcp"):
             with self.subTest(protocol):
-                self.trouble(protocol, lambda holder: holder.kill(), lost=True)
+                self.trouble(protocol, self.kill, lost=protocol == "tcp")
+
+    def kill(self, holder):
+        holder.signal(signal.SIGKILL)
+        holder.process.join()
 
     def test_stopped(self):
         """Over shared memory its pages can still be read, as far as it need not be asked where
@@ -123,8 +128,12 @@ class Trouble(Case):
     def test_killed_while_reading(self):
         """At any time at all: what counts as read is right."""
         for delay_s in (0, 0.001, 0.003):
-            self.trouble("tcp", lambda holder: threading.Timer(delay_s, holder.kill).start(),
-                         lost=False)
+            self.trouble("tcp", lambda holder: self.kill_after(delay_s, holder), lost=False)
+
+    def kill_after(self, delay_s, holder):
+        timer = threading.Timer(delay_s, holder.signal, [signal.SIGKILL])
+        self.addCleanup(timer.join)
+        timer.start()
 
     def test_stopped_before_the_question(self):
         """Whoever asks a node that hangs: each call in time, and own pages are read meanwhile."""
@@ -146,7 +155,7 @@ class Trouble(Case):
         made = self.scheduler(device_tokens=1600, options=options)
         holder = peers.Peer(hosted.EngineRank, self.cluster.address, 0, 1, None, "mha", self.HYBRID,
                             options).wait()
-        self.addCleanup(holder.kill)
+        self.addCleanup(holder.close)
         self.settle_with(made, holder)
         self.assertEqual(holder.ask("backup", tokens(self.PAGES)), self.PAGES)
         return made, holder

@@ -107,9 +107,19 @@ class Scheduler:
             storage_backend_extra_config=dict(extra), **more)
         self.backend = self.controller.storage_backend
         self.timed = self.controller.storage_backend = Timed(self.backend)
+        self._wait_for_threads()
 
     def detach(self):
         self.controller.detach_storage_backend()
+
+    def reset(self):
+        self.controller.reset()
+        self._wait_for_threads()
+
+    def _wait_for_threads(self):
+        """In older releases one of the threads starts another one."""
+        wanted = len(THREADS) if HAS_ACKS else len(THREADS) - 1
+        cluster.wait_for(lambda: len(self.threads()) == wanted, "the controller's threads")
 
     def threads(self):
         """The controller's threads that are alive, by name."""

@@ -4,12 +4,10 @@
 SGLang takes seconds to import, so the processes are forked from one that has imported it already:
 Python's fork server, which is started here, before the test itself begins to import.
 """
-import contextlib
 import multiprocessing
 import multiprocessing.forkserver
 import os
 import pathlib
-import signal
 import traceback
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -72,9 +70,8 @@ class Peer:
     def signal(self, number):
         os.kill(self.process.pid, number)
 
-    def kill(self):
-        with contextlib.suppress(OSError):
-            self.signal(signal.SIGCONT)
+    def close(self):
+        """Ends the process, whatever state it is in.  Called once."""
         self.process.kill()
         self.process.join()
         self.pipe.close()
