@@ -156,13 +156,10 @@ class Trouble(Case):
         holder = peers.Peer(hosted.EngineRank, self.cluster.address, 0, 1, None, "mha", self.HYBRID,
                             options).wait()
         self.addCleanup(holder.close)
-        self.settle_with(made, holder)
+        cluster.settle(made.backend, 2)
+        holder.ask("settle", 2)
         self.assertEqual(holder.ask("backup", tokens(self.PAGES)), self.PAGES)
         return made, holder
-
-    def settle_with(self, made, holder):
-        cluster.wait_for(lambda: cluster.alive_members(made.backend) == 2, "the other process")
-        holder.ask("settle", 2)
 
     def trouble(self, protocol, happens, lost):
         """@lost: whether no page at all can come through."""

@@ -42,9 +42,17 @@ def storage_config(extra, **values):
         **{name: value for name, value in values.items() if name in known})
 
 
-def alive_members(made):
-    status = json.loads(made.status() or "{}")
-    return sum(member.get("state") == "alive" for member in status.get("members", []))
+def settle(made, count):
+    """Waits until a store is connected to @count members, itself included, and its part of the
+    directory is whole: from then on a set on one of them is found by the others at once."""
+    wait_for(lambda: _is_settled(json.loads(made.status() or "{}"), count), f"{count} members")
+
+
+def _is_settled(status, count):
+    ready = [member for member in status.get("members", [])
+             if member["state"] == "alive" and member["is_connected"]]
+    directory = status.get("directory", {"is_complete": False})
+    return len(ready) == count == directory["ring_nodes"] and directory["is_complete"]
 
 
 class Cluster:
@@ -73,10 +81,9 @@ class Cluster:
         return made
 
     def settle(self, count=None):
-        """Waits until all stores of this process see @count members, or each other."""
-        count = count or len(self.stores)
+        """Waits until all stores of this process know @count members, or one another."""
         for made in self.stores:
-            wait_for(lambda: alive_members(made) == count, f"{count} members")
+            settle(made, count or len(self.stores))
 
     def close(self):
         for made in self.stores:

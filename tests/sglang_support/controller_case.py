@@ -46,8 +46,7 @@ class Case(unittest.TestCase):
 
     def settle(self, *schedulers):
         for made in schedulers:
-            cluster.wait_for(lambda: cluster.alive_members(made.backend) == len(schedulers),
-                             "all members")
+            cluster.settle(made.backend, len(schedulers))
 
     def assert_fetched(self, scheduler, prompt, hit_pages, read_pages=None, **more):
         """A prefetch finds and reads so many pages, and each holds what its hash says."""

@@ -94,8 +94,7 @@ class EngineRank:
             group=self.group, salt=salt, sides=sides)
 
     def settle(self, count):
-        cluster.wait_for(lambda: cluster.alive_members(self.scheduler.backend) == count,
-                         f"{count} members")
+        cluster.settle(self.scheduler.backend, count)
 
     def backup(self, tokens):
         return self.scheduler.backup(tokens)

@@ -70,6 +70,8 @@ def check_full():
 def import_full():
     """Imports the package itself, or raises SkipTest in an environment of core level."""
     check_full()
+    if "sglang" in sys.modules:
+        return
     # Extensions that SGLang compiles at first use must not be shared between releases.
     os.environ.setdefault("TORCH_EXTENSIONS_DIR", os.path.join(sys.prefix, "torch_extensions"))
     # 0.5.16 has Triton kernels on paths that the CPU takes.
