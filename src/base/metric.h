@@ -24,6 +24,7 @@
     M(GAUGE, directory_bytes, "memory of this node's shard of the directory")                      \
     M(COUNTER, pages_retired, "pages taken out of the directory to make room")                     \
     M(COUNTER, pages_evicted, "pages whose space was reused")                                      \
+    M(COUNTER, pages_damaged, "pages withdrawn because a reader's checksum did not match")         \
     M(COUNTER, announces_sent, "locations told to their owners")                                   \
     M(COUNTER, announces_refused, "locations that an owner did not record")                        \
     M(COUNTER, retracts_sent, "locations taken back at their owners")                              \

@@ -72,6 +72,11 @@ bool attempt_is_stale(int error)
     return error == -ESTALE || error == -EBADMSG;
 }
 
+bool attempt_is_damaged(int error)
+{
+    return error == -EILSEQ;
+}
+
 static uint16_t outcome_of(int error)
 {
     switch (error) {

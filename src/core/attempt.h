@@ -27,5 +27,7 @@ enum attempt_next attempt_next(struct attempt *attempt, const struct core_view *
 void attempt_failed(struct attempt *attempt, uint32_t place, int error);
 /* Whether the failure says that the location is wrong, so that its owners are told. */
 bool attempt_is_stale(int error);
+/* Whether it says that the bytes are wrong, so that owners and holder are told. */
+bool attempt_is_damaged(int error);
 
 #endif

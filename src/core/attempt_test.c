@@ -172,6 +172,7 @@ static void last_failure_is_what_is_reported(void **state)
         fail_read(fixture, cases[i].error);
         assert_int_equal(fixture->attempt.outcome, cases[i].outcome);
         assert_int_equal(attempt_is_stale(cases[i].error), cases[i].is_stale);
+        assert_int_equal(attempt_is_damaged(cases[i].error), cases[i].error == -EILSEQ);
         assert_int_equal(next(fixture, &place),
                          cases[i].is_stale ? ATTEMPT_LOCATE_AGAIN : ATTEMPT_GIVE_UP);
     }

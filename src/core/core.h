@@ -122,6 +122,7 @@ struct core_stale {
     uint16_t peer; /* the holder whose location failed */
     struct id128 digest;
     uint64_t ring_position, generation;
+    bool is_damaged; /* it is there, with other bytes than its checksum says */
 };
 
 struct core_send {
@@ -156,6 +157,13 @@ struct core_peer_change {
     uint8_t state; /* enum member_state */
 };
 
+/* Own pages that were withdrawn because a reader found them damaged: for the log. */
+struct core_damage {
+    uint32_t n;
+    struct id128 reader, digest; /* the reader's node id; the last page's digest */
+    struct location place;       /* and where it lies; holder CORE_SELF */
+};
+
 /* What the shell must now do.  Arrays belong to the core until the next step. */
 struct core_update {
     const struct core_send *sends;
@@ -168,6 +176,7 @@ struct core_update {
     size_t n_completions;
     const struct core_peer_change *peer_changes;
     size_t n_peer_changes;
+    struct core_damage damage;
     uint64_t wake_at_ns; /* step again no later than this; the event's time: there is more */
 };
 

@@ -64,6 +64,7 @@ struct world_node {
     uint8_t recorded[WORLD_DONE_MAX]; /* the first page's */
     uint32_t n_done, n_dials, n_hangups, n_changes;
     struct core_peer_change changes[WORLD_DONE_MAX];
+    struct core_damage damage; /* the last that a step found */
     uint64_t wake_at_ns;
 };
 
@@ -266,6 +267,8 @@ static inline void world_collect(struct world *world, struct world_node *node,
     }
     for (size_t i = 0; i < update->n_peer_changes; i++)
         node->changes[node->n_changes++ % WORLD_DONE_MAX] = update->peer_changes[i];
+    if (update->damage.n > 0)
+        node->damage = update->damage;
     node->n_hangups += update->n_hangups;
     node->wake_at_ns = update->wake_at_ns;
     (void)world;

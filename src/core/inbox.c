@@ -3,6 +3,7 @@
  * inbox.c - messages of other nodes: holders tell this owner what they have, owners answer this
  * holder, readers report what they saw.
  */
+#include "core/replacement.h"
 #include "core/rooms.h"
 
 enum { CREDIT = 1024 };
@@ -44,15 +45,30 @@ static void take_sync(struct core *core, uint16_t index, const struct message_sy
     directory_sync_end(core->directory, index);
 }
 
-/* A reader of another node found these gone: only the filling that it names is forgotten. */
-static void take_stale(struct core *core, const struct message_stale *stale)
+_Static_assert(POOL_WINDOW_MAX / REPLACEMENT_UNIT_MAX >= BATCH_MAX, "one message fits gone[]");
+
+/* A live page of this node can only be reported because its bytes are not what they should be: what
+ * is gone is not live.  Kept, it would be missed for ever, and never stored again. */
+static void retire_damaged(struct core *core, uint16_t reader, const struct record_stale *entry)
+{
+    struct pool_page page;
+    if (pool_retire_damaged(core->pool, entry->digest, entry->generation, &page))
+        update_damage(core->update, peers_get(core->peers, reader)->node_id, page.digest,
+                      &page.place);
+}
+
+/* A reader found these gone or damaged: only the filling that it names is forgotten. */
+void inbox_take_stale(struct core *core, uint16_t reader, const struct message_stale *stale)
 {
     for (uint32_t i = 0; i < stale->n_entries; i++) {
-        uint16_t holder = peers_find(core->peers, stale->entries[i].node_id);
+        const struct record_stale *entry = &stale->entries[i];
+        uint16_t holder = peers_find(core->peers, entry->node_id);
         const struct peer *peer = peers_get(core->peers, holder);
-        if (peer && peer->incarnation == stale->entries[i].incarnation)
-            directory_remove(core->directory, stale->entries[i].digest, holder,
-                             stale->entries[i].generation);
+        if (!peer || peer->incarnation != entry->incarnation)
+            continue;
+        directory_remove(core->directory, entry->digest, holder, entry->generation);
+        if (holder == CORE_SELF)
+            retire_damaged(core, reader, entry);
     }
 }
 
@@ -145,7 +161,7 @@ void inbox_take(struct core *core, uint32_t number, const struct message *messag
     case MESSAGE_retract: take_retract(core, peer, &message->u.retract); break;
     case MESSAGE_sync: take_sync(core, peer, &message->u.sync); break;
     case MESSAGE_touch: take_touches(core, &message->u.touch); break;
-    case MESSAGE_stale: take_stale(core, &message->u.stale); break;
+    case MESSAGE_stale: inbox_take_stale(core, peer, &message->u.stale); break;
     case MESSAGE_epochs: take_epochs(core, number, peer, &message->u.epochs); break;
     case MESSAGE_heard:
         namespaces_heard(core->namespaces, core->update, peer, message->u.heard.batch);

@@ -463,6 +463,17 @@ bool pool_sweep_namespace(struct pool *pool, struct id128 identity, uint64_t epo
     return true;
 }
 
+bool pool_retire_damaged(struct pool *pool, struct id128 digest, uint64_t generation,
+                         struct pool_page *ret_page)
+{
+    uint32_t index = index_find(pool, digest);
+    if (!pool_live_page(pool, index, ret_page) || ret_page->place.generation != generation)
+        return false;
+    retire(pool, index);
+    metric_add(pool->metrics, METRIC_pages_damaged, 1);
+    return true;
+}
+
 uint32_t pool_take_gone(struct pool *pool, const struct pool_gone **ret_gone)
 {
     uint32_t n = pool->n_gone;

@@ -55,6 +55,9 @@ bool pool_retire_ahead(struct pool *pool);
  * on, false: done. */
 bool pool_sweep_namespace(struct pool *pool, struct id128 identity, uint64_t epoch,
                           uint32_t *cursor);
+/* Retires the live page @digest, if it is this filling of it; *@ret_page says where it lies. */
+bool pool_retire_damaged(struct pool *pool, struct id128 digest, uint64_t generation,
+                         struct pool_page *ret_page);
 /* Pages retired or evicted since the last call; the memory is the pool's until the next change. */
 uint32_t pool_take_gone(struct pool *pool, const struct pool_gone **ret_gone);
 /* Whether what one more page drives out might not find room in that list: take it first. */

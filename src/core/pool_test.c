@@ -350,6 +350,42 @@ static void sweep_retires_older_epochs_of_one_namespace(void **state)
 }
 
 /* The list of pages that went is bounded: who does not take it gets no more room. */
+/* Only the filling that was reported goes, and it can be stored again at once. */
+static void damaged_page_makes_way_for_another_filling(void **state)
+{
+    struct fixture *fixture = *state;
+    struct core_page page, again;
+    struct pool_page damaged;
+    const struct pool_gone *gone;
+    assert_int_equal(store(fixture, 1, PAGE_BYTES, &page), 0);
+    struct id128 unknown = page_of(2, 1).digest;
+    assert_false(pool_retire_damaged(fixture->pool, unknown, page.generation, &damaged));
+    assert_false(pool_retire_damaged(fixture->pool, page.digest, page.generation + 1, &damaged));
+    assert_true(is_here(fixture, 1));
+
+    assert_true(pool_retire_damaged(fixture->pool, page.digest, page.generation, &damaged));
+    assert_int_equal(damaged.place.slot, page.slot);
+    assert_int_equal(damaged.place.offset_bytes, page.offset_bytes);
+    assert_false(is_here(fixture, 1));
+    assert_int_equal(pool_take_gone(fixture->pool, &gone), 1);
+    assert_int_equal(gone[0].generation, page.generation);
+
+    assert_int_equal(store(fixture, 1, PAGE_BYTES, &again), 0);
+    assert_false(pool_retire_damaged(fixture->pool, page.digest, page.generation, &damaged));
+    assert_true(is_here(fixture, 1));
+}
+
+/* A page that is being filled has not been announced: nobody can have read it. */
+static void page_that_is_being_filled_is_not_damaged(void **state)
+{
+    struct fixture *fixture = *state;
+    struct core_page page = page_of(1, PAGE_BYTES);
+    struct pool_page damaged;
+    assert_int_equal(pool_reserve(fixture->pool, &page), 0);
+    assert_false(pool_retire_damaged(fixture->pool, page.digest, page.generation, &damaged));
+    pool_abandon(fixture->pool, &page);
+}
+
 static void untaken_list_of_gone_pages_stops_reserving(void **state)
 {
     (void)state;
@@ -745,6 +781,8 @@ int main(void)
         TEST(without_fresh_generation_old_locations_match),
         cmocka_unit_test(pages_are_retired_before_room_is_needed),
         cmocka_unit_test(sweep_retires_older_epochs_of_one_namespace),
+        TEST(damaged_page_makes_way_for_another_filling),
+        TEST(page_that_is_being_filled_is_not_damaged),
         cmocka_unit_test(untaken_list_of_gone_pages_stops_reserving),
         TEST(group_goes_with_the_page_that_goes),
         TEST(retired_group_goes_whole),

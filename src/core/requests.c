@@ -40,7 +40,15 @@ static void pass_on_touches(struct core *core, const struct core_touch *touches,
     }
 }
 
-static void report_stale(struct core *core, const struct core_stale *stale)
+static struct record_stale stale_entry(const struct peer *holder, const struct core_stale *stale)
+{
+    return (struct record_stale){.digest = stale->digest,
+                                 .node_id = holder->node_id,
+                                 .incarnation = holder->incarnation,
+                                 .generation = stale->generation};
+}
+
+static void tell_owners(struct core *core, const struct core_stale *stale)
 {
     const struct peer *holder = peers_get(core->peers, stale->peer);
     uint16_t owners[CORE_OWNERS_MAX];
@@ -49,17 +57,45 @@ static void report_stale(struct core *core, const struct core_stale *stale)
     ring_return(core->rings, ring);
     for (uint32_t i = 0; holder && i < n; i++) {
         const struct peer *owner = peers_get(core->peers, owners[i]);
+        if (stale->is_damaged && owners[i] == stale->peer)
+            continue; /* tell_holder() */
         if (owners[i] == CORE_SELF) {
             directory_remove(core->directory, stale->digest, stale->peer, stale->generation);
         } else if (owner && owner->link != LINK_NONE) {
             struct record_stale *entry = update_allocate(core->update, sizeof *entry);
-            *entry = (struct record_stale){.digest = stale->digest,
-                                           .node_id = holder->node_id,
-                                           .incarnation = holder->incarnation,
-                                           .generation = stale->generation};
+            *entry = stale_entry(holder, stale);
             update_send(core->update, owner->link, MESSAGE_stale)->u.stale =
                 (struct message_stale){.entries = entry, .n_entries = 1};
         }
+    }
+}
+
+/* Of stales of one holder those that are damaged, in one message. */
+static void tell_holder(struct core *core, const struct core_stale *stales, uint32_t n)
+{
+    const struct peer *holder = peers_get(core->peers, stales->peer);
+    bool is_own = stales->peer == CORE_SELF;
+    if (!holder || (!is_own && holder->link == LINK_NONE))
+        return;
+    struct record_stale *entries = update_allocate(core->update, n * sizeof *entries);
+    struct message_stale message = {.entries = entries};
+    for (uint32_t i = 0; i < n; i++)
+        if (stales[i].is_damaged)
+            entries[message.n_entries++] = stale_entry(holder, &stales[i]);
+    if (is_own)
+        inbox_take_stale(core, CORE_SELF, &message);
+    else if (message.n_entries > 0)
+        update_send(core->update, holder->link, MESSAGE_stale)->u.stale = message;
+}
+
+static void report_stales(struct core *core, const struct core_stale *stales, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        tell_owners(core, &stales[i]);
+    for (uint32_t from = 0, end; from < n; from = end) {
+        for (end = from + 1; end < n && stales[end].peer == stales[from].peer; end++)
+            ;
+        tell_holder(core, &stales[from], end - from);
     }
 }
 
@@ -70,8 +106,8 @@ void requests_take_outcomes(struct core *core, const struct core_event *event)
             pool_touch(core->pool, event->u.outcomes.touches[i].slot,
                        event->u.outcomes.touches[i].generation);
     pass_on_touches(core, event->u.outcomes.touches, event->u.outcomes.n_touches);
-    for (uint32_t i = 0; i < event->u.outcomes.n_stales && i < BATCH_MAX; i++)
-        report_stale(core, &event->u.outcomes.stales[i]);
+    uint32_t n_stales = event->u.outcomes.n_stales;
+    report_stales(core, event->u.outcomes.stales, n_stales < BATCH_MAX ? n_stales : BATCH_MAX);
 }
 
 void requests_leave(struct core *core)

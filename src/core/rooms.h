@@ -71,6 +71,7 @@ void members_forget_dropped(struct core *core);
 
 /* inbox.c: messages from other nodes */
 void inbox_take(struct core *core, uint32_t link, const struct message *message);
+void inbox_take_stale(struct core *core, uint16_t reader, const struct message_stale *stale);
 
 /* requests.c: what applications of this process ask and report */
 void requests_clear(struct core *core, const struct core_event *event);

@@ -15,6 +15,7 @@ struct update {
     uint32_t hangups[UPDATE_HANGUPS_MAX];
     struct core_completion completions[UPDATE_COMPLETIONS_MAX];
     struct core_peer_change peer_changes[UPDATE_PEER_CHANGES_MAX];
+    struct core_damage damage;
     _Alignas(16) uint8_t scratch[UPDATE_SCRATCH_BYTES];
 };
 
@@ -34,6 +35,7 @@ void update_begin(struct update *update, uint64_t now_ns)
     update->wake_at_ns = UINT64_MAX;
     update->n_sends = update->n_dials = update->n_hangups = 0;
     update->n_completions = update->n_peer_changes = update->scratch_used = 0;
+    update->damage.n = 0;
 }
 
 void update_end(struct update *update, struct core_update *ret_update)
@@ -49,6 +51,7 @@ void update_end(struct update *update, struct core_update *ret_update)
         .n_completions = update->n_completions,
         .peer_changes = update->peer_changes,
         .n_peer_changes = update->n_peer_changes,
+        .damage = update->damage,
         .wake_at_ns = update->wake_at_ns,
     };
 }
@@ -116,4 +119,11 @@ void update_peer_change(struct update *update, const struct core_peer_change *ch
 {
     CHECK(update->n_peer_changes < UPDATE_PEER_CHANGES_MAX);
     update->peer_changes[update->n_peer_changes++] = *change;
+}
+
+void update_damage(struct update *update, struct id128 reader, struct id128 digest,
+                   const struct location *place)
+{
+    update->damage = (struct core_damage){
+        .n = update->damage.n + 1, .reader = reader, .digest = digest, .place = *place};
 }

@@ -44,5 +44,8 @@ bool update_dial(struct update *update, const struct core_dial *dial);
 void update_hangup(struct update *update, uint32_t link);
 void update_complete(struct update *update, const struct core_completion *completion);
 void update_peer_change(struct update *update, const struct core_peer_change *change);
+/* One more page, of which @reader says that it is damaged. */
+void update_damage(struct update *update, struct id128 reader, struct id128 digest,
+                   const struct location *place);
 
 #endif

@@ -73,12 +73,14 @@ static void failed(struct fetch *fetch, uint32_t key, uint32_t place_index, int 
     const struct locate_key *located = &fetch->finding.keys[key];
     const struct location *place = &located->places[place_index];
     attempt_failed(&fetch->attempts[key], place_index, error);
-    if (attempt_is_stale(error) && fetch->n_stales < fetch->finding.n)
+    bool is_damaged = attempt_is_damaged(error);
+    if ((attempt_is_stale(error) || is_damaged) && fetch->n_stales < fetch->finding.n)
         fetch->stales[fetch->n_stales++] = (struct core_stale){
             .peer = place->holder,
             .digest = located->digest,
             .ring_position = located->ring_position,
             .generation = place->generation,
+            .is_damaged = is_damaged,
         };
 }
 

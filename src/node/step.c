@@ -6,6 +6,7 @@
  * outbox, in order, and done by the node thread; waiters are woken at once.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -16,6 +17,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "node/internal.h"
 #include "wire/codec.h"
 
@@ -209,8 +211,22 @@ static void link_waiter(struct node *node, struct waiter *waiter, uint32_t op)
     node->waiters = waiter;
 }
 
+static void log_damage(const struct core_damage *damage)
+{
+    char reader[ID128_TEXT_LEN + 1], digest[ID128_TEXT_LEN + 1];
+    id128_format(damage->reader, reader);
+    id128_format(damage->digest, digest);
+    log_event(LOG_LEVEL_WARNING, "page_damaged",
+              "pages=%" PRIu32 " reader=%s digest=%s slot=%" PRIu32 " generation=%" PRIu64
+              " offset_bytes=%" PRIu64 " length_bytes=%" PRIu32,
+              damage->n, reader, digest, damage->place.slot, damage->place.generation,
+              damage->place.offset_bytes, damage->place.length_bytes);
+}
+
 static void apply(struct node *node, const struct core_update *update)
 {
+    if (update->damage.n > 0)
+        log_damage(&update->damage);
     for (size_t i = 0; i < update->n_peer_changes; i++)
         peers_apply(node, &update->peer_changes[i]);
     for (size_t i = 0; i < update->n_sends; i++)

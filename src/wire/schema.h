@@ -13,6 +13,9 @@
  * message exactly one frame.  The codec checks bounds and lengths; what a number may mean (a state,
  * a tier, an index into another list) is checked by whoever uses it.
  *
+ * A `stale` entry is believed unseen, so a member that sends forged ones can take pages away, which
+ * are missed and stored anew; it cannot change what bytes a read returns.
+ *
  * Payload bytes of pages never stand in a message: they follow `payload`, `request` and `answer`
  * on the same connection, in the length that these name.
  *
@@ -96,7 +99,7 @@ enum { BATCH_MAX = 256, MEMBERS_MAX = 1024, FOUND_MAX = 1024, GROUP_MAX = 64, TE
     M(9, retract, RETRACT, "holder to owner: I no longer have these fillings")                    \
     M(10, sync, SYNC, "holder to owner: what follows is (ends 0) or was (1) all I have for you")  \
     M(11, touch, TOUCH, "reader to holder: these were read past you")                             \
-    M(12, stale, STALE, "reader to owner: I read these, and they were gone")                      \
+    M(12, stale, STALE, "reader to owner: they were gone; to their holder: they are damaged")     \
     M(13, epochs, EPOCHS, "node to node: these namespaces were cleared")                          \
     M(14, heard, HEARD, "the answer to epochs")                                                   \
     M(15, lookup, LOOKUP, "reader to owner, on a channel: where are these")                       \
