@@ -42,7 +42,8 @@ IS_DEFAULT := $(if $(strip $(CONFIGURATION)),,yes)
 export SGLANG
 
 .NOTPARALLEL:
-.PHONY: help demo test test-quick bench install wheel format clean compile packages print-build
+.PHONY: help demo demo-sglang test test-quick bench install wheel format clean compile packages \
+	print-build
 
 help:  ## shows this list
 	@echo "PeerCache: shares KV-cache pages between processes and hosts."
@@ -56,6 +57,9 @@ help:  ## shows this list
 
 demo: packages compile  ## runs a cluster on loopback and compares every byte [TRACE=FILE]
 	$(PYTHON) tools/demo --build $(BUILD) $(if $(TRACE),--trace '$(TRACE)')
+
+demo-sglang: packages compile  ## runs two SGLang engines on the CPU that share the pages of chats
+	$(PYTHON) tools/demo-sglang --build $(BUILD)
 
 test: packages  ## builds in all configurations and runs every test [SGLANG=1]
 ifeq ($(IS_DEFAULT),yes)

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What SGLang lacks where there is no GPU: the copies between device and host pools.
 
-Upstream has them as CUDA, HIP and XPU kernels only.  Here torch's indexing does the same.  Nothing
-else of SGLang is replaced.  Importing this module is enough; it must happen in the scheduler's
-process too, so the main script imports it at its top and spawned processes do so again.
+Upstream has them as CUDA, HIP and XPU kernels only; here torch's indexing does the same.  Nothing
+else of SGLang is replaced, but that it pins no memory and is content with less of it.
+
+Importing this module is enough.  It must happen in the scheduler's process too, so the main script
+imports it at its top, which spawned processes run again.
 """
 import functools
 import importlib
@@ -66,8 +68,10 @@ def _without_pinning(init):
     return call
 
 
-_base = importlib.import_module("sglang.srt.mem_cache.pool_host.base").HostKVCache
+_base = importlib.import_module("sglang.srt.mem_cache.pool_host.base")
 _mha = importlib.import_module("sglang.srt.mem_cache.pool_host.mha").MHATokenToKVPoolHost
-_base.__init__ = _without_pinning(_base.__init__)
+_base.HostKVCache.__init__ = _without_pinning(_base.HostKVCache.__init__)
+# A server's 10 GB are more than many a laptop has, and the pools here take megabytes.
+_base.HICACHE_HOST_MEMORY_RESERVE_BYTES = 256 << 20
 _mha.backup_from_device_all_layer = _backup_from_device_all_layer
 _mha.load_to_device_per_layer = _load_to_device_per_layer

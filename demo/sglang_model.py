@@ -6,6 +6,7 @@ the next token depends on all that was said before: a wrong page shows in the to
 """
 import json
 import pathlib
+import sys
 
 LAYERS, WIDTH, HEADS = 2, 64, 4
 WORDS = 512
@@ -62,3 +63,7 @@ def _weights():
         weights[f"{name}.weight"] = torch.ones(WIDTH)
         weights[f"{name}.bias"] = torch.zeros(WIDTH)
     return {f"transformer.{name}": tensor for name, tensor in weights.items()}
+
+
+if __name__ == "__main__":
+    make(sys.argv[1])

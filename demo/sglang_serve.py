@@ -24,10 +24,12 @@ import sglang_cpu  # noqa: F401
 PAGE_TOKENS = 16
 IDLE_LIMIT_S = 30.0
 
-# All of it is small: a start takes seconds, and two engines fit two cores.
+# All of it is small: a start takes seconds, and two engines fit two cores.  float32, for a prefix
+# from a cache must not differ from a computed one by so much that the next token changes.
 ENGINE = {
-    "device": "cpu", "attention_backend": "torch_native", "sampling_backend": "pytorch",
-    "grammar_backend": "none", "disable_cuda_graph": True, "disable_overlap_schedule": True,
+    "device": "cpu", "dtype": "float32", "attention_backend": "torch_native",
+    "sampling_backend": "pytorch", "grammar_backend": "none",
+    "disable_cuda_graph": True, "disable_overlap_schedule": True,
     "page_size": PAGE_TOKENS, "max_total_tokens": 8192, "max_running_requests": 4,
     "chunked_prefill_size": 4096, "random_seed": 1, "log_level": "warning",
     "skip_server_warmup": True, "enable_cache_report": True, "sleep_on_idle": True,

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests with whole engines share: prompts, engines whose storage is watched, checks."""
+import collections
 import json
 import pathlib
 import random
@@ -54,6 +55,7 @@ class Watched:
     def __init__(self, folder, name, model, extra, layout="page_first"):
         self.folder = pathlib.Path(folder) / name
         self.folder.mkdir()
+        self.fault = ""
         self.extra = {**extra, "module_path": "recording_store", "class_name": "RecordingStore",
                       "watch_folder": str(self.folder), "log_level": "warning"}
         self.engine = sglang_engine.Engine(
@@ -72,22 +74,28 @@ class Watched:
         return [call for call in map(json.loads, lines) if not names or call["call"] in names]
 
     def state(self):
-        return json.loads((self.folder / "state").read_text())
+        """Of a moment after this call."""
+        path = self.folder / "state"
+        for _ in range(2):
+            old = path.stat().st_mtime_ns if path.exists() else 0
+            wait_for(lambda: path.exists() and path.stat().st_mtime_ns != old, "a fresh state")
+        return json.loads(path.read_text())
 
     def threads(self):
-        """What runs in the scheduler's process: the functions of unnamed threads, else the names."""
-        return sorted(re.sub(r"^Thread-\d+ \((.*)\)$", r"\1", name)
-                      for name in self.state()["threads"])
+        """The living threads of the scheduler's process: their functions, else their names."""
+        return collections.Counter(re.sub(r"^Thread-\d+ \((.*)\)$", r"\1", name)
+                                   for name in self.state()["threads"])
 
     def read_pages(self):
-        """{way: number of pages} that the adapter has read."""
-        return {way: n for way, n in self.state()["counters"].get("get", {}).get("via", {}).items()
-                if way != "none"}
+        """How many pages the adapter has read which way, for the life of this backend."""
+        ways = self.state()["counters"].get("get", {}).get("via", {})
+        return collections.Counter({way: n for way, n in ways.items() if way != "none"})
 
     def stored_pages(self):
         return sum(call["good"] for call in self.calls("batch_set_v1"))
 
     def set_fault(self, fault):
+        self.fault = fault
         (self.folder / "fault").write_text(fault)
 
     def compute(self, prompts):

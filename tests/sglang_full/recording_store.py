@@ -6,7 +6,7 @@ The extra config names a folder, "watch_folder", for three files:
     calls   grows by one JSON line a storage call: name, thread, seconds, how many keys, how many of
             them good (those that a call found, read or stored)
     state   rewritten all the time: the names of the living threads, and the adapter's counters
-    fault   written by the test: "lose" or "corrupt", for every third page that is read
+    fault   written by the test: "lose" or "corrupt" every third page that is read, or "raise"
 """
 import ctypes
 import functools
@@ -76,6 +76,8 @@ class RecordingStore(PeerCacheStore):
         answer = super().batch_get_v1(keys, host_indices, extra_info)
         self.note("batch_get_v1", started, (keys,), answer)
         fault = self.fault()
+        if fault == "raise":
+            raise RuntimeError("as the test wants it")
         for page in range(EVERY - 1, len(answer), EVERY):
             if fault == "lose":
                 answer[page] = False

@@ -13,9 +13,9 @@ loader.exec_module(run_tests)
 
 def counted(*entries):
     count = run_tests.Count()
-    for stdout, result, *suite in entries:
-        count.add_program("gcc", {"name": "x", "stdout": stdout, "result": result, "returncode": 1,
-                                  "suite": suite})
+    for stdout, result, *name in entries:
+        count.add_program("gcc", {"name": name[0] if name else "x", "stdout": stdout,
+                                  "result": result, "returncode": 1})
     return count
 
 
@@ -54,20 +54,20 @@ class Counting(unittest.TestCase):
         self.assertFalse(counted(("", "SKIP")).is_good())
 
     def test_each_ring_has_a_line(self):
-        count = counted(("ok 1 - a\nok 2 - b\n", "OK", "peercache:sglang"),
-                        ("ok 1 - a\nnot ok 2 - b\n", "FAIL", "peercache:sglang-full"),
-                        ("ok 1 - a\n", "OK", "peercache:sglang-full"),
-                        ("SKIP: no index\n", "SKIP", "peercache:sglang-full"),
-                        ("ok 1 - a\n", "OK", "peercache:unit"))
+        count = counted(("ok 1 - a\nok 2 - b\n", "OK", "peercache:sglang / x"),
+                        ("ok 1 - a\nnot ok 2 - b\n", "FAIL", "peercache:sglang-full / x"),
+                        ("ok 1 - a\n", "OK", "peercache:sglang-full / x"),
+                        ("SKIP: no index\n", "SKIP", "peercache:sglang-full / x"),
+                        ("ok 1 - a\n", "OK", "peercache:unit / x"))
         self.assertEqual(count.ring_lines(),
                          ["ring 1 (shim): 2 passed, 0 failed, 0 skipped",
                           "ring 3 (engines): 2 passed, 1 failed, 1 skipped"])
         self.assertEqual(count.closing_line(), "5 passed, 1 failed, 1 skipped")
 
     def test_a_ring_that_was_skipped_is_visible(self):
-        count = counted(("SKIP: no SGLang here\n", "SKIP", "peercache:sglang-core"))
+        count = counted(("SKIP: no SGLang here\n", "SKIP", "peercache:sglang-core / x"))
         self.assertEqual(count.ring_lines(), ["ring 2 (core): 0 passed, 0 failed, 1 skipped"])
-        self.assertEqual(count.skips, [("gcc: x", "no SGLang here")])
+        self.assertEqual(count.skips, [("gcc: peercache:sglang-core / x", "no SGLang here")])
 
     def test_engines_are_built_only_for_those_who_ask(self):
         full, quick = run_tests.plan_of(["full"]), run_tests.plan_of(["quick"])
