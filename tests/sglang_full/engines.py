@@ -106,8 +106,22 @@ class Watched:
         wait_for(lambda: self.stored_pages() >= wanted, f"{wanted} pages to be stored")
         return answers
 
-    def close(self):
-        self.engine.close()
+
+def meet(*watched):
+    """Waits until the engines' nodes, and the one that serves discovery, know each other: before
+    that the others do not ask a node for its pages."""
+    wait_for(lambda: have_met([one.state()["status"] for one in watched]),
+             "the nodes to know each other")
+
+
+def have_met(statuses):
+    if not all(statuses):
+        return False
+    node_ids = {status["node"]["node_id"] for status in statuses}
+    alive = [{member["node_id"] for member in status["members"] if member["state"] == "alive"}
+             for status in statuses]
+    return (all(status["directory"]["is_complete"] for status in statuses) and
+            all(len(ids) == len(node_ids) + 1 and ids > node_ids for ids in alive))
 
 
 class Reference:
@@ -124,7 +138,7 @@ class Reference:
             answers = self.engine.ready().generate(self.prompts, NEW_TOKENS, ALL_PROMPTS_LIMIT_S)
             self.said = {tuple(prompt): answer["tokens"]
                          for prompt, answer in zip(self.prompts, answers)}
-            self.engine.close()
+            self.engine.kill()
         return self.said[tuple(prompt)]
 
 

@@ -5,7 +5,8 @@ The extra config names a folder, "watch_folder", for three files:
 
     calls   grows by one JSON line a storage call: name, thread, seconds, how many keys, how many of
             them good (those that a call found, read or stored)
-    state   rewritten all the time: the names of the living threads, and the adapter's counters
+    state   rewritten all the time: the names of the living threads, the adapter's counters, and
+            what its node says of itself
     fault   written by the test: "lose" or "corrupt" every third page that is read, or "raise"
 """
 import ctypes
@@ -62,7 +63,8 @@ class RecordingStore(PeerCacheStore):
         fresh, state = self.folder / "state.new", self.folder / "state"
         while not self.closed.wait(STATE_INTERVAL_S):
             names = sorted(thread.name for thread in threading.enumerate())
-            fresh.write_text(json.dumps({"threads": names, "counters": self.counters.snapshot()}))
+            fresh.write_text(json.dumps({"threads": names, "counters": self.counters.snapshot(),
+                                         "status": json.loads(self.status() or "{}")}))
             os.replace(fresh, state)
 
     def fault(self):

@@ -8,6 +8,7 @@ Then something happens to the node that has the pages, between prefill and reuse
 the tokens stay the same, every request finishes, no thread of SGLang dies, and no storage call
 takes long.
 """
+import contextlib
 import importlib.metadata
 import pathlib
 import signal
@@ -34,7 +35,6 @@ OTHER_TRAFFIC = engines.prompts(10, (2000,) * 9)
 FOR_LOSS, FOR_CORRUPTION, FOR_EVICTION, FOR_STOP, FOR_KILL, AFTER_KILL = (
     engines.prompts(seed, (1000,)) for seed in range(11, 17))
 AFTER_STOP = engines.prompts(17, (40,) * 20)
-WARM_UP = engines.prompts(18, (40,))
 
 
 def setUpModule():
@@ -63,7 +63,7 @@ class Layout:
         cls.one, cls.two = (engines.Watched(home, name, model, extra, cls.layout)
                             for name in ("one", "two"))
         for engine in (cls.one, cls.two):
-            cls.addClassCleanup(engine.close)
+            cls.addClassCleanup(engine.engine.kill)
             engine.engine.ready()
 
     def setUp(self):
@@ -78,6 +78,11 @@ class Layout:
               f"{slowest['seconds']:.3f} s: {slowest['call']} of {slowest['keys']} keys")
         self.assertLess(slowest["seconds"], engines.CALL_LIMIT_S)
 
+    def use(self, *protocols):
+        for engine, protocol in zip((self.one, self.two), protocols):
+            engine.use(protocol)
+        engines.meet(self.one, self.two)
+
     def read(self, reader, prompts):
         """Reads prompts that are all in storage; returns how many pages came which way."""
         before = reader.read_pages()
@@ -86,13 +91,13 @@ class Layout:
         return dict(reader.read_pages() - before), pages
 
     def test_over_tcp(self):
-        self.two.use("tcp")
+        self.use("auto", "tcp")
         self.assert_tokens(OVER_TCP, self.one.compute(OVER_TCP))
         ways, pages = self.read(self.two, OVER_TCP)
         self.assertEqual(ways, {"tcp": pages})
 
     def test_over_shared_memory(self):
-        self.two.use("auto")
+        self.use("auto", "auto")
         self.assert_tokens(OVER_SHM, self.two.compute(OVER_SHM))
         ways, pages = self.read(self.one, OVER_SHM)
         self.assertEqual(ways, {"shm": pages})
@@ -126,28 +131,13 @@ class PageFirst(Layout, engines.EngineCase):
 
     layout = "page_first"
 
-    @classmethod
-    def setUpClass(cls):
-        super().setUpClass()
-        # Some threads of SGLang start with the first request.
-        cls.two.compute(WARM_UP)
-        cls.threads = cls.two.threads()
-        if not STORAGE_THREADS <= set(cls.threads):
-            raise AssertionError(f"{STORAGE_THREADS} are not among {cls.threads}")
-
-    def setUp(self):
-        super().setUp()
-        if "trouble" in self._testMethodName:
-            self.two.use("tcp")
-
-    def tearDown(self):
-        super().tearDown()
-        if not self.two.fault:
-            self.assert_threads_live()
-
-    def assert_threads_live(self):
-        """More may have started, but those that did SGLang's work before still do."""
-        self.assertEqual(self.threads - self.two.threads(), {})
+    @contextlib.contextmanager
+    def threads_live(self):
+        """More may start meanwhile, but those that do SGLang's work before still do it after."""
+        before = self.two.threads()
+        self.assertLessEqual(STORAGE_THREADS, set(before))
+        yield
+        self.assertEqual(before - self.two.threads(), {})
 
     def reuse(self, prompts):
         """The survivor must answer as if nothing had happened; returns the tokens from storage."""
@@ -157,6 +147,7 @@ class PageFirst(Layout, engines.EngineCase):
 
     def assert_noticed(self, fault, prompts):
         """The checks of these tests themselves: with this fault in the backend they must fail."""
+        self.use("auto", "tcp")
         self.one.compute(prompts)
         self.two.set_fault(fault)
         with self.assertRaises(AssertionError):
@@ -170,41 +161,45 @@ class PageFirst(Layout, engines.EngineCase):
         self.assert_noticed("corrupt", FOR_CORRUPTION)
 
     def test_trouble_3_pages_were_evicted(self):
+        self.use("auto", "tcp")
         self.one.compute(FOR_EVICTION)
         self.one.compute(OTHER_TRAFFIC)
-        self.assertLess(self.reuse(FOR_EVICTION), sum(map(engines.full_prefix_tokens,
-                                                          FOR_EVICTION)))
+        with self.threads_live():
+            self.assertLess(self.reuse(FOR_EVICTION),
+                            sum(map(engines.full_prefix_tokens, FOR_EVICTION)))
 
     def test_trouble_4_the_other_node_stands_still(self):
+        self.use("auto", "tcp")
         self.one.compute(FOR_STOP)
-        self.one.engine.signal(signal.SIGSTOP)
-        try:
-            self.assertEqual(self.reuse(FOR_STOP), 0)
-        finally:
-            self.one.engine.signal(signal.SIGCONT)
-        self.assertTrue(any(self.shares_again(prompt) for prompt in AFTER_STOP))
+        with self.threads_live():
+            self.one.engine.signal(signal.SIGSTOP)
+            try:
+                self.assertEqual(self.reuse(FOR_STOP), 0)
+            finally:
+                self.one.engine.signal(signal.SIGCONT)
+            self.assertTrue(any(self.shares_again(prompt) for prompt in AFTER_STOP))
 
     def shares_again(self, prompt):
         self.one.compute([prompt])
         return self.reuse([prompt]) == engines.full_prefix_tokens(prompt)
 
     def test_trouble_5_the_other_node_is_killed(self):
+        self.use("auto", "tcp")
         self.one.compute(FOR_KILL)
-        self.one.engine.kill()
-        self.assertEqual(self.reuse(FOR_KILL), 0)
-        self.two.compute(AFTER_KILL)
+        with self.threads_live():
+            self.one.engine.kill()
+            self.assertEqual(self.reuse(FOR_KILL), 0)
+            self.two.compute(AFTER_KILL)
         self.two.engine.flush()
         self.assert_shared(self.two, AFTER_KILL)
 
     @unittest.skipIf(RELEASE >= "0.5.17", "this release catches what a backend raises")
     def test_trouble_6_a_thread_that_dies_is_noticed(self):
-        self.two.set_fault("raise")
         self.two.engine.flush()
-        with self.assertRaises(sglang_engine.EngineError):
-            self.two.engine.generate(AFTER_KILL, engines.NEW_TOKENS, HANGS_FOR_S)
-        engines.wait_for(lambda: self.threads - self.two.threads(), "a thread of SGLang to die")
-        with self.assertRaises(AssertionError):
-            self.assert_threads_live()
+        self.two.set_fault("raise")
+        with self.assertRaises(AssertionError), self.threads_live():
+            with self.assertRaises(sglang_engine.EngineError):
+                self.two.engine.generate(AFTER_KILL, engines.NEW_TOKENS, HANGS_FOR_S)
 
 
 if __name__ == "__main__":
