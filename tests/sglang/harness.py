@@ -7,7 +7,6 @@ import os
 import pathlib
 import select
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE / "shim")]
+sys.path.append(str(HERE.parents[1] / "demo"))
 
 try:
     import numpy  # noqa: F401
@@ -29,6 +29,7 @@ import peercache._native  # noqa: F401
 
 import host_pool
 import simulator
+from ports import free_port
 from peercache import store as store_module
 from sglang import _profile
 from sglang.srt.mem_cache import hicache_storage
@@ -39,12 +40,6 @@ MODEL = "test/model-7b"
 CALL_LIMIT_S = 4.0
 # How long a peer may take to start, and the members to know each other.
 START_LIMIT_S = 20.0
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def keys(count, salt=0, page_size=4):

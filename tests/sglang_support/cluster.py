@@ -2,9 +2,13 @@
 """Clusters of stores that SGLang's own factory makes.  Import release first."""
 import dataclasses
 import json
-import socket
+import pathlib
+import sys
 import time
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "demo"))
+
+from ports import free_port
 from sglang.srt.mem_cache import hicache_storage
 from sglang.srt.mem_cache.storage.backend_factory import StorageBackendFactory
 
@@ -15,12 +19,6 @@ CALL_LIMIT_S = 5.0
 
 # The class under test.  The check of the suite itself puts a broken one here (broken.py).
 STORE_CLASS = ["peercache.store", "PeerCacheStore"]
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def wait_for(condition, what, limit_s=START_LIMIT_S):

@@ -2,12 +2,17 @@
 """What the system tests share: free ports, waiting for a condition, peercached as a process."""
 import json
 import os
+import pathlib
 import re
 import signal
-import socket
 import subprocess
+import sys
 import tempfile
 import time
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "demo"))
+
+from ports import free_port
 
 PEERCACHED = os.environ["PEERCACHED"]
 PEERCACHE = os.environ["PEERCACHE"]
@@ -19,12 +24,6 @@ WAIT_S = 30
 def clean_environment(**more):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PEERCACHE")}
     return {**kept, **more}
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def run(program, *arguments, stdin=None, **environment):
