@@ -68,7 +68,7 @@ class Engine:
         return self
 
     def generate(self, prompts, new_tokens=16, limit_s=ANSWER_LIMIT_S):
-        """[{"tokens": [...], "cached": {...}, "seconds": s}, ...], one a prompt, all at once."""
+        """[{"tokens": [...], "cached": {...}}, ...], one a prompt; all prompts at once."""
         return self._ask({"generate": prompts, "new_tokens": new_tokens}, limit_s)
 
     def flush(self):

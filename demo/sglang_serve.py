@@ -6,7 +6,7 @@
 Runs with the Python of tools/sglang-environment.  The argument holds arguments of sglang.Engine
 beside those below.  Commands:
 
-    {"generate": [[token, ...], ...], "new_tokens": N}   -> [{"tokens", "cached", "seconds"}, ...]
+    {"generate": [[token, ...], ...], "new_tokens": N}   -> [{"tokens", "cached"}, ...]
     {"flush": true}                                      -> true: own caches empty, storage stays
     {"storage": EXTRA_CONFIG}                            -> true: another instance of the backend
     {"quit": true}                                       -> true, and the process ends
@@ -40,7 +40,7 @@ def answers(engine, prompts, new_tokens):
     """All requests at once, as far as the engine takes them."""
     said = engine.generate(input_ids=prompts, sampling_params={
         "temperature": 0.0, "max_new_tokens": new_tokens, "ignore_eos": True})
-    return [{"tokens": one["output_ids"], "seconds": one["meta_info"].get("e2e_latency"),
+    return [{"tokens": one["output_ids"],
              "cached": one["meta_info"].get("cached_tokens_details") or
              {"device": one["meta_info"].get("cached_tokens", 0)}} for one in said]
 
