@@ -12,10 +12,12 @@ loader.exec_module(run_tests)
 
 
 def counted(*entries):
+    """Each program starts a second after the one before and takes five."""
     count = run_tests.Count()
-    for stdout, result, *name in entries:
+    for start_s, (stdout, result, *name) in enumerate(entries):
         count.add_program("gcc", {"name": name[0] if name else "x", "stdout": stdout,
-                                  "result": result, "returncode": 1})
+                                  "result": result, "returncode": 1,
+                                  "starttime": start_s, "duration": 5.0})
     return count
 
 
@@ -60,13 +62,13 @@ class Counting(unittest.TestCase):
                         ("SKIP: no index\n", "SKIP", "peercache:sglang-full / x"),
                         ("ok 1 - a\n", "OK", "peercache:unit / x"))
         self.assertEqual(count.ring_lines(),
-                         ["ring 1 (shim): 2 passed, 0 failed, 0 skipped",
-                          "ring 3 (engines): 2 passed, 1 failed, 1 skipped"])
+                         ["ring 1 (shim): 2 passed, 0 failed, 0 skipped, 5 s",
+                          "ring 3 (engines): 2 passed, 1 failed, 1 skipped, 7 s"])
         self.assertEqual(count.closing_line(), "5 passed, 1 failed, 1 skipped")
 
     def test_a_ring_that_was_skipped_is_visible(self):
         count = counted(("SKIP: no SGLang here\n", "SKIP", "peercache:sglang-core / x"))
-        self.assertEqual(count.ring_lines(), ["ring 2 (core): 0 passed, 0 failed, 1 skipped"])
+        self.assertEqual(count.ring_lines(), ["ring 2 (core): 0 passed, 0 failed, 1 skipped, 5 s"])
         self.assertEqual(count.skips, [("gcc: peercache:sglang-core / x", "no SGLang here")])
 
     def test_engines_are_built_only_for_those_who_ask(self):
