@@ -96,6 +96,7 @@ enum {
     PEERCACHE_NAME_MAX = 255,            /* bytes of a page's name, at least 1 */
     PEERCACHE_SEGMENTS_MAX = 65536,      /* segments of one page */
     PEERCACHE_PAGE_MAX_BYTES = 127 << 20, /* bytes of one page, at least 1; a location has 27 bits for it */
+    PEERCACHE_GROUP_MAX = 16,             /* pages of one group that leave a pool together */
 };
 
 struct peercache_segment {
@@ -111,8 +112,9 @@ struct peercache_page { /* in; 72 bytes, fixed for a soname */
     uint32_t parent_len;
     uint32_t ttl_s; /* must be 0 (no limit) in this release */
     /* 0: none.  Pages of this node that share a name and a group number are parts of one hybrid
-     * page (the components KV, indexer, Mamba ... live in different namespaces), 16 at most: when
-     * one of them leaves the pool, the others are withdrawn with it.  Only set looks at it. */
+     * page (the components KV, indexer, Mamba ... live in different namespaces), up to
+     * PEERCACHE_GROUP_MAX: when one of them leaves the pool, the others are withdrawn with it.  Only
+     * set looks at it. */
     uint64_t group;
     uint32_t flags, reserved[5]; /* must be 0 */
 };

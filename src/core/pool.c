@@ -24,6 +24,9 @@
 #include "core/group.h"
 #include "core/replacement.h"
 #include "core/room.h"
+#include "peercache.h"
+
+_Static_assert((int)REPLACEMENT_UNIT_MAX == (int)PEERCACHE_GROUP_MAX, "a group is one unit");
 
 enum {
     SWEEP_SLOTS = 1024, /* looked at in one step */
@@ -50,6 +53,7 @@ struct pool {
     uint32_t slot_count, slot_end; /* slots; one past the highest ever used */
     uint64_t generation;           /* the last one given out */
     uint32_t free_slots;           /* list head; never used ones are above slot_end */
+    uint64_t vain_units; /* for so many units or more a search found no window; see take_room() */
     uint32_t n_gone;
     struct pool_usage usage;
     struct pool_gone gone[POOL_GONE_MAX];
@@ -67,6 +71,7 @@ int pool_new(const struct core_config *config, struct pool **ret_pool)
     pool->metrics = config->metrics;
     pool->slot_count = config->slot_count;
     pool->free_slots = CORE_SLOT_NONE;
+    pool->vain_units = UINT64_MAX;
     pool->usage.total_bytes = pool->usage.free_bytes = config->pool_bytes;
     if (seqtable_new(config->slot_count, &pool->index) != 0 ||
         extents_new(config->pool_bytes / EXTENT_UNIT_BYTES, config->slot_count, &pool->extents) !=
@@ -183,6 +188,7 @@ static void release_room(struct pool *pool, uint32_t index)
     struct slot *slot = &pool->slots[index];
     extents_release(pool->extents, extents_of_slot(pool->extents, index));
     pool->usage.free_bytes += slot->bytes;
+    pool->vain_units = UINT64_MAX;
     slot->state = FREE;
     if (slot_word_state(atomic_load_explicit(&pool->headers[index].word, memory_order_relaxed)) !=
         SLOT_VOID)
@@ -249,8 +255,10 @@ static uint32_t take_from_window(struct pool *pool, uint64_t units, uint32_t slo
 {
     uint32_t *victims = pool->victims, n;
     if (room_make(pool->extents, pool->replacement, units, may_evict, pool, victims,
-                  POOL_WINDOW_MAX, &n))
+                  POOL_WINDOW_MAX, &n)) {
+        pool->vain_units = units;
         return EXTENT_NONE;
+    }
     for (uint32_t i = 0; i < n; i++) {
         if (pool->n_gone + REPLACEMENT_UNIT_MAX > POOL_GONE_MAX)
             return EXTENT_NONE; /* each took its group along: once the list is taken, it goes on */
@@ -260,13 +268,23 @@ static uint32_t take_from_window(struct pool *pool, uint64_t units, uint32_t slo
     return extents_take(pool->extents, units, slot);
 }
 
+/* A search in vain is the longest, and would be as vain for the next page of the batch: it is made
+ * once, until room is released or the next batch begins, by when pins may be gone. */
 static uint32_t take_room(struct pool *pool, uint64_t units, uint32_t slot)
 {
     uint32_t extent = extents_take(pool->extents, units, slot);
     /* A page that was pinned while the window was being cleared spoils it: one more try. */
-    for (int tries = 0; extent == EXTENT_NONE && tries < 2 && !pool_gone_is_long(pool); tries++)
+    for (int tries = 0; tries < 2; tries++) {
+        if (extent != EXTENT_NONE || units >= pool->vain_units || pool_gone_is_long(pool))
+            break;
         extent = take_from_window(pool, units, slot);
+    }
     return extent;
+}
+
+void pool_begin_batch(struct pool *pool)
+{
+    pool->vain_units = UINT64_MAX;
 }
 
 /* The coldest page that is not pinned goes. */

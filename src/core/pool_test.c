@@ -78,6 +78,7 @@ static int store_page(struct fixture *fixture, struct core_page *ret_page)
         const struct pool_gone *gone;
         pool_take_gone(fixture->pool, &gone);
     }
+    pool_begin_batch(fixture->pool);
     int error = pool_reserve(fixture->pool, ret_page);
     if (error)
         return error;
@@ -251,6 +252,38 @@ static void pool_whose_pages_are_all_pinned_is_busy(void **state)
     assert_int_equal(usage_of(fixture).live_pages, 16);
     slot_word_unpin(&fixture->config.headers[pages[7].slot].word);
     assert_int_equal(store(fixture, 100, PAGE_BYTES, &page), 0);
+}
+
+/* Of the pages of one batch the first that finds no room is enough: pages as long or longer are
+ * refused unseen, until room is released or another batch begins. */
+static void search_in_vain_is_made_once_a_batch(void **state)
+{
+    struct fixture *fixture = *state;
+    struct core_page pages[16], large, small;
+    for (uint64_t i = 0; i < 16; i++) {
+        assert_int_equal(store(fixture, i, PAGE_BYTES, &pages[i]), 0);
+        if (i % 2)
+            slot_word_pin(&fixture->config.headers[pages[i].slot].word, pages[i].generation);
+    }
+    pool_begin_batch(fixture->pool);
+    large = page_of(100, 2 * PAGE_BYTES - 64);
+    assert_int_equal(pool_reserve(fixture->pool, &large), -EBUSY);
+    for (int i = 1; i < 16; i += 2)
+        slot_word_unpin(&fixture->config.headers[pages[i].slot].word);
+    assert_int_equal(pool_reserve(fixture->pool, &large), -EBUSY);
+    assert_int_equal(usage_of(fixture).live_pages, 16);
+    pool_begin_batch(fixture->pool);
+    assert_int_equal(pool_reserve(fixture->pool, &large), 0);
+
+    for (int i = 0; i < 16; i++)
+        slot_word_pin(&fixture->config.headers[pages[i].slot].word, pages[i].generation);
+    struct core_page next = page_of(101, 2 * PAGE_BYTES - 64);
+    pool_begin_batch(fixture->pool);
+    assert_int_equal(pool_reserve(fixture->pool, &next), -EBUSY);
+    small = page_of(102, 8); /* in what the first did not need */
+    assert_int_equal(pool_reserve(fixture->pool, &small), 0);
+    pool_abandon(fixture->pool, &large);
+    assert_int_equal(pool_reserve(fixture->pool, &next), 0);
 }
 
 /* Small pages use up the headers before the room; the coldest is pinned, the next one will do. */
@@ -776,6 +809,7 @@ int main(void)
         TEST(word_is_void_before_room_is_used_again),
         TEST(pinned_page_is_passed_over),
         TEST(pool_whose_pages_are_all_pinned_is_busy),
+        TEST(search_in_vain_is_made_once_a_batch),
         TEST(pinned_page_is_passed_over_for_its_header_too),
         TEST(generation_is_never_used_twice),
         TEST(without_fresh_generation_old_locations_match),

@@ -305,6 +305,7 @@ void publish_reserve(struct publish *publish, struct update *update, struct core
     CHECK(n <= CORE_BATCH_MAX);
     struct op *op = op_begin(publish);
     bool any = false;
+    pool_begin_batch(publish->rooms.pool);
     for (uint32_t i = 0; i < n; i++) {
         if (pool_gone_is_long(publish->rooms.pool))
             publish_retract_gone(publish, update);

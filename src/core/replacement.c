@@ -304,6 +304,12 @@ void replacement_touch(struct replacement *r, uint32_t slot)
     place_used(r, slot);
 }
 
+uint32_t replacement_leader(const struct replacement *r, uint32_t slot)
+{
+    CHECK(replacement_contains(r, slot));
+    return leader_of(r, slot);
+}
+
 uint32_t replacement_unit(const struct replacement *r, uint32_t slot,
                           uint32_t ret_slots[REPLACEMENT_UNIT_MAX])
 {

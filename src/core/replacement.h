@@ -53,6 +53,8 @@ void replacement_retire(struct replacement *r, uint32_t slot);
 uint32_t replacement_unit(const struct replacement *r, uint32_t slot,
                           uint32_t ret_slots[REPLACEMENT_UNIT_MAX]);
 
+uint32_t replacement_leader(const struct replacement *r, uint32_t slot);
+
 /* Eviction order: retired pages, then pages whose parent is gone, then the coldest without
  * children; of a unit the leader alone.  SLOT_NONE at the end.  None of these calls removes
  * anything. */

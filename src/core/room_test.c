@@ -176,6 +176,27 @@ static void test_price_is_that_of_the_unit(void **state)
     pool_fini(&pool);
 }
 
+/* A unit whose parts lie side by side costs as much as as many bytes of pages that stand for
+ * themselves: the colder one goes. */
+static void test_unit_is_paid_for_once(void **state)
+{
+    (void)state;
+    struct pool pool;
+    pool_init(&pool, 80);
+    pool_fill(&pool, 1);
+    for (uint32_t slot = 1; slot < 4; slot++) {
+        assert_int_not_equal(extents_take(pool.x, 10, slot), EXTENT_NONE);
+        replacement_bind(pool.r, slot, 0, SLOT_NONE);
+    }
+    for (uint32_t slot = 4; slot < 8; slot++)
+        assert_true(pool_store(&pool, slot, 10, SLOT_NONE));
+    assert_int_equal(pool_room(&pool, 40, SLOTS), 0);
+    assert_int_equal(pool.n, 4);
+    for (uint32_t i = 0; i < 4; i++)
+        assert_int_equal(pool.slots[i], i);
+    pool_fini(&pool);
+}
+
 /* Free space beside a cold page spares its other neighbours. */
 static void test_uses_free_neighbours(void **state)
 {
@@ -381,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_cheapest_window_wins),
         cmocka_unit_test(test_begins_with_the_part_that_fits),
         cmocka_unit_test(test_price_is_that_of_the_unit),
+        cmocka_unit_test(test_unit_is_paid_for_once),
         cmocka_unit_test(test_uses_free_neighbours),
         cmocka_unit_test(test_leaves_out_what_is_not_needed),
         cmocka_unit_test(test_the_cold_page_goes),
