@@ -42,7 +42,20 @@ def _bools(flags):
     return list(map(bool, flags))
 
 
-class Component:
+class Pages:
+    """Where pages are objects of the namespaces @parts: one, or several for the parts of each page."""
+
+    def __init__(self, parts, calls):
+        self.parts = parts
+        self._calls = calls
+
+    def presence(self, keys, deadline):
+        """A byte a key: 1 where all of the page is there."""
+        return _whole([self._calls.exists(ns, keys, deadline).translate(_PRESENT)
+                       for ns in self.parts])
+
+
+class Component(Pages):
     """The pages of one host pool.
 
     @parts: the namespaces of a page's objects: one, or with tp_lcm_size one for each group of heads
@@ -52,15 +65,10 @@ class Component:
     has_bytes = True
 
     def __init__(self, pool, parts, calls):
-        self.pool, self.parts = pool, parts
+        super().__init__(parts, calls)
+        self.pool = pool
         self.page_bytes = pool.page_bytes
         self.group = GROUP if len(parts) > 1 else 0
-        self._calls = calls
-
-    def presence(self, keys, deadline):
-        """A byte a key: 1 where all of the page is there."""
-        return _whole([self._calls.exists(ns, keys, deadline).translate(_PRESENT)
-                       for ns in self.parts])
 
     def get(self, keys, host_indices, deadline, parent=None):
         """Reads pages into the pool; True for each whose bytes are all there."""
@@ -89,7 +97,7 @@ class Component:
         return dealt
 
 
-class Anchor:
+class Anchor(Pages):
     """The KV component of a model whose KV pool is only logical: it has slots and no memory.
 
     Each page is a marker of one byte.  SGLang stores the side pools first, so a marker says that a
@@ -101,13 +109,9 @@ class Anchor:
     has_bytes = False  # worth a sample of bandwidth
 
     def __init__(self, parts, calls):
-        self.parts = parts
+        super().__init__(parts, calls)
         self.group = GROUP
-        self._calls = calls
         self._marker = ctypes.create_string_buffer(b"\1", 1)
-
-    def presence(self, keys, deadline):
-        return self._calls.exists(self.parts[0], keys, deadline).translate(_PRESENT)
 
     def get(self, keys, host_indices, deadline, parent=None):
         """There are no bytes to read: True for each page that is marked."""
@@ -120,7 +124,7 @@ class Anchor:
         return _bools(outcomes.translate(_STORED))
 
 
-class FlatPages:
+class FlatPages(Pages):
     """Whole pages as flat tensors: SGLang's copy interface.
 
     The bytes of such a page are in another order than the pool's segments, so these objects have a
@@ -128,11 +132,7 @@ class FlatPages:
     """
 
     def __init__(self, ns, calls):
-        self.parts = [ns]
-        self._calls = calls
-
-    def presence(self, keys, deadline):
-        return self._calls.exists(self.parts[0], keys, deadline).translate(_PRESENT)
+        super().__init__([ns], calls)
 
     def get(self, keys, tensors):
         """True for each tensor that has its page's bytes now."""
