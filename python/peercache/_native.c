@@ -200,6 +200,39 @@ static PyObject *module_via_name(PyObject *module, PyObject *args)
     return Py_BuildValue("z", peercache_via_name(via));
 }
 
+static PyObject *query_answer(int rc, struct peercache_answer *answer,
+                              const struct peercache_error *error)
+{
+    PyObject *text;
+
+    if (rc < 0)
+        text = native_raise(native_error, error, "the node did not answer");
+    else
+        text = PyUnicode_DecodeUTF8(answer->json, (Py_ssize_t)strlen(answer->json), "replace");
+    peercache_answer_fini(answer);
+    return text;
+}
+
+static PyObject *module_query(PyObject *module, PyObject *args)
+{
+    struct peercache_request request = {NULL, NULL, NULL, 0};
+    struct peercache_answer answer = {NULL, NULL, 0};
+    struct peercache_error error = {{0}};
+    struct peercache_config *config;
+    unsigned int timeout_ms;
+    PyObject *options;
+    int rc;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "OsI", &options, &request.json, &timeout_ms))
+        return NULL;
+    if (native_config(options, 1, &config) < 0)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS rc = peercache_query(config, &request, timeout_ms, &answer, &error);
+    peercache_config_free(config);
+    Py_END_ALLOW_THREADS return query_answer(rc, &answer, &error);
+}
+
 static PyObject *module_version(PyObject *module, PyObject *unused)
 {
     (void)module;
@@ -214,6 +247,9 @@ static PyMethodDef module_methods[] = {
     {"nearest", module_nearest, METH_O, "nearest(name) -> the option nearest to it, or None"},
     {"outcome_name", module_outcome_name, METH_VARARGS, "outcome_name(number) -> str"},
     {"via_name", module_via_name, METH_VARARGS, "via_name(number) -> str"},
+    {"query", module_query, METH_VARARGS,
+     "query(options, json, timeout_ms) -> what the node at discovery_addr answers, as JSON text, or "
+     "PeerCacheError"},
     {"version", module_version, METH_NOARGS, "version() -> str"},
     {NULL, NULL, 0, NULL},
 };
@@ -240,6 +276,7 @@ static const struct {
     {"NAME_MAX", PEERCACHE_NAME_MAX},
     {"SEGMENTS_MAX", PEERCACHE_SEGMENTS_MAX},
     {"PAGE_MAX_BYTES", PEERCACHE_PAGE_MAX_BYTES},
+    {"GROUP_MAX", PEERCACHE_GROUP_MAX},
     {"TIMEOUT_NOW", PEERCACHE_TIMEOUT_NOW},
     {"TIMEOUT_DEFAULT", (long)PEERCACHE_TIMEOUT_DEFAULT},
 };

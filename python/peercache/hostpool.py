@@ -61,6 +61,15 @@ def is_logical(pool):
     return getattr(pool, "kv_buffer", pool) is None
 
 
+def check_memory(pool):
+    """ValueError for a pool that SGLang left without memory, because another rank keeps the pages of
+    both.  It would look like a logical one."""
+    if getattr(pool, "_is_dummy", False) is True:
+        raise ValueError(f"PeerCache: host pool {type(pool).__name__} of this rank has no memory: "
+                         "SGLang keeps its pages on another rank only (host de-duplication). Name "
+                         "the storage backend when the engine starts, rather than attach it later")
+
+
 class LogicalPool:
     """A pool without memory, as identity.fields() looks at one: a page is one marker byte."""
 
@@ -99,6 +108,7 @@ class HostPool:
     """
 
     def __init__(self, pool, groups=1):
+        check_memory(pool)
         self.pool, self.groups = pool, groups
         self.layout = getattr(pool, "layout", None)
         if self.layout == "page_unified":

@@ -7,9 +7,10 @@ is noted with the reason, and counts as never stored.
 """
 import logging
 
-from . import hybrid, identity
+from . import _native, hybrid, identity
 from .component import GROUP, Anchor, Component, FlatPages
-from .hostpool import HostPool, LogicalPool, check_flat_pages, is_logical, unwrap
+from .hostpool import (HostPool, LogicalPool, check_flat_pages, check_memory, is_logical,
+                       unwrap)
 
 _log = logging.getLogger("peercache")
 
@@ -18,6 +19,7 @@ class Registry:
     """KV component, flat pages and side components.  Read by all threads, written at registration."""
 
     kv = flat = None
+    _has_many_parts = False  # and has said so
     _anchor = None  # the shape of the KV pool, once there is one
 
     def __init__(self, node, config, settings, calls):
@@ -27,6 +29,7 @@ class Registry:
     def register_kv(self, given):
         """Takes SGLang's pool, or HostPoolGroup; ValueError says why it cannot be served."""
         pool, side_pools = unwrap(given)
+        check_memory(pool)
         if not self._settings.interface_v1:
             check_flat_pages(pool)
         ranks = identity.virtual_ranks(self._config, getattr(pool, "layout", None), self._settings)
@@ -81,6 +84,17 @@ class Registry:
         if self.sides:
             for component in (self.kv, *self.sides.values()):
                 component.group = GROUP
+        self._warn_of_many_parts()
+
+    def _warn_of_many_parts(self):
+        parts = sum(len(component.parts) for component in (self.kv, *self.sides.values()))
+        if parts <= _native.GROUP_MAX or self._has_many_parts:
+            return
+        self._has_many_parts = True
+        _log.warning("a page has more than %d parts (one for each pool, and with tp_lcm_size one for "
+                     "each group of heads), and no more than that leave memory together: when memory "
+                     "is full, a page may lose one of the others, and is a miss then",
+                     _native.GROUP_MAX)
 
     def _warn_of_missing_writers(self, looked_at, name):
         """SGLang lets rank 0 alone write for an MLA model, but for Mamba (and Mooncake's drafts)."""

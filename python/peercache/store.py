@@ -44,6 +44,7 @@ CLEAR_TIMEOUT_S = 5.0
 # How long check_server() waits for an answer of the discovery address, and how often it looks.
 JOIN_TIMEOUT_S = 5.0
 JOIN_POLL_S = 0.05
+ASK_TIMEOUT_MS = 500
 
 
 # Stores that a forked child must not use as they are.
@@ -152,11 +153,23 @@ class PeerCacheStore(storage_base()):
         deadline = Deadline(JOIN_TIMEOUT_S)
         while not self._has_joined():
             if deadline.remaining_ms() == 0:
-                self.errors.warn("check_server", "discovery_addr does not answer: this node shares "
-                                                 "pages with nobody yet, and goes on trying")
+                self.errors.warn("check_server", f"{self._why_not_joined()}. This node shares pages "
+                                                 "with nobody yet, and goes on trying")
                 return False
             time.sleep(JOIN_POLL_S)
         return True
+
+    def _why_not_joined(self):
+        """One sentence, from who answers at the discovery address, or from nobody doing so."""
+        address = self._settings.effective["discovery_addr"]
+        if not address:
+            return "no discovery_addr is given"
+        try:
+            _native.query(self._settings.options, '{"ask": "status"}', ASK_TIMEOUT_MS)
+        except _native.PeerCacheError as error:
+            return f"nobody lets this node in at discovery_addr {address}: {error}"
+        return (f"a node answers at discovery_addr {address}, but has not let this one in: is it the "
+                "port of discovery?")
 
     def _has_joined(self):
         status = self.status()

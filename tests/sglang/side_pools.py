@@ -66,6 +66,13 @@ class LogicalAnchor:
         return True
 
 
+def dummy():
+    """A pool that SGLang left without memory on this rank, since another rank keeps its pages."""
+    pool = LogicalAnchor()
+    pool._is_dummy = True
+    return pool
+
+
 @dataclasses.dataclass
 class PoolEntry:
     """One pool of a model as the controller keeps it."""

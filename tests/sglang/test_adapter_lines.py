@@ -3,6 +3,7 @@
 
 Each answer must have the right type and length, and the next call must be as good as ever.
 """
+import json
 import logging
 import unittest
 
@@ -86,7 +87,7 @@ def bad_sides():
         "odd meta": with_meta(([1], [2, 3])), "no bytes": with_meta(([1], [0])),
         "huge": with_meta(([1], [1 << 40])), "many": with_meta(([1] * 70000, [1] * 70000)),
         "no dtype": host_pool.mha(dtype=None), "a\0b": host_pool.mha(), "\ud800": host_pool.mha(),
-        "untold buffers": untold,
+        "untold buffers": untold, "no memory here": side_pools.dummy(),
         "many lengths": host_pool.HostPool("x", 4, 2, list(range(1, 200)), "uint8"),
     }
 
@@ -314,19 +315,37 @@ class EveryLine(AdapterCase):
     def lonely_store(self):
         self.cluster.close()
         self.cluster = harness.Cluster()
-        self.cluster.address = "192.0.2.1:31998"
-        limits = harness.store_module.JOIN_TIMEOUT_S, harness.store_module.JOIN_POLL_S
-        self.addCleanup(lambda: vars(harness.store_module).update(
-            JOIN_TIMEOUT_S=limits[0], JOIN_POLL_S=limits[1]))
-        vars(harness.store_module).update(JOIN_TIMEOUT_S=0.02, JOIN_POLL_S=0.005)
-        made = self.cluster.store()
-        self.try_every_line(made, {"check_server, nobody": (made.check_server, is_flag)})
+        limits = {"JOIN_TIMEOUT_S": 0.02, "JOIN_POLL_S": 0.005, "ASK_TIMEOUT_MS": 20}
+        self.addCleanup(vars(harness.store_module).update,
+                        {name: getattr(harness.store_module, name) for name in limits})
+        vars(harness.store_module).update(limits)
+        first = harness.Cluster()
+        self.addCleanup(first.close)
+        first.store()  # serves discovery, at its control port too
+        port = json.loads(first.store().status())["node"]["control_port"]
+        for address in ("192.0.2.1:31998", f"127.0.0.1:{port}", ""):
+            made = self.cluster.store(options={"discovery_addr": address,
+                                               "cluster_name": first.extra()["cluster_name"]})
+            self.try_every_line(made, {f"check_server, {address or 'no address'}": (
+                made.check_server, is_flag)})
+
+    def many_sides(self):
+        made = self.store()
+        for i in range(17):
+            made.register_mem_host_pool_v2(side_pools.swa(page_num=2), f"side {i}")
+
+        def register():
+            made._registry._has_many_parts = False
+            made.register_mem_host_pool_v2(side_pools.swa(page_num=2), "one more")
+
+        self.try_every_line(made, {"register one of many": (register, is_none)})
 
     def test_47_every_line(self):
         """(47) Every line fails; and none but those of NOT_STORAGE was left out."""
         self.plain_stores()
         if HYBRID:
             self.hybrid_stores()
+            self.many_sides()
         self.stores_in_trouble()
         self.closed_stores()
         self.lonely_store()

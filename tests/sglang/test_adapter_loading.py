@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loading, construction and closing; numbers as in the contract's checklist."""
 import gc
+import json
 import logging
 import os
+import socket
 import time
 import unittest
 
@@ -214,6 +216,33 @@ class LifeCycle(AdapterCase):
         alone = self.cluster.store()
         self.assertIs(alone.check_server(), False)
         self.assertIs(alone.warmup(), True)
+
+    def why_not_joined(self, **options):
+        """What a store says that does not come into a cluster."""
+        limit_s = harness.store_module.JOIN_TIMEOUT_S
+        self.addCleanup(setattr, harness.store_module, "JOIN_TIMEOUT_S", limit_s)
+        harness.store_module.JOIN_TIMEOUT_S = 0.1
+        made = self.cluster.store(options=options)
+        with self.assertLogs("peercache", logging.WARNING) as logs:
+            self.assertIs(made.check_server(), False)
+        return " ".join(logs.output)
+
+    def test_check_server_says_why(self):
+        """Another cluster, another service, nobody, no address: each with what to change."""
+        first, second = self.cluster.store(), self.cluster.store()
+        for made in (first, second):
+            harness.wait_for(made.check_server, "the discovery address")
+        said = self.why_not_joined(cluster_name="other")
+        for word in (self.cluster.address, f"'test-{os.getpid()}'", "'other'", "cluster_name"):
+            self.assertIn(word, said)
+        port = json.loads(second.status())["node"]["control_port"]
+        said = self.why_not_joined(discovery_addr=f"127.0.0.1:{port}")
+        self.assertIn("is it the port of discovery?", said)
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            # An address of this host that is taken: the node cannot serve discovery there itself.
+            said = self.why_not_joined(discovery_addr=f"127.0.0.1:{silent.getsockname()[1]}")
+        self.assertIn("does not answer in time", said)
+        self.assertIn("no discovery_addr is given", self.why_not_joined(discovery_addr=""))
 
     def test_status_and_native_close(self):
         """The binding alone: a closed node answers with an error, never with a crash."""

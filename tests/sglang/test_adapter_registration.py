@@ -90,6 +90,24 @@ class Taken(AdapterCase):
         made = self.cluster.store(side_pools.HostPoolGroup(anchor, sides))
         self.assertEqual(made.batch_exists(harness.keys(2)), 0)
 
+    @unittest.skipUnless(HYBRID, "this release has no hybrid interface")
+    def test_10_more_parts_than_leave_together(self):
+        """(10) 16 parts of a page are evicted together: a model with more is told, once."""
+        made = self.cluster.store(host_pool.mha())
+        with self.assertNoLogs("peercache", logging.WARNING):
+            for i in range(15):
+                made.register_mem_host_pool_v2(side_pools.swa(page_num=2), f"side {i}")
+                made.register_mem_host_pool_v2(side_pools.swa(page_num=2), f"side {i}")
+        with self.assertLogs("peercache", logging.WARNING) as logs:
+            for name in ("one more", "and another"):
+                made.register_mem_host_pool_v2(side_pools.swa(page_num=2), name)
+        self.assertEqual(len(logs.output), 1)
+        self.assertIn("more than 16 parts", logs.output[0])
+        entries = [side_pools.PoolEntry(f"side {i}", side_pools.swa(page_num=2)) for i in range(20)]
+        with self.assertLogs("peercache", logging.WARNING) as logs:
+            self.cluster.store(side_pools.HostPoolGroup(host_pool.mha(), entries))
+        self.assertEqual(len(logs.output), 1)
+
     def test_11_logical_anchor(self):
         """(11) Both forms: all answers agree with each other, and marks are cleared like pages."""
         for salt, meta in enumerate((None, (None, None))):
@@ -155,6 +173,12 @@ class Refused(AdapterCase):
             self.refused(pool, "host pool")
         self.refused(type("Nothing", (), {"page_size": 4, "layout": "x", "kv_buffer": 0})(), "pool")
 
+    def test_12_pool_without_memory_on_this_rank(self):
+        """(12) It looks like a logical anchor, and is none: its pages would be markers."""
+        for config in ({}, {"options": {"interface_v1": 0}}):
+            self.refused(side_pools.dummy(), "no memory.*another rank", **config)
+        self.refused(side_pools.HostPoolGroup(side_pools.dummy()), "no memory.*another rank")
+
     def test_12_unsupported(self):
         self.refused(host_pool.mha(head_dim=1 << 21, page_num=1), "page-size")
         self.refused(host_pool.mha(dtype=None), "dtype")
@@ -166,7 +190,8 @@ class Refused(AdapterCase):
         made = self.cluster.store(pool)
         names = harness.keys(2)
         self.write(made, pool, names)
-        for bad in (side_pools.block_scaled(), side_pools.LogicalAnchor(), None, object()):
+        for bad in (side_pools.block_scaled(), side_pools.LogicalAnchor(), side_pools.dummy(), None,
+                    object()):
             with self.assertLogs("peercache", logging.WARNING) as logs:
                 made.register_mem_host_pool_v2(bad, hicache_storage.PoolName.DRAFT)
             self.assertIn("draft", " ".join(logs.output))
