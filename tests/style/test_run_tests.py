@@ -2,7 +2,9 @@
 """How tools/run-tests counts what test programs print."""
 import importlib.machinery
 import importlib.util
+import json
 import pathlib
+import tempfile
 import unittest
 
 TOOL = pathlib.Path(__file__).resolve().parents[2] / "tools" / "run-tests"
@@ -82,6 +84,16 @@ class Counting(unittest.TestCase):
             self.assertFalse(run_tests.wants_engines(sanitized, asked))
         for not_asked in ({}, {"SGLANG": ""}, {"CI": "false", "SGLANG": "0"}):
             self.assertFalse(run_tests.wants_engines(full, not_asked))
+
+    def test_folder_without_unit_tests_is_seen(self):
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            self.assertFalse(run_tests.lacks_unit_tests(folder))  # not configured yet
+            (folder / "meson-info").mkdir()
+            for test, lacks in (("core/pool", False), (run_tests.NO_UNIT_TESTS, True)):
+                (folder / "meson-info" / "intro-tests.json").write_text(
+                    json.dumps([{"name": "models"}, {"name": test}]))
+                self.assertEqual(run_tests.lacks_unit_tests(folder), lacks)
 
     def test_plans(self):
         self.assertIsNone(run_tests.plan_of([]))
