@@ -9,8 +9,8 @@
 #include "base/seqtable.h"
 #include "sim.h"
 
-/* A call may end this much after its deadline: one piece of a copy, and the way back. */
-#define LATE_ALLOWED_NS (SECOND / 2)
+/* A call may end this much after its deadline, or after it was let go: the way back. */
+#define LATE_ALLOWED_NS (10 * MS)
 
 bool app_event_is_stale(const struct event *event, struct app **ret_app)
 {
@@ -19,13 +19,40 @@ bool app_event_is_stale(const struct event *event, struct app **ret_app)
     return app->call == CALL_NONE || app->serial != (uint32_t)event->b;
 }
 
+/* The process is stopped until then, or a piece of a copy is under way. */
+void call_is_held(struct app *app, uint64_t until_ns)
+{
+    if (app->held_until_ns < until_ns)
+        app->held_until_ns = until_ns;
+}
+
+uint64_t call_allowed_ns(const struct app *app)
+{
+    uint64_t latest_ns =
+        app->held_until_ns > app->deadline_ns ? app->held_until_ns : app->deadline_ns;
+    return latest_ns + LATE_ALLOWED_NS;
+}
+
+/* Late, and counted: something held on to the caller's memory beyond the deadline. */
+static void note_late(const struct app *app)
+{
+    if (world.now_ns <= app->deadline_ns + LATE_ALLOWED_NS)
+        return;
+    uint64_t late_ns = world.now_ns - app->deadline_ns;
+    world.totals.late_calls++;
+    if (late_ns > world.totals.most_late_ns)
+        world.totals.most_late_ns = late_ns;
+}
+
 void app_end(struct app *app)
 {
     narrate(NARRATED_ended, app->machine, app->number, app->call, 0);
-    uint64_t allowed_ns = app->deadline_ns + app->late_by_ns + LATE_ALLOWED_NS;
-    if (world.now_ns > allowed_ns)
+    note_late(app);
+    if (world.now_ns > call_allowed_ns(app))
         world_violated("5", "a call of kind %d on m%d ends %llu us after its deadline", app->call,
                        app->machine, (unsigned long long)(world.now_ns - app->deadline_ns) / 1000);
+    note_beside_stopped(app);
+    app->next = honesty_next(app, app->call);
     app->call = CALL_NONE;
     app->serial++;
     app_schedule(app, world_spread(world.plan.think_ns));
@@ -62,9 +89,11 @@ void app_completed(struct machine *machine, const struct core_completion *comple
 
 static void exists_located(struct app *app)
 {
-    for (uint32_t i = 0; i < app->n; i++)
-        narrate(NARRATED_located, app->machine, app->number, i,
-                locate_is_there(&app->asking.locate, &app->asking.keys[i]));
+    for (uint32_t i = 0; i < app->n; i++) {
+        bool is_there = locate_is_there(&app->asking.locate, &app->asking.keys[i]);
+        narrate(NARRATED_located, app->machine, app->number, i, is_there);
+        honesty_exists(app, i, is_there);
+    }
     app_end(app);
 }
 
@@ -129,8 +158,19 @@ static void choose_keys(struct app *app)
         app->keys[i] = (struct page_key){
             .ns = first.ns,
             .number = (first.number + i) % world.plan.keys,
-            .epoch = view_epoch(world.machines[app->machine].view, world.identities[first.ns]),
         };
+    }
+}
+
+/* The same page is another one after a clear. */
+static void name_keys(struct app *app)
+{
+    const struct core_view *view = world.machines[app->machine].view;
+    for (uint32_t i = 0; i < app->n; i++) {
+        uint64_t epoch = view_epoch(view, world.identities[app->keys[i].ns]);
+        if (app->keys[i].epoch != epoch)
+            app->honesty = (struct honesty){0};
+        app->keys[i].epoch = epoch;
         narrate(NARRATED_page, app->machine, app->number, app->keys[i].ns, app->keys[i].number);
     }
 }
@@ -148,12 +188,15 @@ static void next_call(struct event *event)
     struct app *app = &world.machines[event->machine].apps[event->a];
     if (world.is_settling || world.machines[app->machine].is_leaving)
         return;
-    app->call = choose_call();
+    app->call = app->next == CALL_NONE ? choose_call() : app->next;
+    app->asks_stopped = false;
     app->serial++;
-    app->late_by_ns = 0;
+    app->held_until_ns = 0;
     app->begun = world.n_events_run;
     app->deadline_ns = world.now_ns + 50 * MS + world_below(SECOND);
-    choose_keys(app);
+    if (app->next == CALL_NONE)
+        choose_keys(app);
+    name_keys(app);
     check_epoch_used(app);
     narrate(NARRATED_call, app->machine, app->number, app->call, app->n);
     switch (app->call) {
@@ -166,5 +209,6 @@ static void next_call(struct event *event)
 
 void app_schedule(struct app *app, uint64_t delay_ns)
 {
-    world_after(delay_ns, next_call, app->machine)->a = app->number;
+    uint64_t wait_ns = world.burst_until_ns > world.now_ns ? world_below(100 * US) : delay_ns;
+    world_after(wait_ns, next_call, app->machine)->a = app->number;
 }

@@ -90,7 +90,7 @@ static void plan(struct app *app)
 {
     static struct locate_ask asks[LOCATE_ASKS_MAX];
     struct asking *asking = &app->asking;
-    asking->n_asks = locate_plan(&asking->locate, world.now_ns, asks);
+    asking->n_asks = locate_plan(&asking->locate, clock_ns(&world.machines[app->machine]), asks);
     CHECK(asking->n_asks <= sizeof asking->asks / sizeof *asking->asks);
     memcpy(asking->asks, asks, asking->n_asks * sizeof *asks);
     for (uint32_t i = 0; i < asking->n_asks; i++) {

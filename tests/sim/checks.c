@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/hash.h"
 #include "base/seqtable.h"
 #include "core/inspection.h"
 #include "core/ring.h"
@@ -138,23 +139,21 @@ static void check_directory(const struct machine *machine)
     struct seqtable_value value;
     uint64_t cursor = 0;
     while (seqtable_walk(machine->view->directory, &cursor, UINT32_MAX, &digest, &value) == 1) {
-        for (int i = 0; i < 2; i++) {
-            struct location place;
-            location_unpack(value.bytes + i * LOCATION_BYTES, &place);
-            int life = place.length_bytes ? machine_route(machine, place.holder) : NOBODY;
+        struct location places[LOCATE_PLACES_MAX];
+        for (int n = view_holders(machine->view, digest, places); n > 0; n--) {
+            int life = machine_route(machine, places[n - 1].holder);
             if (life != NOBODY)
-                check_claim("the directory", machine->number, life, digest, &place);
+                check_claim("the directory", machine->number, life, digest, &places[n - 1]);
         }
     }
 }
 
 static int life_of(const struct record_holder *holder)
 {
-    for (uint32_t i = 0; i < world.n_lives; i++)
-        if (world.lives[i].incarnation == holder->incarnation &&
-            id128_equal(world.machines[world.lives[i].machine].node_id, holder->node_id))
-            return (int)i;
-    world_violated("4", "an answer names a holder that never was");
+    int life = machine_find_life(holder->node_id, holder->incarnation);
+    if (life == NOBODY)
+        world_violated("4", "an answer names a holder that never was");
+    return life;
 }
 
 void check_found(const struct machine *owner, const struct message_locations *answer,
@@ -174,7 +173,7 @@ void check_found(const struct machine *owner, const struct message_locations *an
 static bool owner_knows(const struct app *app, uint16_t owner, struct id128 digest)
 {
     const struct machine *asker = &world.machines[app->machine];
-    struct location places[2];
+    struct location places[LOCATE_PLACES_MAX];
     int life = machine_route(asker, owner);
     if (owner == CORE_SELF || life == NOBODY || !world.lives[life].is_alive ||
         !view_peer_trusted(asker->view, owner) ||
@@ -245,15 +244,14 @@ void check_ask_ended(const struct app *app)
 
 /* --- 7: rings --- */
 
+/* Equal for equal sets of node ids. */
 static uint64_t members_of(const struct machine *machine)
 {
     static struct core_inspection inspection;
     uint64_t members = 0;
     core_inspect(machine->core, &inspection);
     for (uint32_t i = 0; i < inspection.n_members; i++)
-        for (uint32_t j = 0; j < world.plan.machines; j++)
-            if (id128_equal(inspection.members[i].node_id, world.machines[j].node_id))
-                members |= UINT64_C(1) << j;
+        members += hash_bytes64(&inspection.members[i].node_id, sizeof(struct id128), 1);
     return members;
 }
 
@@ -280,8 +278,7 @@ static void check_calls_end(const struct machine *machine)
 {
     for (uint32_t i = 0; i < world.plan.apps; i++) {
         const struct app *app = &machine->apps[i];
-        if (app->call != CALL_NONE &&
-            world.now_ns > app->deadline_ns + app->late_by_ns + LATE_FOR_GOOD_NS)
+        if (app->call != CALL_NONE && world.now_ns > call_allowed_ns(app) + LATE_FOR_GOOD_NS)
             world_violated("5", "a call of kind %d on m%d does not end", app->call,
                            machine->number);
     }

@@ -1,20 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fault.c - what goes wrong: broken connections, partitions, stopped processes, deaths, departures.
+ * fault.c - what goes wrong, and when it stops.
  *
- * Which kinds happen at all is a matter of the seed, so that many seeds see one kind alone.
+ * A strike comes after so many events, whatever time they take, so that busy runs have as many as
+ * slow ones.  Which kind it is, is drawn by the weights of the plan (plan.h has the list).
  */
 #include "sim.h"
 
-#define SHORTEST_STOP_NS (50 * MS)
-#define LONGEST_STOP_NS (MEMBER_TTL_NS * UINT64_C(3))
+#define SHORTEST_NS (10 * MS)
+/* Beyond ring_grace: who is away for that long is taken off the ring, and comes back. */
+#define LONGEST_NS (RING_GRACE_NS + 3 * SECOND)
+#define SLOWEST_NS (SECOND / 2)
 
 static struct machine *any_machine(void)
 {
     return &world.machines[world_below(world.plan.machines)];
 }
 
-static void break_one(void)
+/* From the shortest to the longest, each order of magnitude as often as the next. */
+static uint64_t some_time_ns(void)
+{
+    uint64_t most_ns = SHORTEST_NS;
+    while (most_ns < LONGEST_NS && !world_chance(30))
+        most_ns *= 3;
+    return SHORTEST_NS + world_below(most_ns < LONGEST_NS ? most_ns : LONGEST_NS);
+}
+
+/* --- connections and paths --- */
+
+static void strike_break_link(void)
 {
     uint32_t first = (uint32_t)world_below(LINKS_MAX);
     for (uint32_t i = 0; i < LINKS_MAX; i++) {
@@ -26,14 +40,9 @@ static void break_one(void)
     }
 }
 
-static void part(void)
+/* Some connections across a cut path time out, others live until it has healed. */
+static void break_some_between(int a, int b)
 {
-    int a = any_machine()->number, b = any_machine()->number;
-    uint64_t for_ns = 10 * MS + world_below(LONGEST_STOP_NS);
-    if (a == b || network_is_blocked(a, b))
-        return;
-    world.blocked_until_ns[a][b] = world.blocked_until_ns[b][a] = world.now_ns + for_ns;
-    narrate(NARRATED_partition, a, (uint64_t)b, for_ns / US, 0);
     for (uint32_t i = 0; i < LINKS_MAX; i++) {
         const struct link *link = &world.links[i];
         bool is_between = link->used && !link->is_broken &&
@@ -44,16 +53,73 @@ static void part(void)
     }
 }
 
+static void cut_both_ways(int a, int b, uint64_t for_ns)
+{
+    path_cut(a, b, for_ns);
+    path_cut(b, a, for_ns);
+    break_some_between(a, b);
+}
+
+static void strike_cut(void)
+{
+    int a = any_machine()->number, b = any_machine()->number;
+    uint64_t for_ns = some_time_ns();
+    if (a == b)
+        return;
+    narrate(NARRATED_cut, a, (uint64_t)b, for_ns / US, 0);
+    cut_both_ways(a, b, for_ns);
+}
+
+static void strike_cut_one_way(void)
+{
+    int a = any_machine()->number, b = any_machine()->number;
+    uint64_t for_ns = some_time_ns();
+    if (a == b)
+        return;
+    narrate(NARRATED_cut_one_way, a, (uint64_t)b, for_ns / US, 0);
+    path_cut(a, b, for_ns);
+    break_some_between(a, b);
+}
+
+static void strike_split(void)
+{
+    uint64_t side = world_random(), for_ns = some_time_ns();
+    narrate(NARRATED_split, NOBODY, side & ((1u << world.plan.machines) - 1), for_ns / US, 0);
+    for (uint32_t a = 0; a < world.plan.machines; a++)
+        for (uint32_t b = 0; b < a; b++)
+            if ((side >> a & 1) != (side >> b & 1))
+                cut_both_ways((int)a, (int)b, for_ns);
+}
+
+static void strike_slow(void)
+{
+    int a = any_machine()->number, b = any_machine()->number;
+    uint64_t for_ns = some_time_ns(), by_ns = world_below(SLOWEST_NS);
+    if (a == b)
+        return;
+    narrate(NARRATED_slow, a, (uint64_t)b, for_ns / US, by_ns / US);
+    path_slow(a, b, for_ns, by_ns);
+    path_slow(b, a, for_ns, by_ns);
+}
+
+/* --- processes --- */
+
 /* Its process is stopped: memory that others read stays, but it answers nothing. */
 static void stop_process(struct machine *machine)
 {
     if (!machine_is_up(machine) || machine->paused_until_ns > world.now_ns)
         return;
-    uint64_t for_ns = SHORTEST_STOP_NS + world_below(LONGEST_STOP_NS);
+    uint64_t for_ns = some_time_ns();
     machine->paused_until_ns = world.now_ns + for_ns;
+    world.stopped_at = world.n_events_run;
     narrate(NARRATED_pause, machine->number, for_ns / US, 0, 0);
     for (uint32_t i = 0; i < world.plan.apps; i++)
-        machine->apps[i].late_by_ns += for_ns;
+        call_is_held(&machine->apps[i], machine->paused_until_ns);
+}
+
+static void strike_pause(void)
+{
+    stop_process(world.plan.pauses_one ? &world.machines[world.plan.stopped] : any_machine());
 }
 
 static void come_back(struct event *event)
@@ -69,7 +135,26 @@ static void die(struct machine *machine)
         return;
     machine_crash(machine);
     if (world_chance(80))
-        world_after(world_spread(300 * MS), come_back, NOBODY)->a = (uint64_t)machine->number;
+        world_after(some_time_ns(), come_back, NOBODY)->a = (uint64_t)machine->number;
+}
+
+static void strike_crash(void)
+{
+    die(any_machine());
+}
+
+static void strike_host_crash(void)
+{
+    int host = any_machine()->host;
+    for (uint32_t i = 0; i < world.plan.machines; i++)
+        if (world.machines[i].host == host)
+            die(&world.machines[i]);
+}
+
+static void strike_blackout(void)
+{
+    for (uint32_t i = 0; i < world.plan.machines; i++)
+        die(&world.machines[i]);
 }
 
 static void gone(struct event *event)
@@ -77,8 +162,9 @@ static void gone(struct event *event)
     die(&world.machines[event->machine]);
 }
 
-static void leave(struct machine *machine)
+static void strike_leave(void)
 {
+    struct machine *machine = any_machine();
     if (!machine_is_up(machine) || machine->is_leaving || machine->paused_until_ns > world.now_ns)
         return;
     machine->is_leaving = true;
@@ -88,57 +174,58 @@ static void leave(struct machine *machine)
     world_after(world_spread(MS), gone, machine->number);
 }
 
-static void strike(struct event *event)
+/* --- load --- */
+
+static void strike_burst(void)
 {
-    (void)event;
-    if (world.is_settling)
-        return;
-    switch (world_below(8)) {
-    case 0:
-    case 1:
-    case 2:
-        if (world.plan.breaks)
-            break_one();
-        break;
-    case 3:
-        if (world.plan.partitions)
-            part();
-        break;
-    case 4:
-        if (world.plan.crashes)
-            die(any_machine());
-        break;
-    case 5:
-    case 6:
-        if (world.plan.pauses)
-            stop_process(any_machine());
-        break;
-    case 7:
-        if (world.plan.leaves)
-            leave(any_machine());
-        break;
-    }
-    world_after(world_spread(300 * MS), strike, NOBODY);
+    uint64_t for_ns = some_time_ns();
+    narrate(NARRATED_burst, NOBODY, for_ns / US, 0, 0);
+    world.burst_until_ns = world.now_ns + for_ns;
+}
+
+/* --- when --- */
+
+static void strike(void)
+{
+    static void (*const strikes[FAULT_COUNT])(void) = {
+#define F(name, percent, what) [FAULT_##name] = strike_##name,
+        FAULTS(F)
+#undef F
+    };
+    uint64_t sum = 0, at;
+    for (int i = 0; i < FAULT_COUNT; i++)
+        sum += world.plan.weights[i];
+    at = world_below(sum);
+    for (int i = 0; i < FAULT_COUNT && sum; at -= world.plan.weights[i], i++)
+        if (at < world.plan.weights[i]) {
+            world.totals.strikes[i]++;
+            strikes[i]();
+            return;
+        }
 }
 
 void fault_begin(void)
 {
-    world_after(world_below(3 * SECOND), strike, NOBODY);
+    world.strike_at = world_below(2 * world.plan.events_a_strike);
+}
+
+void fault_after_event(void)
+{
+    if (world.is_settling || world.n_events_run < world.strike_at)
+        return;
+    world.strike_at = world.n_events_run + 1 + world_below(2 * world.plan.events_a_strike);
+    strike();
 }
 
 /* No new ones.  Those that last end by themselves: the time is returned when the last one has. */
 uint64_t fault_stop(void)
 {
-    uint64_t calm_ns = world.now_ns;
+    uint64_t calm_ns = path_all_well_ns();
     narrate(NARRATED_calm, NOBODY, 0, 0, 0);
-    world.plan.lies = world.plan.loses_requests = false;
-    world.plan.again_every_nth = 0;
-    for (uint32_t i = 0; i < world.plan.machines; i++) {
+    world.plan.lies = false;
+    world.plan.loss_percent = world.plan.dies_percent = world.plan.again_every_nth = 0;
+    for (uint32_t i = 0; i < world.plan.machines; i++)
         if (world.machines[i].paused_until_ns > calm_ns)
             calm_ns = world.machines[i].paused_until_ns;
-        for (uint32_t j = 0; j < world.plan.machines; j++)
-            if (world.blocked_until_ns[i][j] > calm_ns)
-                calm_ns = world.blocked_until_ns[i][j];
-    }
     return calm_ns;
 }

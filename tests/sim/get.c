@@ -23,6 +23,9 @@ static void remember(struct machine *machine, int life, const struct page_key *k
 static void finish(struct app *app, uint32_t page, bool is_hit)
 {
     app->is_done[page] = true;
+    honesty_get(app, page, is_hit);
+    if (!is_hit)
+        check_arrived(app, page);
     if (is_hit)
         world.totals.hits++;
     else
@@ -93,6 +96,7 @@ static void begin_read(struct app *app, uint32_t page, uint32_t place_index)
                                                .length_bytes = place->length_bytes};
     read->deadline_ns = app->deadline_ns;
     read->done = page_read;
+    note_asked(app, read->source);
     remember(machine, read->source, &app->keys[page], place);
     read_begin(read);
 }

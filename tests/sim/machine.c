@@ -38,10 +38,20 @@ int machine_route(const struct machine *machine, uint16_t peer)
     return peer < PEERS_SEEN_MAX ? machine->routes[peer] : NOBODY;
 }
 
+/* The life that says so of itself; NOBODY: there never was one. */
+int machine_find_life(struct id128 node_id, uint64_t incarnation)
+{
+    for (uint32_t i = 0; i < world.n_lives; i++)
+        if (world.lives[i].incarnation == incarnation &&
+            id128_equal(world.lives[i].node_id, node_id))
+            return (int)i;
+    return NOBODY;
+}
+
 void machine_peer_failed(struct machine *machine, uint16_t peer)
 {
     machine->distrusted_ns[peer] = world.now_ns;
-    breaker_failed(&machine->view->breakers[peer], world.now_ns);
+    breaker_failed(&machine->view->breakers[peer], clock_ns(machine));
 }
 
 /* The core itself holds it against owners that they did not reply in time. */
@@ -71,14 +81,13 @@ static void inject_again(const struct machine *machine, uint32_t every_nth)
 static void apply_peer_change(struct machine *machine, const struct core_peer_change *change)
 {
     CHECK(change->peer < PEERS_SEEN_MAX);
-    int route = NOBODY;
-    for (uint32_t i = 0; i < world.n_lives && change->state != MEMBER_LEFT; i++)
-        if (world.lives[i].incarnation == change->incarnation &&
-            id128_equal(world.machines[world.lives[i].machine].node_id, change->node_id))
-            route = (int)i;
+    int route = change->state == MEMBER_LEFT
+                    ? NOBODY
+                    : machine_find_life(change->node_id, change->incarnation);
     machine->routes[change->peer] = route;
     if (change->state != MEMBER_ALIVE)
         machine->distrusted_ns[change->peer] = world.now_ns;
+    quiet_ends("news of a member");
     narrate(NARRATED_peer, machine->number, change->peer, (uint64_t)(int64_t)route, change->state);
 }
 
@@ -114,7 +123,9 @@ static void apply(struct machine *machine, const struct core_update *update)
         network_hangup(machine, update->hangups[i]);
     for (size_t i = 0; i < update->n_completions; i++)
         app_completed(machine, &update->completions[i]);
-    set_wake(machine, update->wake_at_ns);
+    set_wake(machine, update->wake_at_ns == UINT64_MAX
+                          ? UINT64_MAX
+                          : clock_when_ns(machine, update->wake_at_ns));
 }
 
 static void count_step(struct machine *machine)
@@ -130,7 +141,7 @@ void machine_step(struct machine *machine, struct core_event *event, struct app 
 {
     struct core_update update;
     count_step(machine);
-    event->now_ns = world.now_ns;
+    event->now_ns = clock_ns(machine);
     inject_again(machine, 0);
     core_step(machine->core, event, &update);
     check_groups(machine);
@@ -154,6 +165,7 @@ static struct life *begin_life(struct machine *machine)
     world.lives[number] = (struct life){
         .machine = machine->number,
         .is_alive = true,
+        .node_id = machine->node_id,
         .incarnation = ++machine->incarnation,
         .pool_bytes = machine->pool_bytes,
         .slots = machine->slots,
@@ -202,6 +214,8 @@ void machine_start(struct machine *machine)
     machine->slots = 4 + (uint32_t)world_below(world.plan.slots - 3);
     machine->pool_bytes =
         (world.plan.pool_bytes / 2 + world_below(world.plan.pool_bytes / 2)) & ~UINT64_C(63);
+    if (id128_is_zero(machine->node_id) || world_chance(world.plan.fresh_percent))
+        machine->node_id = (struct id128){world_random(), world_random()};
     build_core(machine, begin_life(machine));
     machine->wake_at_ns = UINT64_MAX;
     machine->paused_until_ns = 0;
@@ -220,11 +234,12 @@ void machine_start(struct machine *machine)
     for (uint32_t i = 0; i < world.plan.apps; i++) {
         machine->apps[i].machine = machine->number;
         machine->apps[i].number = i;
-        machine->apps[i].call = CALL_NONE;
+        machine->apps[i].call = machine->apps[i].next = CALL_NONE;
+        machine->apps[i].honesty = (struct honesty){0};
         machine->apps[i].is_waiting = false;
         for (uint32_t j = 0; j < BATCH_PAGES; j++)
             machine->apps[i].reads[j].is_running = false;
-        app_schedule(&machine->apps[i], world_below(SECOND));
+        app_schedule(&machine->apps[i], world_below(world.plan.warm_up_ns));
     }
     probe_schedule(machine, world_below(SECOND));
 }

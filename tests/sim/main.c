@@ -110,26 +110,6 @@ static void report_violation(uint64_t seed)
            options.without ? options.without : "");
 }
 
-static void report_totals(uint64_t n, double took_s)
-{
-    const struct totals *t = &world.totals;
-    printf("%llu seeds, no violation, %.0f seeds/s, %llu events, %llu steps, %llu messages\n",
-           (unsigned long long)n, (double)n / took_s, (unsigned long long)t->events,
-           (unsigned long long)t->steps, (unsigned long long)t->messages);
-    printf(
-        "hits %llu, misses %llu, stored %llu, stopped by the slot word: %llu before the copy, %llu "
-        "after it, %llu at the holder\n",
-        (unsigned long long)t->hits, (unsigned long long)t->misses, (unsigned long long)t->stored,
-        (unsigned long long)t->stopped_before, (unsigned long long)t->stopped_after,
-        (unsigned long long)t->stopped_at_holder);
-    printf(
-        "groups that left %llu, full %llu, probes %llu, deaths %llu, broken connections %llu, at most %u messages on one "
-        "connection and %u events waiting\n",
-        (unsigned long long)t->groups_left, (unsigned long long)t->refused,
-        (unsigned long long)t->probes, (unsigned long long)t->crashes,
-        (unsigned long long)t->breaks, t->most_in_flight, t->most_events);
-}
-
 static bool is_deterministic(uint64_t seed)
 {
     uint64_t hash = world.hash;

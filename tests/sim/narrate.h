@@ -11,7 +11,11 @@
     N(crash, "m%m dies: life %a")                                                                  \
     N(leave, "m%m leaves")                                                                         \
     N(pause, "m%m is stopped for %a us")                                                           \
-    N(partition, "m%m and m%a cannot reach each other for %b us")                                  \
+    N(cut, "m%m and m%a cannot reach each other for %b us")                                        \
+    N(cut_one_way, "m%m cannot reach m%a for %b us")                                               \
+    N(split, "the cluster falls in two, of which one is the set %a, for %b us")                    \
+    N(slow, "between m%m and m%a it takes up to %c us longer, for %b us")                          \
+    N(burst, "all make their calls at once for %a us")                                             \
     N(calm, "faults end")                                                                          \
     N(head, "m%m serves discovery")                                                                \
     N(dial, "m%m dials m%a, purpose %b")                                                           \

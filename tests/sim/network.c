@@ -4,7 +4,7 @@
  *
  * A connection keeps the order of each direction and loses nothing until it breaks; different
  * connections overtake each other.  A broken one takes what is on its way with it, and its two ends
- * learn of it at different times.  Across a partition, bytes wait until it ends.  Every message
+ * learn of it at different times.  Across a cut, bytes wait until it ends (path.c).  Every message
  * goes through the codec, so that the bounds of the wire hold here too.
  */
 #include <stdlib.h>
@@ -20,24 +20,12 @@ struct dialled {
     uint64_t incarnation;
 };
 
-bool network_is_blocked(int from, int to)
-{
-    return from != to && world.blocked_until_ns[from][to] > world.now_ns;
-}
-
-uint64_t network_arrival_ns(int from, int to)
-{
-    uint64_t at_ns = world.now_ns + world_spread(world.plan.delay_ns);
-    uint64_t blocked_ns = from == to ? 0 : world.blocked_until_ns[from][to];
-    return at_ns > blocked_ns ? at_ns : blocked_ns;
-}
-
 /* --- events that travel on a link --- */
 
 static struct event *travel(struct link *link, int end, event_run *run)
 {
     struct link_end *to = &link->ends[end];
-    uint64_t at_ns = network_arrival_ns(link->ends[!end].machine, to->machine);
+    uint64_t at_ns = path_arrival_ns(link->ends[!end].machine, to->machine);
     if (at_ns <= to->last_delivery_ns)
         at_ns = to->last_delivery_ns + 1;
     to->last_delivery_ns = at_ns;
@@ -60,12 +48,10 @@ static struct link *arrive(const struct event *event, struct link_end **ret_end)
 
 static bool wait_for_heal(struct event *event, const struct link *link)
 {
-    int end = (int)(event->a & 1);
-    if (!network_is_blocked(link->ends[!end].machine, link->ends[end].machine))
+    int end = (int)(event->a & 1), from = link->ends[!end].machine, to = link->ends[end].machine;
+    if (!path_is_cut(from, to))
         return false;
-    struct event *later =
-        world_at(world.blocked_until_ns[link->ends[0].machine][link->ends[1].machine], event->run,
-                 event->machine);
+    struct event *later = world_at(path_cut_until_ns(from, to), event->run, event->machine);
     later->order = event->order; /* and before what was sent after it */
     later->life = event->life;
     later->a = event->a;
@@ -96,6 +82,7 @@ static void message_arrives(struct event *event)
     if (message_decode(&head, frame + FRAME_HEAD_BYTES, &world.scratch, &message) != 0)
         world_violated("8", "a message of type %u that cannot be decoded", head.type);
     narrate(NARRATED_message, end->machine, end->number, head.type, 0);
+    quiet_message(&message);
     world.totals.messages++;
     struct core_event core_event = {
         .type = CORE_MESSAGE, .link = end->number, .u.message = &message};
@@ -147,6 +134,7 @@ static void close_end(struct link *link, int which, bool tells_core)
         machine->links[end->number] = 0;
     if (!was_up || !tells_core)
         return;
+    quiet_ends("a connection that ends");
     narrate(NARRATED_link_down, machine->number, end->number, 0, 0);
     struct core_event event = {.type = CORE_LINK_DOWN, .link = end->number};
     machine_step(machine, &event, NULL);
@@ -270,7 +258,7 @@ static void open_end(struct link *link, int which)
         .type = CORE_LINK_UP,
         .link = end->number,
         .u.up = {.purpose = link->purpose,
-                 .node_id = world.machines[other->machine].node_id,
+                 .node_id = world.lives[other->life].node_id,
                  .incarnation = world.lives[other->life].incarnation},
     };
     machine_step(machine, &event, NULL);
@@ -293,11 +281,12 @@ static void hello_arrives(struct event *event)
     }
 }
 
-/* At the machine that was dialled: it may speak before the dialler has heard its hello. */
+/* At the machine that was dialled: it may speak before the dialler has heard its hello.  A
+ * connection takes both directions to come about. */
 static void dial_arrives(struct event *event)
 {
     struct dialled *dialled = event->box;
-    if (network_is_blocked(dialled->from, event->machine) ||
+    if (path_is_cut(dialled->from, event->machine) || path_is_cut(event->machine, dialled->from) ||
         world.machines[dialled->from].life != dialled->from_life)
         return;
     struct link *link = new_link();
@@ -347,9 +336,10 @@ static void dial_leaves(struct event *event)
     }
     if (!to || !machine_is_up(to))
         return; /* refused: the core dials again */
+    quiet_ends("a call to another machine");
     narrate(NARRATED_dial, from->number, (uint64_t)to->number, dialled->purpose, 0);
     struct event *arrival =
-        world_at(network_arrival_ns(from->number, to->number), dial_arrives, to->number);
+        world_at(path_arrival_ns(from->number, to->number), dial_arrives, to->number);
     arrival->box = dialled;
     event->box = NULL;
 }

@@ -173,8 +173,11 @@ static void look_first(struct event *event)
         go_on(read, world_spread(world.plan.chunk_ns), step);
 }
 
+/* A piece that has begun is finished, whatever the deadline says. */
 static void go_on(struct read *read, uint64_t delay_ns, event_run *run)
 {
+    if (read->asker)
+        call_is_held(read->asker, world.now_ns + delay_ns);
     struct event *event = world_after(delay_ns, run, read->machine);
     event->a = (uintptr_t)read;
     event->b = read->serial;
@@ -255,8 +258,7 @@ static void report_stale(const struct read *read)
                                .generation = read->expected.generation};
     struct core_event event = {.type = CORE_READ_OUTCOMES,
                                .u.outcomes = {.stales = &stale, .n_stales = 1}};
-    if (view_peer_index(machine->view, world.machines[source->machine].node_id, source->incarnation,
-                        &stale.peer) == 0)
+    if (view_peer_index(machine->view, source->node_id, source->incarnation, &stale.peer) == 0)
         machine_step(machine, &event, NULL);
 }
 

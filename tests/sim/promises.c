@@ -98,7 +98,7 @@ static bool trusts_all(const struct machine *machine)
 }
 
 /* The ring of all machines that are up, or 0 when they do not agree, or a shard is not complete. */
-static uint64_t common_ring(void)
+uint64_t check_common_ring(void)
 {
     uint64_t common = 0;
     for (uint32_t i = 0; i < world.plan.machines; i++) {
@@ -117,11 +117,12 @@ void note_visible(const struct life *life, uint64_t generation)
 {
     struct filling *filling = filling_find(life, generation);
     filling->visible = world.n_events_run;
-    bool is_promise = world.plan.is_calm && trusts_all(&world.machines[life->machine]);
-    filling->visible_ring = is_promise ? common_ring() : 0;
+    bool is_promise =
+        (world.plan.is_calm || world.plan.pauses_one) && trusts_all(&world.machines[life->machine]);
+    filling->visible_ring = is_promise ? check_common_ring() : 0;
 }
 
-static bool is_live(const struct life *life, const struct filling *filling, uint64_t generation)
+bool check_is_live(const struct life *life, const struct filling *filling, uint64_t generation)
 {
     struct pool_page page;
     const struct machine *machine = &world.machines[life->machine];
@@ -129,7 +130,7 @@ static bool is_live(const struct life *life, const struct filling *filling, uint
            page.place.generation == generation;
 }
 
-/* Where a third holder came, the owner forgot one of them. */
+/* Where more holders came than an entry has room for, the owner forgot one of them. */
 static void check_forgotten(const struct app *app, uint32_t key, struct id128 digest)
 {
     uint32_t n_lives = 0;
@@ -143,13 +144,14 @@ static void check_forgotten(const struct app *app, uint32_t key, struct id128 di
                 continue;
             is_known = true;
             bool was_visible = filling->visible && filling->visible < app->begun &&
-                               filling->visible_ring && filling->visible_ring == common_ring();
-            if (was_visible && is_live(life, filling, g))
+                               filling->visible_ring &&
+                               filling->visible_ring == check_common_ring();
+            if (was_visible && check_is_live(life, filling, g))
                 missed = filling;
         }
         n_lives += is_known;
     }
-    if (missed && n_lives <= 2)
+    if (missed && n_lives <= LOCATE_PLACES_MAX)
         world_violated("9", "m%d does not find ns %u number %u, whose set said that it is visible",
                        app->machine, app->keys[key].ns, app->keys[key].number);
 }

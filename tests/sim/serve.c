@@ -37,7 +37,7 @@ struct piece {
 
 static bool is_lost(void)
 {
-    return world.plan.loses_requests && world_chance(5);
+    return world_chance(world.plan.dies_percent);
 }
 
 static struct request *new_request(const struct message *message)
@@ -70,7 +70,7 @@ static struct event *answer(const struct request *request, const struct message 
     reply->serial = request->serial;
     reply->ask = request->ask;
     reply->round = request->round;
-    struct event *event = world_at(network_arrival_ns(from, request->from), run, request->from);
+    struct event *event = world_at(path_arrival_ns(from, request->from), run, request->from);
     event->life = request->from_life;
     event->box = reply;
     return event;
@@ -104,15 +104,6 @@ static void lookup_failed(struct event *event)
         ask_failed(app, request->ask);
 }
 
-static struct life *life_of(const struct record_holder *holder)
-{
-    for (uint32_t i = 0; i < world.n_lives; i++)
-        if (world.lives[i].incarnation == holder->incarnation &&
-            id128_equal(world.machines[world.lives[i].machine].node_id, holder->node_id))
-            return &world.lives[i];
-    return NULL;
-}
-
 /* The place of another page of the same length that is there now, if one is found soon. */
 static void name_another_page(const struct life *life, struct location *place)
 {
@@ -136,7 +127,9 @@ static void lie(const struct message_locations *answer, struct record_found *fou
     if (!world.plan.lies || answer->n_found == 0 || !world_chance(50))
         return;
     struct record_found *changed = &found[world_below(answer->n_found)];
-    const struct life *life = life_of(&answer->holders[changed->place.holder]);
+    const struct record_holder *holder = &answer->holders[changed->place.holder];
+    int number = machine_find_life(holder->node_id, holder->incarnation);
+    const struct life *life = number == NOBODY ? NULL : &world.lives[number];
     const struct filling *filling = life ? filling_find(life, changed->place.generation) : NULL;
     if (!filling)
         return;
@@ -179,6 +172,7 @@ void serve_ask_lookup(struct app *app, uint32_t index)
     request->round = app->asking.round;
     narrate(NARRATED_ask, app->machine, app->number,
             target == NOBODY ? UINT64_MAX : (uint64_t)world.lives[target].machine, ask->n);
+    note_asked(app, target);
     bool is_refused = target == NOBODY || !world.lives[target].is_alive;
     struct event *event;
     if (is_refused || is_lost()) {
@@ -187,7 +181,7 @@ void serve_ask_lookup(struct app *app, uint32_t index)
         event = world_after(delay_ns, lookup_failed, app->machine);
     } else {
         int to = world.lives[target].machine;
-        event = world_at(network_arrival_ns(app->machine, to), lookup_arrives, to);
+        event = world_at(path_arrival_ns(app->machine, to), lookup_arrives, to);
     }
     event->box = request;
 }
@@ -230,7 +224,7 @@ static void send_piece(struct event *event)
     *piece = (struct piece){.read = sending->read, .serial = sending->serial, .len = len};
     memcpy(piece->bytes, life->payload + sending->offset_bytes + sending->sent_bytes, len);
     sending->sent_bytes += len;
-    uint64_t at_ns = network_arrival_ns(event->machine, sending->from);
+    uint64_t at_ns = path_arrival_ns(event->machine, sending->from);
     if (at_ns <= sending->last_arrival_ns)
         at_ns = sending->last_arrival_ns + 1;
     sending->last_arrival_ns = at_ns;
@@ -361,7 +355,7 @@ void serve_ask_read(struct read *read)
         event = world_after(delay_ns, read_failed, read->machine);
     } else {
         int to = world.lives[read->source].machine;
-        event = world_at(network_arrival_ns(read->machine, to), read_arrives, to);
+        event = world_at(path_arrival_ns(read->machine, to), read_arrives, to);
     }
     event->box = request;
 }

@@ -138,6 +138,16 @@ static void seal(struct app *app, struct core_page *page)
     end_page(app, page, sealed ? 0 : -ESTALE);
 }
 
+static void copy_piece(struct event *event);
+
+/* A piece takes what it takes, whatever the deadline says. */
+static void next_piece(struct app *app)
+{
+    uint64_t delay_ns = world_spread(world.plan.chunk_ns);
+    call_is_held(app, world.now_ns + delay_ns);
+    later(app, delay_ns, copy_piece);
+}
+
 static void copy_piece(struct event *event)
 {
     struct app *app;
@@ -151,11 +161,14 @@ static void copy_piece(struct event *event)
     }
     uint32_t pieces = 1 + page->length_bytes % 5;
     uint32_t bytes = (page->length_bytes + pieces - 1) / pieces, from = app->chunk * bytes;
-    if (app->chunk == 0)
-        slot_word_copy_begin();
     if (app->chunk == 0 && world.now_ns >= app->deadline_ns) {
         end_page(app, page, -ETIMEDOUT);
-    } else if (app->gives_up && world_chance(30)) {
+        later(app, world_below(US), copy_piece);
+        return;
+    }
+    if (app->chunk == 0)
+        slot_word_copy_begin();
+    if (app->gives_up && world_chance(30)) {
         slot_word_copy_end();
         end_page(app, page, -EINVAL);
     } else if (from >= page->length_bytes) {
@@ -166,9 +179,7 @@ static void copy_piece(struct event *event)
                       machine_life(machine)->payload + page->offset_bytes + from);
         app->chunk++;
     }
-    uint64_t delay_ns = world_spread(world.plan.chunk_ns);
-    app->late_by_ns += delay_ns;
-    later(app, delay_ns, copy_piece);
+    next_piece(app);
 }
 
 /* --- room --- */
@@ -230,7 +241,7 @@ static void reserve(struct event *event)
     if (app->op == 0)
         try_again_or_end(app);
     else
-        later(app, world_spread(world.plan.chunk_ns), copy_piece);
+        next_piece(app);
 }
 
 static void located(struct app *app)

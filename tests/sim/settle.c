@@ -16,10 +16,10 @@
 enum { PAGES_MAX = MACHINES_MAX * SLOTS_MAX };
 
 static struct live {
-    struct id128 digest;
-    uint64_t ring_position;
+    struct pool_page page;
     int machine;
     uint32_t slot;
+    bool must_be_found;
 } pages[PAGES_MAX];
 static uint32_t n_pages;
 
@@ -28,7 +28,7 @@ static bool is_up(uint32_t number)
     return machine_is_up(&world.machines[number]);
 }
 
-static bool has_discovery(void)
+bool settle_has_discovery(void)
 {
     for (uint32_t i = 0; i < world.plan.machines; i++)
         if (is_up(i) && world.machines[i].host == 0)
@@ -80,6 +80,17 @@ static void check_members(const struct machine *machine)
         world_violated("9", "the shard of m%d is not complete", machine->number);
 }
 
+static void check_one_ring(void)
+{
+    uint64_t common = 0;
+    for (uint32_t i = 0; i < world.plan.machines; i++) {
+        uint64_t hash = is_up(i) ? view_ring_hash(world.machines[i].view) : common;
+        if (common && hash != common)
+            world_violated("9", "m%u has another ring than the machines before it", i);
+        common = hash;
+    }
+}
+
 static void check_epochs(void)
 {
     for (uint32_t ns = 0; ns < world.plan.namespaces; ns++) {
@@ -109,6 +120,28 @@ static void check_not_cleared(const struct machine *machine, const struct pool_p
                        (unsigned long long)filling->key.epoch, (unsigned long long)epoch);
 }
 
+/* An entry has room for so many holders: where one more came, the owner dropped one, and knows of
+ * none when the others let the page go. */
+static bool had_many_holders(struct id128 digest)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < world.n_lives; i++)
+        for (uint32_t g = 1; g < world.lives[i].fillings_size; g++)
+            if (world.lives[i].fillings[g].state == FILLING_WHOLE &&
+                id128_equal(world.lives[i].fillings[g].digest, digest)) {
+                n++;
+                break;
+            }
+    return n > LOCATE_PLACES_MAX;
+}
+
+/* A shard at its limit drops entries; and who was lied to about a page's length tells its owner
+ * that this filling cannot be read. */
+static bool must_be_found(struct id128 digest)
+{
+    return world.plan.directory_limit >= 4096 && !world.had_lies && !had_many_holders(digest);
+}
+
 static void list_pages(void)
 {
     n_pages = 0;
@@ -117,19 +150,10 @@ static void list_pages(void)
         for (uint32_t slot = 0; is_up(i) && slot < world.machines[i].slots; slot++)
             if (core_live_page(world.machines[i].core, slot, &page)) {
                 check_not_cleared(&world.machines[i], &page);
-                pages[n_pages++] = (struct live){page.digest, page.ring_position, (int)i, slot};
+                bool must = must_be_found(page.digest);
+                pages[n_pages++] = (struct live){page, (int)i, slot, must};
             }
     }
-}
-
-static bool is_live(int life, struct id128 digest, const struct location *place)
-{
-    struct pool_page page;
-    const struct machine *machine =
-        life == NOBODY ? NULL : &world.machines[world.lives[life].machine];
-    return machine && world.lives[life].is_alive &&
-           core_live_page(machine->core, place->slot, &page) && id128_equal(page.digest, digest) &&
-           page.place.generation == place->generation;
 }
 
 static void ask_at_once(const struct machine *asker, struct locate *locate,
@@ -149,32 +173,15 @@ static void ask_at_once(const struct machine *asker, struct locate *locate,
     locate_answer(locate, ask, &answer);
 }
 
-/* An entry has room for two holders: where a third came, the owner dropped one, and knows of none
- * when the other two let the page go. */
-static bool had_many_holders(struct id128 digest)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < world.n_lives; i++)
-        for (uint32_t g = 1; g < world.lives[i].fillings_size; g++)
-            if (world.lives[i].fillings[g].state == FILLING_WHOLE &&
-                id128_equal(world.lives[i].fillings[g].digest, digest)) {
-                n++;
-                break;
-            }
-    return n > 2;
-}
-
 static void check_key(const struct machine *asker, const struct locate_key *key,
                       const struct live *page)
 {
-    /* A shard at its limit drops entries; and who was lied to about a page's length tells its owner
-     * that this filling cannot be read. */
-    bool must_be_found = world.plan.directory_limit >= 4096 && !world.had_lies;
-    if (key->state != LOCATE_FOUND && must_be_found && !had_many_holders(key->digest))
+    if (key->state != LOCATE_FOUND && page->must_be_found)
         world_violated("9", "m%d does not find the page in slot %u of m%d (state %d)",
                        asker->number, page->slot, page->machine, key->state);
+    struct pool_page found;
     for (uint32_t i = 0; i < key->n_places; i++)
-        if (!is_live(machine_route(asker, key->places[i].holder), key->digest, &key->places[i]))
+        if (!shard_place_is_live(asker, key->digest, &key->places[i], &found))
             world_violated(
                 "9", "m%d is sent to a page that is gone: slot %u generation %llu of life %d",
                 asker->number, key->places[i].slot, (unsigned long long)key->places[i].generation,
@@ -187,35 +194,15 @@ static void find_pages(const struct machine *asker, uint32_t from, uint32_t n)
     static struct locate_key keys[LOCATE_KEYS_MAX];
     static struct locate_ask asks[LOCATE_ASKS_MAX];
     for (uint32_t i = 0; i < n; i++) {
-        keys[i].digest = pages[from + i].digest;
-        keys[i].ring_position = pages[from + i].ring_position;
+        keys[i].digest = pages[from + i].page.digest;
+        keys[i].ring_position = pages[from + i].page.ring_position;
     }
     locate_begin(&locate, asker->view, keys, n);
-    for (uint32_t n_asks; (n_asks = locate_plan(&locate, world.now_ns, asks)) > 0;)
+    for (uint32_t n_asks; (n_asks = locate_plan(&locate, clock_ns(asker), asks)) > 0;)
         for (uint32_t i = 0; i < n_asks; i++)
             ask_at_once(asker, &locate, &asks[i]);
     for (uint32_t i = 0; i < n; i++)
         check_key(asker, &keys[i], &pages[from + i]);
-}
-
-static void check_nothing_dead(const struct machine *machine)
-{
-    struct id128 digest;
-    struct seqtable_value value;
-    uint64_t cursor = 0;
-    while (seqtable_walk(machine->view->directory, &cursor, UINT32_MAX, &digest, &value) == 1) {
-        for (int i = 0; i < 2; i++) {
-            struct location place;
-            location_unpack(value.bytes + i * LOCATION_BYTES, &place);
-            if (place.length_bytes &&
-                !is_live(machine_route(machine, place.holder), digest, &place))
-                world_violated("9",
-                               "the directory of m%d keeps a page that is gone: slot %u "
-                               "generation %llu of peer %u",
-                               machine->number, place.slot, (unsigned long long)place.generation,
-                               place.holder);
-        }
-    }
 }
 
 void settle_check(void)
@@ -224,20 +211,24 @@ void settle_check(void)
         if (is_up(i))
             check_left_behind(&world.machines[i]);
     check_rings();
-    if (!has_discovery())
+    if (!settle_has_discovery())
         return;
     list_pages();
     check_epochs();
+    for (uint32_t i = 0; i < world.plan.machines; i++)
+        if (is_up(i))
+            check_members(&world.machines[i]);
+    check_one_ring();
     for (uint32_t i = 0; i < world.plan.machines; i++) {
         const struct machine *machine = &world.machines[i];
         if (!is_up(i))
             continue;
-        check_nothing_dead(machine);
+        check_shard(machine);
         for (uint32_t from = 0; from < n_pages; from += LOCATE_KEYS_MAX)
             find_pages(machine, from,
                        n_pages - from < LOCATE_KEYS_MAX ? n_pages - from : LOCATE_KEYS_MAX);
     }
-    for (uint32_t i = 0; i < world.plan.machines; i++)
-        if (is_up(i))
-            check_members(&world.machines[i]);
+    for (uint32_t i = 0; i < n_pages; i++)
+        if (pages[i].must_be_found)
+            check_is_listed(&world.machines[pages[i].machine], &pages[i].page);
 }

@@ -2,15 +2,20 @@
 /*
  * sim.h - a cluster of cores in one process, under one seed: what the simulator's files share.
  *
- *     world.c        the seed, the clock, the event queue, the plan of a run
- *     network.c      control connections: delay, order, loss with their connection, partitions
+ *     world.c        the seed, the event queue, a run from its plan to its end
+ *     plan.c         what a seed decides
+ *     clock.c        what time it is on a host
+ *     path.c         from machine to machine: how long it takes, and whether it is cut
+ *     network.c      control connections: delay, order, loss with their connection
  *     machine.c      one node: its core, its memory, its lives
  *     filling.c      what every filling of every slot ever was, and the bytes that it must have
  *     nic.c          reads of a page in small pieces: own, past the holder, one-sided
  *     serve.c        the holder's side of look-ups and of reads over the network
  *     ask.c get.c set.c application.c   the calls, as state machines
  *     fault.c        what goes wrong, and when it stops
- *     checks.c promises.c groups.c settle.c     invariants while it runs, and after the faults
+ *     checks.c promises.c groups.c stopped.c     invariants while it runs
+ *     honesty.c      how often exists says true before a miss
+ *     settle.c shards.c quiet.c        what must hold once the faults have stopped
  *     narrate.c      the story so far, and its hash
  *
  * There is one world at a time.  Nothing here reads a clock or a random number but the world's own.
@@ -22,38 +27,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "core/attempt.h"
+#include "call.h"
 #include "core/core.h"
-#include "core/locate.h"
+#include "core/inspection.h"
 #include "core/view.h"
+#include "limits.h"
 #include "narrate.h"
+#include "plan.h"
 #include "wire/codec.h"
 #include "wire/slot_header.h"
-
-enum {
-    MACHINES_MAX = 6,
-    LIVES_MAX = 24,  /* of all machines together */
-    APPS_MAX = 3,    /* threads that make calls, a machine */
-    BATCH_PAGES = 6, /* pages of one call */
-    SLOTS_MAX = 256,
-    POOL_MAX_BYTES = 128 << 10,
-    PAGE_MAX_BYTES = 8 << 10,
-    NAME_BYTES = 8,
-    LINKS_MAX = 256, /* connections at a time */
-    MACHINE_LINKS_MAX = 64,
-    PEERS_SEEN_MAX = 128, /* peer indices that a short life can come to use */
-    NAMESPACES = 3,
-    KEYS_MAX = 256,  /* of a namespace */
-    SEEN_MAX = 64,   /* old locations that a machine remembers */
-    CHUNKS_MAX = 16, /* pieces of one copy */
-    RECENT_MAX = 32, /* pages set lately, which others ask for */
-    SERVES_MAX = 64, /* pages being sent by one machine */
-    NOBODY = -1,
-};
-
-#define US UINT64_C(1000)
-#define MS UINT64_C(1000000)
-#define SECOND UINT64_C(1000000000)
 
 struct event;
 typedef void event_run(struct event *event);
@@ -69,46 +51,12 @@ struct event {
     uint32_t box_len;
 };
 
-/* --- what a seed decides --- */
-
-struct plan {
-    uint32_t machines, hosts, replicas, vnodes, apps;
-    uint32_t slots, keys, namespaces, directory_limit, again_every_nth;
-    uint32_t page_bytes_most, small_share; /* percent of pages below 600 bytes */
-    uint64_t pool_bytes;
-    uint64_t delay_ns, chunk_ns, think_ns; /* typical */
-    bool is_calm;                          /* nothing goes wrong, and nobody lies */
-    bool breaks, partitions, crashes, pauses, leaves, lies, clears, gives_up, loses_requests;
-    bool groups;         /* pages of one number are parts of one, of which the first has parents */
-    uint32_t late_joins; /* machines that start only after a while */
-};
-
-enum { HEARTBEAT_NS = 1000000000, MEMBER_TTL_NS = 2 * 1000000000u };
-#define RING_GRACE_NS (6 * SECOND)
-
-/* --- pages and their bytes --- */
-
-struct page_key {
-    uint32_t ns, number;
-    uint64_t epoch;
-};
-
-enum filling_state { FILLING_RESERVED = 1, FILLING_WHOLE, FILLING_GIVEN_UP };
-
-struct filling {
-    uint8_t state; /* 0: this generation was never given out */
-    struct page_key key;
-    struct id128 digest;
-    uint32_t slot, length_bytes;
-    uint64_t offset_bytes;
-    uint64_t begun;        /* at which event */
-    uint64_t visible;      /* 0, or the event at which its set said that it is */
-    uint64_t visible_ring; /* 0: not all machines had this ring then */
-};
+/* --- machines --- */
 
 /* One life of a machine.  Its memory stays as it was when it ended: somebody may be reading it. */
 struct life {
     int machine;
+    struct id128 node_id;
     bool is_alive;
     uint64_t incarnation, pool_bytes;
     uint32_t slots;
@@ -116,83 +64,6 @@ struct life {
     uint8_t *payload;
     uint32_t n_fillings, fillings_size;
     struct filling *fillings; /* by generation */
-};
-
-/* --- reads --- */
-
-enum read_kind { READ_OWN, READ_SHARED, READ_ONE_SIDED, READ_REMOTE };
-
-struct read;
-typedef void read_done(struct read *read, int error);
-
-struct read {
-    enum read_kind kind;
-    bool is_running;
-    uint32_t serial;   /* tells this use from an earlier one that is still answered */
-    int machine, life; /* of the reader */
-    int source;        /* the life that is read */
-    struct page_key key;
-    struct slot_expectation expected;
-    uint32_t slot, n_chunks, chunk;
-    uint8_t order[CHUNKS_MAX];
-    uint32_t received_bytes; /* over the network */
-    struct slot_sample sample;
-    uint64_t deadline_ns;
-    read_done *done;
-    struct app *asker; /* whose it is, and which of its pages; NULL: of no call */
-    uint32_t page;
-    uint8_t bytes[PAGE_MAX_BYTES];
-};
-
-/* --- calls --- */
-
-enum call_kind { CALL_NONE, CALL_GET, CALL_SET, CALL_EXISTS, CALL_CLEAR };
-
-struct app;
-typedef void ask_done(struct app *app);
-
-struct asking {
-    struct locate locate;
-    struct locate_key keys[BATCH_PAGES];
-    struct locate_ask asks[MACHINES_MAX * 4];
-    uint8_t answered[MACHINES_MAX * 4];
-    uint32_t n_asks, n_open, round;
-    uint64_t begun_ns, deadline_ns;
-    ask_done *done;
-    /* what the checks want to know of each key */
-    uint32_t asked[BATCH_PAGES]; /* a bit an owner that answered or failed */
-    uint32_t knew[BATCH_PAGES];  /* a bit an owner that had it at the start */
-    bool denied[BATCH_PAGES];    /* an owner that knows all said no */
-};
-
-struct app {
-    int machine;
-    uint32_t number;
-    enum call_kind call;
-    uint32_t serial;                  /* of the call */
-    uint64_t deadline_ns, late_by_ns; /* and how much later it may end */
-    uint32_t n;
-    struct page_key keys[BATCH_PAGES];
-    uint32_t lengths[BATCH_PAGES];
-    bool is_done[BATCH_PAGES];
-    struct asking asking;
-    /* get */
-    struct attempt attempts[BATCH_PAGES];
-    struct read reads[BATCH_PAGES];
-    uint32_t places[BATCH_PAGES], n_reading, n_touches, n_stales;
-    struct core_touch touches[BATCH_PAGES];
-    struct core_stale stales[BATCH_PAGES * 4];
-    bool is_first_round;
-    /* set */
-    struct core_page pages[BATCH_PAGES];
-    uint32_t n_pages, tries, copying, chunk;
-    bool gives_up;
-    /* an operation of the core that is waited for */
-    uint32_t op;
-    bool is_waiting;
-    uint64_t begun; /* at which event the call began */
-    uint64_t cleared_epoch;
-    uint64_t told[MACHINES_MAX]; /* clear: lives that were alive members, plus one */
 };
 
 /* A page of a group, by its slot, as it was found after the last step. */
@@ -212,8 +83,6 @@ struct seen {
 struct prober {
     struct read read;
 };
-
-/* --- machines --- */
 
 struct machine {
     int number, host, life; /* life: NOBODY when it is down */
@@ -257,9 +126,22 @@ struct link {
     uint32_t in_flight;
 };
 
+/* One direction of the way between two machines. */
+struct path {
+    uint64_t cut_until_ns, slow_until_ns, slow_by_ns;
+};
+
+/* Of a host: what it shows is began_ns + the world's time * pace / a million. */
+struct clock {
+    uint64_t began_ns, pace;
+};
+
 struct totals {
-    uint64_t events, steps, messages, hits, misses, stored, refused, stopped_before, stopped_after,
-        stopped_at_holder, probes, crashes, breaks, groups_left;
+    uint64_t active_ns, events, steps, messages, hits, misses, stored, refused, stopped_before,
+        stopped_after, stopped_at_holder, probes, crashes, breaks, groups_left, late_calls,
+        most_late_ns, longest_heal_ns, longest_heal_seed, promised, broken, until_false,
+        until_false_ns, longest_until_false_ns, beside_stopped, waited_for_stopped, missed_beside,
+        strikes[FAULT_COUNT];
     uint32_t most_events, most_in_flight;
 };
 
@@ -273,7 +155,11 @@ struct world {
     uint32_t n_lives;
     struct link links[LINKS_MAX];
     uint32_t link_serial;
-    uint64_t blocked_until_ns[MACHINES_MAX][MACHINES_MAX];
+    struct path paths[MACHINES_MAX][MACHINES_MAX]; /* from, to */
+    struct clock clocks[MACHINES_MAX];             /* by host */
+    uint64_t strike_at, burst_until_ns, calm_ns, changed_ns;
+    const char *changed_by;
+    uint64_t stopped_at; /* at which event a process was stopped last */
     struct event *events;
     uint32_t n_events, events_size;
     struct id128 identities[NAMESPACES];
@@ -297,9 +183,27 @@ struct event *world_after(uint64_t delay_ns, event_run *run, int machine);
 struct event *world_at(uint64_t at_ns, event_run *run, int machine);
 /* Runs one seed; true: no invariant was violated. */
 bool world_run(uint64_t seed, uint32_t steps);
+void world_run_until(uint64_t until_ns);
 /* Does not return: the run of this seed ends here. */
 _Noreturn void world_violated(const char *invariant, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* plan.c */
+void plan_run(void);
+
+/* clock.c */
+void clocks_begin(void);
+uint64_t clock_ns(const struct machine *machine);
+uint64_t clock_when_ns(const struct machine *machine, uint64_t says_ns);
+
+/* path.c */
+bool path_is_cut(int from, int to);
+uint64_t path_cut_until_ns(int from, int to);
+/* When something sent now may arrive: later, and not before a cut ends. */
+uint64_t path_arrival_ns(int from, int to);
+void path_cut(int from, int to, uint64_t for_ns);
+void path_slow(int from, int to, uint64_t for_ns, uint64_t by_ns);
+uint64_t path_all_well_ns(void);
 
 /* network.c */
 void network_send(struct machine *machine, uint32_t number, const struct message *message);
@@ -307,9 +211,6 @@ void network_dial(struct machine *machine, const struct core_dial *dial);
 void network_hangup(struct machine *machine, uint32_t number);
 void network_break(struct link *link);
 void network_crashed(const struct machine *machine);
-/* When something sent now may arrive: later, and not before a partition ends. */
-uint64_t network_arrival_ns(int from, int to);
-bool network_is_blocked(int from, int to);
 
 /* machine.c */
 void machine_start(struct machine *machine);
@@ -318,6 +219,7 @@ void machine_step(struct machine *machine, struct core_event *event, struct app 
 void machine_free_all(void);
 bool machine_is_up(const struct machine *machine);
 struct life *machine_life(const struct machine *machine);
+int machine_find_life(struct id128 node_id, uint64_t incarnation);
 int machine_route(const struct machine *machine, uint16_t peer);
 void machine_peer_failed(struct machine *machine, uint16_t peer);
 void machine_peer_answered(struct machine *machine, uint16_t peer);
@@ -366,11 +268,17 @@ void set_completed(struct app *app, int error, const uint8_t *recorded, uint32_t
 /* application.c */
 void app_schedule(struct app *app, uint64_t delay_ns);
 void app_end(struct app *app);
+void call_is_held(struct app *app, uint64_t until_ns);
+uint64_t call_allowed_ns(const struct app *app);
 void app_completed(struct machine *machine, const struct core_completion *completion);
 bool app_event_is_stale(const struct event *event, struct app **ret_app);
 
+/* report.c */
+void report_totals(uint64_t seeds, double took_s);
+
 /* fault.c */
 void fault_begin(void);
+void fault_after_event(void);
 uint64_t fault_stop(void);
 
 /* promises.c */
@@ -379,10 +287,34 @@ void check_cleared(const struct app *app);
 void check_hit_is_new(const struct app *app, int source, const struct filling *filling);
 void note_visible(const struct life *life, uint64_t generation);
 void check_unknown_is_invisible(const struct app *app, uint32_t key);
+/* The ring of all machines that are up, or 0 when they do not agree, or a shard is not complete. */
+uint64_t check_common_ring(void);
+bool check_is_live(const struct life *life, const struct filling *filling, uint64_t generation);
+
+/* stopped.c */
+void check_arrived(const struct app *app, uint32_t page);
+void note_asked(struct app *app, int life);
+void note_beside_stopped(const struct app *app);
+
+/* honesty.c */
+void honesty_exists(struct app *app, uint32_t key, bool is_there);
+void honesty_get(struct app *app, uint32_t key, bool is_hit);
+enum call_kind honesty_next(struct app *app, enum call_kind ended);
 
 /* groups.c */
 uint64_t group_of(const struct page_key *key);
 void check_groups(struct machine *machine);
+
+/* shards.c */
+bool shard_place_is_live(const struct machine *owner, struct id128 digest,
+                         const struct location *place, struct pool_page *ret_page);
+void check_shard(const struct machine *owner);
+void check_is_listed(const struct machine *holder, const struct pool_page *page);
+
+/* quiet.c */
+void quiet_ends(const char *by);
+void quiet_message(const struct message *message);
+void quiet_check(uint64_t healed_ns);
 
 /* checks.c settle.c */
 void check_after_event(void);
@@ -394,5 +326,6 @@ void check_ask_ended(const struct app *app);
 void check_pool(const struct machine *machine);
 void check_rings(void);
 void settle_check(void);
+bool settle_has_discovery(void);
 
 #endif

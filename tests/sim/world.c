@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * world.c - the seed, the clock, the queue of events, and one run from its plan to its end.
+ * world.c - the seed, the queue of events, and one run from its plan to its end.
  *
  * A run has three parts: the machines work while faults happen; the faults stop and all calls end;
  * the cluster has time to settle.  Then what must hold of a quiet cluster is checked.  A violated
@@ -13,14 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/hash.h"
 #include "sim.h"
 
 enum { EVENTS_LIMIT = 200000 };
-/* What a quiet cluster may take: a silent member is taken off the ring, heartbeats carry the news,
- * broken connections are dialled again, and everything is named once more. */
-#define SETTLE_NS (MEMBER_TTL_NS + RING_GRACE_NS + 8 * SECOND)
-#define CALLS_END_NS (4 * SECOND)
 
 struct world world;
 static sigjmp_buf violated;
@@ -184,71 +179,12 @@ static bool run_next(uint64_t until_ns)
         insert_pending();
         world.n_events_run++;
         check_after_event();
+        fault_after_event();
     }
     free(event.box);
     if (world.n_events_run > EVENTS_LIMIT)
         world_violated("8", "this run does not end: %u events", EVENTS_LIMIT);
     return true;
-}
-
-/* --- the plan --- */
-
-/* Pools hold a part of all pages only, so that they evict and carve anew all the time. */
-static void plan_pool(struct plan *plan)
-{
-    static const uint32_t most[] = {64, 600, 2048, PAGE_MAX_BYTES};
-    plan->page_bytes_most = most[world_below(4)];
-    plan->small_share = (uint32_t)world_below(60);
-    plan->keys = 8 + (uint32_t)world_below(world_chance(60) ? 32 : KEYS_MAX - 7);
-    plan->namespaces = 1 + (uint32_t)world_below(NAMESPACES);
-    plan->slots = 8 + (uint32_t)world_below(SLOTS_MAX - 7);
-    uint64_t all_bytes = plan->keys * plan->namespaces * (plan->page_bytes_most / 2 + UINT64_C(64));
-    uint64_t least_bytes = 4 * (plan->page_bytes_most + UINT64_C(64));
-    plan->pool_bytes = all_bytes * (5 + world_below(60)) / 100;
-    if (plan->pool_bytes < least_bytes)
-        plan->pool_bytes = least_bytes;
-    if (plan->pool_bytes > POOL_MAX_BYTES)
-        plan->pool_bytes = POOL_MAX_BYTES;
-    plan->pool_bytes &= ~UINT64_C(63);
-}
-
-static void plan_faults(struct plan *plan)
-{
-    bool any = !world_chance(30);
-    plan->breaks = any && world_chance(60);
-    plan->partitions = any && world_chance(35);
-    plan->crashes = any && world_chance(50);
-    plan->pauses = any && world_chance(35);
-    plan->leaves = any && world_chance(30);
-    plan->loses_requests = any && world_chance(40);
-    plan->late_joins = world_chance(50) ? (uint32_t)world_below(plan->machines) : 0;
-    plan->lies = world_chance(20);
-    world.had_lies = plan->lies;
-    plan->clears = world_chance(50);
-    plan->gives_up = world_chance(50);
-    plan->is_calm = !any && !plan->lies && world_chance(70);
-    plan->again_every_nth = !plan->is_calm && world_chance(50) ? 2 + (uint32_t)world_below(40) : 0;
-}
-
-static void plan_run(void)
-{
-    struct plan *plan = &world.plan;
-    *plan = (struct plan){
-        .machines = 2 + (uint32_t)world_below(MACHINES_MAX - 1),
-        .hosts = 1 + (uint32_t)world_below(3),
-        .replicas = 1 + (uint32_t)world_below(3),
-        .vnodes = 4 + (uint32_t)world_below(29),
-        .apps = 1 + (uint32_t)world_below(APPS_MAX),
-        .directory_limit = world_chance(10) ? 16 + (uint32_t)world_below(64) : 4096,
-        .delay_ns = world_chance(50) ? 100 * US : 2 * MS,
-        .chunk_ns = world_chance(50) ? 20 * US : 2 * MS,
-        .think_ns = world_chance(50) ? 1 * MS : 100 * MS,
-    };
-    plan_pool(plan);
-    plan_faults(plan);
-    plan->groups = world_chance(60);
-    for (uint32_t i = 0; i < NAMESPACES; i++)
-        world.identities[i] = hash_bytes128(&i, sizeof i, 77);
 }
 
 /* --- a run --- */
@@ -278,18 +214,25 @@ static void set_up(uint64_t seed)
     seed_random(seed);
     narrate_begin();
     plan_run();
+    clocks_begin();
     for (uint32_t i = 0; i < MACHINES_MAX; i++)
         world.machines[i].life = NOBODY;
     for (uint32_t i = 0; i < world.plan.machines; i++) {
         struct machine *machine = &world.machines[i];
         machine->number = (int)i;
         machine->host = i == 0 ? 0 : (int)world_below(world.plan.hosts);
-        machine->node_id = (struct id128){world_random(), world_random()};
         bool is_late = i > 0 && i >= world.plan.machines - world.plan.late_joins;
         world_after(is_late ? world_below(15 * SECOND) : world_below(2 * SECOND), start_machine,
                     NOBODY)
             ->a = i;
     }
+}
+
+void world_run_until(uint64_t until_ns)
+{
+    while (run_next(until_ns))
+        ;
+    world.now_ns = until_ns;
 }
 
 static void run_parts(uint32_t steps)
@@ -298,11 +241,12 @@ static void run_parts(uint32_t steps)
     while (world.n_events_run < steps && run_next(UINT64_MAX))
         ;
     world.is_settling = true;
-    uint64_t until_ns = fault_stop() + CALLS_END_NS + SETTLE_NS;
-    while (run_next(until_ns))
-        ;
-    world.now_ns = until_ns;
+    world.totals.active_ns += world.now_ns;
+    world.calm_ns = fault_stop();
+    world_run_until(world.calm_ns + HEALED_NS);
     settle_check();
+    if (settle_has_discovery())
+        quiet_check(world.calm_ns + HEALED_NS);
 }
 
 static void take_down(void)
