@@ -9,7 +9,7 @@
  * A run stores pages until six times the pool has gone through it; between two stores two pages
  * are used again, the younger ones more often, so that the order of eviction is not the order of
  * addresses.  A share of the pool is retired ahead of need, as the pool does it: a retired page is
- * not found any more.  One page in PIN_ONE_IN cannot go when it is asked for.  Beside the pool
+ * not found any more.  One page in PIN_ONE_IN cannot go, another one each time.  Beside the pool
  * stands an ideal one of the same size without any addresses: it evicts the coldest page until the
  * bytes suffice.  How many of the uses find their page in the one and in the other tells what it
  * costs that pages lie somewhere.  Figures count from the point where twice the pool has been
@@ -207,17 +207,18 @@ static void evict(struct load *load, uint32_t slot)
     extents_release(load->x, extents_of_slot(load->x, slot));
 }
 
+/* A page that is being read is so for all of a choice. */
 static bool may_evict(void *ctx, uint32_t slot)
 {
-    struct load *load = ctx;
-    (void)slot;
-    return random_next(&load->pins_random) % PIN_ONE_IN != 0;
+    const struct load *load = ctx;
+    uint64_t reads = load->pins_random + (load->figures.rooms << 32) + slot;
+    return random_next(&reads) % PIN_ONE_IN != 0;
 }
 
 static uint64_t now_ns(void)
 {
     struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
