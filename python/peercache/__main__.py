@@ -12,13 +12,17 @@ def main():
 
         namesake.check()
         from . import _native, store
-        from .base import StandaloneStorage
+        from .base import StandaloneStorage, is_installed
     except ImportError as error:
         sys.exit(f"PeerCache cannot be used: {error}")
-    is_loadable = not issubclass(store.PeerCacheStore, StandaloneStorage)
     print(f"PeerCache {_native.version()} in {namesake.FOLDER}")
-    print("SGLang found: it can load peercache.store" if is_loadable else
-          "SGLang is not installed for this Python, so only other programs can use the store")
+    if not issubclass(store.PeerCacheStore, StandaloneStorage):
+        print("SGLang found: it can load peercache.store")
+    elif is_installed():
+        print("SGLang is installed for this Python, but cannot be imported (see above), so it cannot "
+              "load peercache.store")
+    else:
+        print("SGLang is not installed for this Python, so only other programs can use the store")
 
 
 if __name__ == "__main__":

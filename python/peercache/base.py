@@ -4,6 +4,8 @@
 SGLang loads only subclasses of its own HiCacheStorage, so where SGLang can be imported that class
 is the base.  Where it cannot (tools, the demo), a stand-in with the same abstract methods takes
 its place, so that `import peercache.store` always works.
+
+This is the first to import SGLang: of an install that is broken only the first error tells why.
 """
 import abc
 import importlib
@@ -37,15 +39,26 @@ class StandaloneStorage(abc.ABC):
         """Tells whether a flat page is there."""
 
 
-def storage_base():
+def is_installed():
+    """Whether this Python finds SGLang, though perhaps cannot import it."""
+    try:
+        return importlib.util.find_spec("sglang") is not None
+    except ValueError:  # what is left of an import that failed
+        return True
+
+
+def _storage_base():
     """SGLang's HiCacheStorage, or the stand-in."""
     try:
         return importlib.import_module("sglang.srt.mem_cache.hicache_storage").HiCacheStorage
     except Exception as error:  # a broken install raises more than ImportError
-        if importlib.util.find_spec("sglang") is not None:
+        if is_installed():
             _log.warning("SGLang is installed, but its HiCacheStorage cannot be imported (%s: %s);"
                          " SGLang would refuse this adapter", type(error).__name__, error)
         return StandaloneStorage
+
+
+StorageBase = _storage_base()
 
 
 def import_first(*names):

@@ -26,7 +26,7 @@ import time
 import weakref
 
 from . import _native, hybrid, identity
-from .base import storage_base
+from .base import StorageBase
 from .calls import Calls
 from .component import leading_run
 from .deadline import Deadline
@@ -62,7 +62,7 @@ def _close_in_child():
 os.register_at_fork(after_in_child=_close_in_child)
 
 
-class PeerCacheStore(storage_base()):
+class PeerCacheStore(StorageBase):
     """SGLang HiCache storage that shares pages between the processes of a PeerCache cluster."""
 
     # What a half-built object has: close() and every storage call work on it.

@@ -28,7 +28,7 @@ ERRORS = (line_faults.Injected, TypeError, ValueError) if _profile.NAME == "new"
 # there to do so; the rest runs when the module is imported.
 NOT_STORAGE = {
     "__main__.py": ("",), "namesake.py": ("",),
-    "base.py": ("StandaloneStorage", "storage_base", "import_first"),
+    "base.py": ("StandaloneStorage", "is_installed", "_storage_base", "import_first"),
     "settings.py": ("",),
     "metrics.py": ("Counters.__init__", "Counters.snapshot", "StorageStats.__init__"),
     "guard.py": ("ErrorLog.__init__", "never_raises"),

@@ -5,6 +5,9 @@ import json
 import logging
 import os
 import socket
+import subprocess
+import sys
+import tempfile
 import time
 import unittest
 
@@ -31,6 +34,29 @@ def threads():
 def resident_bytes():
     with open("/proc/self/statm") as statm:
         return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+class WithoutSglang(unittest.TestCase):
+    def told(self, **files):
+        """What `python3 -m peercache` says beside these modules of a package sglang."""
+        package = os.path.join(self.enterContext(tempfile.TemporaryDirectory()), "sglang")
+        for name, text in files.items():
+            os.makedirs(package, exist_ok=True)
+            with open(os.path.join(package, f"{name}.py"), "w", encoding="utf-8") as module:
+                module.write(text)
+        path = os.pathsep.join([os.path.dirname(package), os.environ["PYTHONPATH"]])
+        return subprocess.run([sys.executable, "-m", "peercache"], stdout=subprocess.PIPE, text=True,
+                              stderr=subprocess.STDOUT, env={**os.environ, "PYTHONPATH": path},
+                              check=True).stdout
+
+    def test_01_not_installed(self):
+        self.assertIn("SGLang is not installed", self.told())
+
+    def test_01_installed_and_broken(self):
+        """(1) The first error is the cause: at the next try SGLang's modules are half there."""
+        said = self.told(environ="", __init__="import sglang.environ\nraise RuntimeError('no nms')\n")
+        self.assertIn("RuntimeError: no nms", said)
+        self.assertIn("SGLang is installed for this Python, but cannot be imported", said)
 
 
 class Loading(AdapterCase):
