@@ -3,12 +3,11 @@
 import json
 import pathlib
 import subprocess
-import time
 
 import sglang_engine
+import waiting
 from ports import free_port
 
-MEET_LIMIT_S = 30.0
 ASK_LIMIT_S = 10.0
 
 
@@ -34,23 +33,16 @@ class Cluster:
 
     def wait_until_met(self, node_count):
         """Before nodes know each other they do not find each other's pages."""
-        end = time.monotonic() + MEET_LIMIT_S
-        while not self._have_met(node_count):
-            if time.monotonic() > end:
-                raise sglang_engine.EngineError("the nodes did not find each other")
-            time.sleep(0.1)
+        waiting.wait_for(lambda: self._have_met(node_count), f"{node_count} nodes to know each other")
 
     def _have_met(self, node_count):
-        members = self._alive("--discovery_addr", self.address)
-        return len(members) == node_count and all(
-            len(self._alive("--node", f"{member['host']}:{member['control_port']}")) == node_count
-            for member in members)
+        first = self._status("--discovery_addr", self.address)
+        return waiting.knows_all(first, node_count) and all(
+            waiting.knows_all(
+                self._status("--node", f"{member['host']}:{member['control_port']}"), node_count)
+            for member in first["members"] if member["state"] == "alive")
 
-    def _alive(self, *whom):
-        """The living members that a node knows of; none as long as it does not know all keys."""
+    def _status(self, *whom):
         said = subprocess.run([self.programs / "peercache", "status", "--json", "--cluster_name",
                                self.name, *whom], capture_output=True, timeout=ASK_LIMIT_S)
-        status = json.loads(said.stdout) if said.returncode == 0 else {}
-        if not status.get("directory", {}).get("is_complete"):
-            return []
-        return [member for member in status["members"] if member["state"] == "alive"]
+        return json.loads(said.stdout) if said.returncode == 0 else {}

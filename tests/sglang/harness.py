@@ -33,12 +33,13 @@ from ports import free_port
 from peercache import store as store_module
 from sglang import _profile
 from sglang.srt.mem_cache import hicache_storage
+from waiting import wait_for
 
 MODEL = "test/model-7b"
 # No call may take longer than its deadline (1 s unless an option says otherwise); a machine with
 # two cores and seven other test programs is allowed to be late by this much.
 CALL_LIMIT_S = 4.0
-# How long a peer may take to start, and the members to know each other.
+# How long a peer may take to start.
 START_LIMIT_S = 20.0
 
 
@@ -136,15 +137,6 @@ class Peer:
         self.process.wait()
         self.process.stdin.close()
         self.process.stdout.close()
-
-
-def wait_for(condition, what, limit_s=START_LIMIT_S):
-    """Waits for another process; says what did not come."""
-    end = time.monotonic() + limit_s
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {limit_s} s in vain for {what}")
-        time.sleep(0.02)
 
 
 def alive_members(made):

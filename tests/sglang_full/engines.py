@@ -6,7 +6,6 @@ import pathlib
 import random
 import re
 import sys
-import time
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -15,10 +14,10 @@ sys.path[:0] = [str(ROOT / "demo"), str(ROOT / "tests" / "system")]
 
 import sglang_engine
 import sglang_model
+from waiting import knows_all, wait_for
 
 PAGE = sglang_engine.PAGE_TOKENS
 NEW_TOKENS = 6
-WAIT_S = 30.0
 # SGLang gives a thread 10 s at a flush; the deadlines of the adapter's options stay far below.
 CALL_LIMIT_S = 5.0
 # A request waits for storage calls, each bounded; this is no measure of speed.
@@ -41,14 +40,6 @@ def full_pages(prompt):
     return (len(prompt) + NEW_TOKENS - 1) // PAGE
 
 
-def wait_for(condition, what, limit_s=WAIT_S):
-    end = time.monotonic() + limit_s
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {limit_s} s in vain for {what}")
-        time.sleep(0.05)
-
-
 class Watched:
     """An engine over RecordingStore, and what it has recorded."""
 
@@ -57,10 +48,10 @@ class Watched:
         self.folder.mkdir()
         self.fault = ""
         self.extra = {**extra, "module_path": "recording_store", "class_name": "RecordingStore",
-                      "watch_folder": str(self.folder), "log_level": "warning"}
+                      "watch_file": str(self.folder / "calls"), "log_level": "warning"}
         self.engine = sglang_engine.Engine(
             [sys.executable], model, self.folder / "log",
-            sglang_engine.cache_arguments(self.extra, layout), [HERE])
+            sglang_engine.cache_arguments(self.extra, layout), [HERE, ROOT / "demo"])
 
     def use(self, protocol):
         """Opens the node anew where it speaks another protocol."""
@@ -110,18 +101,9 @@ class Watched:
 def meet(*watched):
     """Waits until the engines' nodes, and the one that serves discovery, know each other: before
     that the others do not ask a node for its pages."""
-    wait_for(lambda: have_met([one.state()["status"] for one in watched]),
-             "the nodes to know each other")
-
-
-def have_met(statuses):
-    if not all(statuses):
-        return False
-    node_ids = {status["node"]["node_id"] for status in statuses}
-    alive = [{member["node_id"] for member in status["members"] if member["state"] == "alive"}
-             for status in statuses]
-    return (all(status["directory"]["is_complete"] for status in statuses) and
-            all(len(ids) == len(node_ids) + 1 and ids > node_ids for ids in alive))
+    count = len(watched) + 1
+    wait_for(lambda: all(knows_all(one.state()["status"], count) for one in watched),
+             f"{count} nodes to know each other")
 
 
 class Reference:

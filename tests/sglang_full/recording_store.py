@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The adapter, watched from inside the engine's scheduler process, and spoilt on demand.
 
-The extra config names a folder, "watch_folder", for three files:
+Three files lie in one folder; the extra config names the first as "watch_file":
 
     calls   grows by one JSON line a storage call: name, thread, seconds, how many keys, how many of
             them good (those that a call found, read or stored)
@@ -17,7 +17,7 @@ import pathlib
 import threading
 import time
 
-from peercache.store import PeerCacheStore
+from sglang_watch import NotingStore
 
 STATE_INTERVAL_S = 0.2
 EVERY = 3
@@ -26,23 +26,21 @@ SPOILT_BYTE = 0x3f
 
 def recorded(name):
     """The adapter's method @name, with a line in `calls`."""
-    method = getattr(PeerCacheStore, name)
+    method = getattr(NotingStore, name)
 
     @functools.wraps(method)
     def call(self, *args, **kwargs):
         started = time.perf_counter()
         answer = method(self, *args, **kwargs)
-        self.note(name, started, args, answer)
+        self.note_call(name, started, args, answer)
         return answer
 
     return call
 
 
-class RecordingStore(PeerCacheStore):
+class RecordingStore(NotingStore):
     def __init__(self, storage_config, kwargs):
-        self.folder = pathlib.Path(storage_config.extra_config["watch_folder"])
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.calls = os.open(self.folder / "calls", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self.folder = pathlib.Path(storage_config.extra_config["watch_file"]).parent
         super().__init__(storage_config, kwargs)
         self.closed = threading.Event()
         threading.Thread(target=self.watch, name="recording-store", daemon=True).start()
@@ -51,13 +49,12 @@ class RecordingStore(PeerCacheStore):
         self.closed.set()
         super().close()
 
-    def note(self, name, started, args, answer):
+    def note_call(self, name, started, args, answer):
         keys = len(args[0]) if args and isinstance(args[0], (list, tuple)) else 0
         good = sum(answer) if isinstance(answer, list) else answer
-        line = {"call": name, "thread": threading.current_thread().name, "keys": keys,
-                "good": good if isinstance(good, int) else None,
-                "seconds": time.perf_counter() - started}
-        os.write(self.calls, (json.dumps(line) + "\n").encode())
+        self.note(call=name, thread=threading.current_thread().name, keys=keys,
+                  good=good if isinstance(good, int) else None,
+                  seconds=time.perf_counter() - started)
 
     def watch(self):
         fresh, state = self.folder / "state.new", self.folder / "state"
@@ -76,7 +73,7 @@ class RecordingStore(PeerCacheStore):
     def batch_get_v1(self, keys, host_indices, extra_info=None):
         started = time.perf_counter()
         answer = super().batch_get_v1(keys, host_indices, extra_info)
-        self.note("batch_get_v1", started, (keys,), answer)
+        self.note_call("batch_get_v1", started, (keys,), answer)
         fault = self.fault()
         if fault == "raise":
             raise RuntimeError("as the test wants it")

@@ -4,29 +4,20 @@ import dataclasses
 import json
 import pathlib
 import sys
-import time
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "demo"))
 
 from ports import free_port
 from sglang.srt.mem_cache import hicache_storage
 from sglang.srt.mem_cache.storage.backend_factory import StorageBackendFactory
+from waiting import knows_all, wait_for
 
 MODEL = "test/model-7b"
-START_LIMIT_S = 20.0
 # A call has its own deadline; this much a busy machine may be late, and SGLang's threads have 10 s.
 CALL_LIMIT_S = 5.0
 
 # The class under test.  The check of the suite itself puts a broken one here (broken.py).
 STORE_CLASS = ["peercache.store", "PeerCacheStore"]
-
-
-def wait_for(condition, what, limit_s=START_LIMIT_S):
-    end = time.monotonic() + limit_s
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {limit_s} s in vain for {what}")
-        time.sleep(0.01)
 
 
 def storage_config(extra, **values):
@@ -41,16 +32,9 @@ def storage_config(extra, **values):
 
 
 def settle(made, count):
-    """Waits until a store is connected to @count members, itself included, and its part of the
-    directory is whole: from then on a set on one of them is found by the others at once."""
-    wait_for(lambda: _is_settled(json.loads(made.status() or "{}"), count), f"{count} members")
-
-
-def _is_settled(status, count):
-    ready = [member for member in status.get("members", [])
-             if member["state"] == "alive" and member["is_connected"]]
-    directory = status.get("directory", {"is_complete": False})
-    return len(ready) == count == directory["ring_nodes"] and directory["is_complete"]
+    """Waits until a store knows @count members, itself included: see knows_all()."""
+    wait_for(lambda: knows_all(json.loads(made.status() or "{}"), count),
+             f"{count} members")
 
 
 class Cluster:

@@ -8,17 +8,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "demo"))
 
 from ports import free_port
+from waiting import WAIT_S, wait_for
 
 PEERCACHED = os.environ["PEERCACHED"]
 PEERCACHE = os.environ["PEERCACHE"]
 READY = re.compile(r"ready node_id=(\S+) control=(\S+):(\d+) discovery=(\S+) pool=(\d+)\n")
-# Long enough for a node under a sanitizer on a busy machine.
-WAIT_S = 30
 
 
 def clean_environment(**more):
@@ -29,16 +27,6 @@ def clean_environment(**more):
 def run(program, *arguments, stdin=None, **environment):
     return subprocess.run([program, *map(str, arguments)], capture_output=True, timeout=WAIT_S,
                           input=stdin, env=clean_environment(**environment))
-
-
-def wait_for(condition, what, limit_s=WAIT_S):
-    """Polls until the condition holds, and returns what it said; fails with what did not come."""
-    end = time.monotonic() + limit_s
-    while not (answer := condition()):
-        if time.monotonic() > end:
-            raise AssertionError(f"waited {limit_s} s in vain for {what}")
-        time.sleep(0.02)
-    return answer
 
 
 def end_process(process):

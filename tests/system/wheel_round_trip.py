@@ -7,17 +7,19 @@ the first one's memory.
 """
 import ctypes
 import os
-import socket
+import pathlib
 import subprocess
 import sys
-import time
 import types
 
+sys.path.append(str(pathlib.Path(__file__).resolve().parents[2] / "demo"))
+
+from ports import free_port
 from peercache.store import PeerCacheStore
+from waiting import wait_for
 
 PAGE_SIZE, SEGMENT_BYTES = 4, 4096
 KEY = "5a" * 32
-START_LIMIT_S = 20
 
 
 class Pool:
@@ -47,9 +49,7 @@ def page():
 
 
 def first():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     pool = Pool()
     for i, segment in enumerate(pool.segments):
         segment[:] = page()[i * SEGMENT_BYTES:(i + 1) * SEGMENT_BYTES]
@@ -64,10 +64,7 @@ def first():
 def second(address):
     pool = Pool()
     store = open_store(address, pool)
-    end = time.monotonic() + START_LIMIT_S
-    while store.batch_exists([KEY]) != 1:
-        assert time.monotonic() < end, "the page of the other process was not found"
-        time.sleep(0.02)
+    wait_for(lambda: store.batch_exists([KEY]) == 1, "the page of the other process")
     assert store.batch_get_v1([KEY], list(range(PAGE_SIZE))) == [True], "a miss"
     assert pool.bytes() == page(), "wrong bytes"
     store.close()

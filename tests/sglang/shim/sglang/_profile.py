@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What differs between SGLang's releases, one row a profile.
+"""What differs between SGLang's releases, one table a profile, each after what it adds to the one before.
 
     config_fields    of HiCacheStorageConfig, in the release's order
     prefix_keys      default of HiCacheStorageExtraInfo.prefix_keys
@@ -27,60 +27,49 @@ _SPLIT = (("tp_lcm_size", None), ("should_split_heads", False))
 _EXTRA = (("extra_config", None),)
 _DCP = (("dcp_size", 1), ("dcp_rank", 0), ("logical_page_size", None))
 
-PROFILES = {
-    # Like 0.5.4: few config fields, no hybrid interface, the tuple (None,) for no prefix.
-    "old": {
-        "config_fields": _RANKS + _IS_MLA + _MODEL + _EXTRA,
-        "prefix_keys": (None,),
-        "prefix_in_place": True,
-        "metrics_module": "metrics",
-        "hybrid": False,
-        "hybrid_always": False,
-        "result_fields": 0,
-        "enum_str": False,
-        "block_groups": False,
-        "v2_extra_info": False,
-        "registered_hook": False,
-        "exceptions_caught": False,
-        "join_limit_s": None,
-        "exists_attempts": 1,
-    },
-    # Like 0.5.16: the hybrid interface in its first form.
-    "mid": {
-        "config_fields": _RANKS + _PIPELINE + _IS_MLA + _METRICS + _MODEL + _SPLIT + _EXTRA,
-        "prefix_keys": None,
-        "prefix_in_place": True,
-        "metrics_module": "observability",
-        "hybrid": True,
-        "hybrid_always": False,
-        "result_fields": 2,
-        "enum_str": False,
-        "block_groups": False,
-        "v2_extra_info": False,
-        "registered_hook": False,
-        "exceptions_caught": False,
-        "join_limit_s": None,
-        "exists_attempts": 1,
-    },
-    # Like 0.5.23.
-    "new": {
-        "config_fields": (_RANKS + _PIPELINE + _IS_MLA + _METRICS + _MODEL + _SPLIT
-                          + (("dp_rank", 0),) + _EXTRA + _DCP),
-        "prefix_keys": None,
-        "prefix_in_place": False,
-        "metrics_module": "observability",
-        "hybrid": True,
-        "hybrid_always": True,
-        "result_fields": 3,
-        "enum_str": True,
-        "block_groups": True,
-        "v2_extra_info": True,
-        "registered_hook": True,
-        "exceptions_caught": True,
-        "join_limit_s": 10.0,
-        "exists_attempts": 3,
-    },
+# Like 0.5.4: few config fields, no hybrid interface, the tuple (None,) for no prefix.
+_OLD = {
+    "config_fields": _RANKS + _IS_MLA + _MODEL + _EXTRA,
+    "prefix_keys": (None,),
+    "prefix_in_place": True,
+    "metrics_module": "metrics",
+    "hybrid": False,
+    "hybrid_always": False,
+    "result_fields": 0,
+    "enum_str": False,
+    "block_groups": False,
+    "v2_extra_info": False,
+    "registered_hook": False,
+    "exceptions_caught": False,
+    "join_limit_s": None,
+    "exists_attempts": 1,
 }
+# Like 0.5.16: the hybrid interface in its first form.
+_MID = {
+    **_OLD,
+    "config_fields": _RANKS + _PIPELINE + _IS_MLA + _METRICS + _MODEL + _SPLIT + _EXTRA,
+    "prefix_keys": None,
+    "metrics_module": "observability",
+    "hybrid": True,
+    "result_fields": 2,
+}
+# Like 0.5.23.
+_NEW = {
+    **_MID,
+    "config_fields": (_RANKS + _PIPELINE + _IS_MLA + _METRICS + _MODEL + _SPLIT
+                      + (("dp_rank", 0),) + _EXTRA + _DCP),
+    "prefix_in_place": False,
+    "hybrid_always": True,
+    "result_fields": 3,
+    "enum_str": True,
+    "block_groups": True,
+    "v2_extra_info": True,
+    "registered_hook": True,
+    "exceptions_caught": True,
+    "join_limit_s": 10.0,
+    "exists_attempts": 3,
+}
+PROFILES = {"old": _OLD, "mid": _MID, "new": _NEW}
 
 NAME = os.environ.get("SGLANG_SHIM_PROFILE", "new")
 PROFILE = PROFILES[NAME]
