@@ -29,6 +29,7 @@
     P(sync_on_connect, "pages announced before a connection broke are not found again")            \
     P(sync_on_ring_change, "pages are not found at their new owners")                              \
     P(lookup_fallback, "an owner that does not know yet answers for those that do")                \
+    P(owner_failover, "pages are missed because one of their owners does not answer")              \
     P(epoch_in_digest, "a cleared page is found again")                                            \
     P(cancel_drains, "an operation that timed out leaves slots filling for ever")                  \
     P(groups_leave_whole, "parts of a hybrid page that is not whole any more are found")

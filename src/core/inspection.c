@@ -26,14 +26,14 @@ static void inspect_members(struct core *core, struct core_inspection *ret)
 void core_inspect(struct core *core, struct core_inspection *ret_inspection)
 {
     const struct ring *ring = ring_borrow(core->rings);
-    *ret_inspection = (struct core_inspection){
-        .directory_entries = directory_count(core->directory),
-        .directory_bytes = directory_bytes(core->directory),
-        .ring_nodes = ring_node_count(ring),
-        .is_complete = view_is_complete(&core->view, ring_hash(ring)),
-        .is_connected = membership_is_connected(core->membership),
-        .is_head = membership_is_head(core->membership),
-    };
+    /* The list of members is long, and only what is filled in of it is read. */
+    memset(ret_inspection, 0, offsetof(struct core_inspection, members));
+    ret_inspection->directory_entries = directory_count(core->directory);
+    ret_inspection->directory_bytes = directory_bytes(core->directory);
+    ret_inspection->ring_nodes = ring_node_count(ring);
+    ret_inspection->is_complete = view_is_complete(&core->view, ring_hash(ring));
+    ret_inspection->is_connected = membership_is_connected(core->membership);
+    ret_inspection->is_head = membership_is_head(core->membership);
     ring_return(core->rings, ring);
     pool_measure(core->pool, &ret_inspection->pool);
     inspect_members(core, ret_inspection);

@@ -205,8 +205,12 @@ void locate_answer(struct locate *locate, const struct locate_ask *ask,
 
 void locate_fail(struct locate *locate, const struct locate_ask *ask)
 {
-    for (uint32_t i = 0; i < ask->n; i++)
-        next_owner(&locate->keys[locate->order[ask->first + i]]);
+    for (uint32_t i = 0; i < ask->n; i++) {
+        struct locate_key *key = &locate->keys[locate->order[ask->first + i]];
+        if (!PROTECTED(owner_failover))
+            key->owner = key->n_owners;
+        next_owner(key);
+    }
 }
 
 bool locate_is_there(const struct locate *locate, const struct locate_key *key)

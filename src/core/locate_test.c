@@ -198,6 +198,17 @@ static void owner_that_fails_is_replaced_by_the_next(void **state)
     assert_int_equal(fixture->keys[0].state, LOCATE_FOUND);
 }
 
+static void without_owner_failover_the_page_is_missed(void **state)
+{
+    struct fixture *fixture = *state;
+    assert_true(protection_disable("owner_failover"));
+    begin(fixture, foreign_page(fixture), 1);
+    assert_int_equal(plan(fixture), 1);
+    locate_fail(&fixture->locate, &fixture->asks[0]);
+    assert_int_equal(plan(fixture), 0);
+    assert_int_equal(fixture->keys[0].state, LOCATE_FAILED);
+}
+
 /* No owner answered: failed.  One answered that it does not know, which is not sure: unknown. */
 static void no_owner_is_a_failure_and_an_unsure_one_is_not(void **state)
 {
@@ -387,6 +398,7 @@ int main(void)
         TEST(owner_that_does_not_know_all_is_not_believed),
         TEST(without_lookup_fallback_the_page_is_missed),
         TEST(owner_that_fails_is_replaced_by_the_next),
+        TEST(without_owner_failover_the_page_is_missed),
         TEST(no_owner_is_a_failure_and_an_unsure_one_is_not),
         TEST(owner_behind_an_open_breaker_is_not_asked),
         TEST(probe_carries_all_keys_of_the_call),

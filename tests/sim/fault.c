@@ -109,7 +109,7 @@ static void stop_process(struct machine *machine)
 {
     if (!machine_is_up(machine) || machine->paused_until_ns > world.now_ns)
         return;
-    uint64_t for_ns = some_time_ns();
+    uint64_t for_ns = some_time_ns() + (world.plan.pauses_one ? SECOND : 0);
     machine->paused_until_ns = world.now_ns + for_ns;
     world.stopped_at = world.n_events_run;
     narrate(NARRATED_pause, machine->number, for_ns / US, 0, 0);
@@ -206,15 +206,19 @@ static void strike(void)
 
 void fault_begin(void)
 {
-    world.strike_at = world_below(2 * world.plan.events_a_strike);
+    uint32_t typical = world.plan.events_a_strike;
+    world.strike_at =
+        world.plan.pauses_one ? typical + world_below(typical) : world_below(2 * typical);
 }
 
 void fault_after_event(void)
 {
     if (world.is_settling || world.n_events_run < world.strike_at)
         return;
-    world.strike_at = world.n_events_run + 1 + world_below(2 * world.plan.events_a_strike);
     strike();
+    world.strike_at = world.n_events_run + 1 + world_below(2 * world.plan.events_a_strike);
+    if (world.plan.pauses_one)
+        world.strike_at = UINT64_MAX;
 }
 
 /* No new ones.  Those that last end by themselves: the time is returned when the last one has. */

@@ -112,32 +112,27 @@ static uint64_t word_at(int life, uint64_t generation, uint32_t index)
     return z ^ z >> 32;
 }
 
-static uint32_t piece(int life, uint64_t generation, uint32_t at, uint32_t left, uint8_t word[8],
-                      const uint8_t **ret_from)
+/* The bytes from @at on that lie in one word, low byte first, and how many they are. */
+static uint64_t piece(int life, uint64_t generation, uint32_t at, uint32_t left, uint32_t *ret_len)
 {
-    uint64_t value = word_at(life, generation, at / 8);
-    memcpy(word, &value, 8);
-    *ret_from = word + at % 8;
-    return left < 8 - at % 8 ? left : 8 - at % 8;
+    *ret_len = left < 8 - at % 8 ? left : 8 - at % 8;
+    return word_at(life, generation, at / 8) >> at % 8 * 8;
 }
 
 void filling_write(int life, uint64_t generation, uint32_t from, uint32_t len, uint8_t *to)
 {
-    uint8_t word[8];
-    const uint8_t *source;
     for (uint32_t n; len > 0; from += n, to += n, len -= n) {
-        n = piece(life, generation, from, len, word, &source);
-        memcpy(to, source, n);
+        uint64_t word = piece(life, generation, from, len, &n);
+        memcpy(to, &word, n);
     }
 }
 
 bool filling_is(int life, uint64_t generation, const uint8_t *bytes, uint32_t from, uint32_t len)
 {
-    uint8_t word[8];
-    const uint8_t *source;
     for (uint32_t n; len > 0; from += n, bytes += n, len -= n) {
-        n = piece(life, generation, from, len, word, &source);
-        if (memcmp(bytes, source, n) != 0)
+        uint64_t word = piece(life, generation, from, len, &n), found = 0;
+        memcpy(&found, bytes, n);
+        if (found != (n < 8 ? word & ((UINT64_C(1) << n * 8) - 1) : word))
             return false;
     }
     return true;

@@ -231,6 +231,7 @@ void machine_start(struct machine *machine)
     narrate(NARRATED_start, machine->number, (uint64_t)machine->life, (uint64_t)machine->host,
             machine->pool_bytes);
     world_after(0, first_tick, machine->number);
+    uint64_t half_ns = world.plan.warm_up_ns / 2;
     for (uint32_t i = 0; i < world.plan.apps; i++) {
         machine->apps[i].machine = machine->number;
         machine->apps[i].number = i;
@@ -239,7 +240,7 @@ void machine_start(struct machine *machine)
         machine->apps[i].is_waiting = false;
         for (uint32_t j = 0; j < BATCH_PAGES; j++)
             machine->apps[i].reads[j].is_running = false;
-        app_schedule(&machine->apps[i], world_below(world.plan.warm_up_ns));
+        app_schedule(&machine->apps[i], half_ns + world_below(half_ns));
     }
     probe_schedule(machine, world_below(SECOND));
 }

@@ -147,7 +147,7 @@ static int run_seeds(void)
 int main(int argc, char **argv)
 {
     /* A core reserves more memory than it touches: fresh pages are cheaper than cleared ones. */
-    mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    mallopt(M_MMAP_THRESHOLD, 64 << 10);
     mallopt(M_TRIM_THRESHOLD, 64 << 20);
     setvbuf(stdout, NULL, _IOLBF, 0);
     int end = take_options(argc, argv);

@@ -53,13 +53,20 @@ static void plan_faults(struct plan *plan)
     plan->again_every_nth = !plan->is_calm && world_chance(50) ? 2 + (uint32_t)world_below(40) : 0;
 }
 
-/* What must hold while one machine is stopped is checked where nothing else delays a call. */
+/* What must hold while one machine is stopped is checked where nothing else delays a call, and pages
+ * stay: they are set, one process is stopped once, they are read. */
 static void plan_one_pause(struct plan *plan)
 {
     plan->is_calm = false;
     plan->pauses_one = true;
     plan->weights[FAULT_pause] = 1;
-    plan->events_a_strike = 100;
+    plan->events_a_strike = 1000;
+    plan->steps_times = 3;
+    plan->page_bytes_most = 600;
+    plan->keys = plan->keys < 16 ? plan->keys : 16;
+    plan->namespaces = 1;
+    plan->slots = SLOTS_MAX;
+    plan->pool_bytes = POOL_MAX_BYTES;
     plan->machines = plan->machines < 3 ? 3 : plan->machines;
     plan->stopped = (uint32_t)world_below(plan->machines);
     plan->replicas = plan->replicas < 2 ? 2 : plan->replicas;
@@ -68,7 +75,7 @@ static void plan_one_pause(struct plan *plan)
     plan->delay_ns = 100 * US;
     plan->chunk_ns = 20 * US;
     plan->think_ns = 10 * MS;
-    plan->warm_up_ns = 5 * SECOND;
+    plan->warm_up_ns = 8 * SECOND;
     plan->clears = plan->gives_up = false;
 }
 
@@ -88,6 +95,7 @@ void plan_run(void)
         .warm_up_ns = world_chance(50) ? SECOND : 5 * SECOND,
         .skew_ppm = world_chance(50) ? (uint32_t)world_below(10001) : 0,
     };
+    plan->steps_times = 1;
     plan->hosts = 1 + (uint32_t)world_below(world_chance(50) ? 3 : plan->machines);
     plan_pool(plan);
     plan_faults(plan);

@@ -238,7 +238,7 @@ void world_run_until(uint64_t until_ns)
 static void run_parts(uint32_t steps)
 {
     fault_begin();
-    while (world.n_events_run < steps && run_next(UINT64_MAX))
+    while (world.n_events_run < steps * world.plan.steps_times && run_next(UINT64_MAX))
         ;
     world.is_settling = true;
     world.totals.active_ns += world.now_ns;
