@@ -14,7 +14,7 @@ enum {
     POOL_MAX_BYTES = 128 << 10,
     PAGE_MAX_BYTES = 8 << 10,
     NAME_BYTES = 8,
-    LINKS_MAX = 256, /* connections at a time */
+    LINKS_MAX = 1024, /* connections at a time */
     MACHINE_LINKS_MAX = 64,
     PEERS_SEEN_MAX = 128, /* peer indices that a short life can come to use */
     NAMESPACES = 3,

@@ -19,7 +19,7 @@
     N(calm, "faults end")                                                                          \
     N(head, "m%m serves discovery")                                                                \
     N(dial, "m%m dials m%a, purpose %b")                                                           \
-    N(refused, "m%m meets another life of m%a than it dialled")                                    \
+    N(refused, "m%m meets another life of m%a than it dialled, or too late")                       \
     N(link_up, "m%m has link %a, purpose %b")                                                      \
     N(link_down, "m%m loses link %a")                                                              \
     N(broken, "m%m: the connection to m%a breaks, %b messages are lost")                           \

@@ -17,8 +17,16 @@ struct dialled {
     int from, from_life;
     enum purpose purpose;
     struct id128 node_id; /* whom to expect; zero: whoever serves discovery */
-    uint64_t incarnation;
+    uint64_t incarnation, at_ns;
 };
+
+/* As io/conn.c: who has no hello by then hangs up. */
+#define OPEN_TIMEOUT_NS (5 * SECOND)
+
+static bool is_too_late(const struct dialled *dialled)
+{
+    return world.now_ns > dialled->at_ns + OPEN_TIMEOUT_NS;
+}
 
 /* --- events that travel on a link --- */
 
@@ -273,7 +281,7 @@ static void hello_arrives(struct event *event)
     const struct dialled *dialled = event->box;
     const struct life *met = &world.lives[link->ends[1].life];
     bool is_other = !id128_is_zero(dialled->node_id) && met->incarnation != dialled->incarnation;
-    if (is_other) {
+    if (is_other || is_too_late(dialled)) {
         narrate(NARRATED_refused, end->machine, (uint64_t)link->ends[1].machine, 0, 0);
         hang_up(link, 0);
     } else {
@@ -286,7 +294,8 @@ static void hello_arrives(struct event *event)
 static void dial_arrives(struct event *event)
 {
     struct dialled *dialled = event->box;
-    if (path_is_cut(dialled->from, event->machine) || path_is_cut(event->machine, dialled->from) ||
+    if (is_too_late(dialled) || path_is_cut(dialled->from, event->machine) ||
+        path_is_cut(event->machine, dialled->from) ||
         world.machines[dialled->from].life != dialled->from_life)
         return;
     struct link *link = new_link();
@@ -352,6 +361,7 @@ void network_dial(struct machine *machine, const struct core_dial *dial)
                                 .from_life = machine->life,
                                 .purpose = dial->purpose,
                                 .node_id = dial->node_id,
-                                .incarnation = dial->incarnation};
+                                .incarnation = dial->incarnation,
+                                .at_ns = world.now_ns};
     world_after(world_below(20 * US), dial_leaves, machine->number)->box = dialled;
 }

@@ -49,7 +49,7 @@ struct plan {
     uint32_t fresh_percent;        /* of restarts without the former state: another node id */
     uint32_t weights[FAULT_COUNT]; /* how often this fault happens, in proportion; 0: never */
     uint32_t events_a_strike;      /* typical */
-    uint32_t steps_times;             /* so many times the usual length of a run */
+    uint32_t steps_times;          /* so many times the usual length of a run */
     bool pauses_one;               /* calm, but for one machine that is stopped now and then */
     uint32_t stopped;              /* which one */
 };
