@@ -11,6 +11,8 @@
 
 /* A call may end this much after its deadline, or after it was let go: the way back. */
 #define LATE_ALLOWED_NS (10 * MS)
+/* From an exists to the get behind it, and back (honesty.c). */
+#define FOLLOW_NS (20 * MS)
 
 bool app_event_is_stale(const struct event *event, struct app **ret_app)
 {
@@ -55,7 +57,7 @@ void app_end(struct app *app)
     app->next = honesty_next(app, app->call);
     app->call = CALL_NONE;
     app->serial++;
-    app_schedule(app, world_spread(world.plan.think_ns));
+    app_schedule(app, world_spread(app->next == CALL_NONE ? world.plan.think_ns : FOLLOW_NS));
 }
 
 /* --- completions of the core --- */

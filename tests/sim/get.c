@@ -183,7 +183,7 @@ void get_begin(struct app *app)
     for (uint32_t i = 0; i < app->n; i++) {
         attempt_begin(&app->attempts[i]);
         app->is_done[i] = false;
-        app->lengths[i] = world_chance(5)
+        app->lengths[i] = !app->honesty.is_following && world_chance(5)
                               ? filling_other_length(app->keys[i].ns, app->keys[i].number)
                               : filling_length(app->keys[i].ns, app->keys[i].number);
     }

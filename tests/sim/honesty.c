@@ -3,8 +3,9 @@
  * honesty.c - how often exists says true and the get that follows misses, and for how long it goes
  * on saying so.
  *
- * A call of exists is followed by a get of the same pages; where that missed a page, both are asked
- * again until they agree.  Nothing is forbidden here: exists says what is known at that moment.
+ * A call of exists is followed by a get of the same pages; where that missed a page, both are called
+ * again until they agree.  Nothing is forbidden here: exists says what is known at that moment, and
+ * a get misses also where its time was too short.
  */
 #include <string.h>
 
@@ -33,8 +34,10 @@ void honesty_get(struct app *app, uint32_t key, bool is_hit)
     struct honesty *honesty = &app->honesty;
     if (!honesty->is_following || !honesty->is_promised[key])
         return;
-    world.totals.promised += !honesty->was_broken[key];
-    world.totals.broken += !is_hit && !honesty->was_broken[key];
+    if (!honesty->was_broken[key]) {
+        world.totals.promised[world.plan.is_calm]++;
+        world.totals.broken[world.plan.is_calm] += !is_hit;
+    }
     honesty->was_broken[key] = !is_hit;
 }
 

@@ -38,9 +38,10 @@ static void report_findings(const struct totals *t)
            (double)t->longest_heal_ns / SECOND, (count)t->longest_heal_seed,
            (double)HEALED_NS / SECOND);
     printf(
-        "exists said true of %llu pages, and the get missed %llu (%.2f %%); until it said false: "
-        "%.1f ms on average, %.1f ms at most\n",
-        (count)t->promised, (count)t->broken, share(t->broken, t->promised),
+        "exists said true, and the get behind it missed: %llu of %llu pages (%.2f %%) with faults, "
+        "%llu of %llu (%.2f %%) without; until it said false: %.1f ms on average, %.1f ms at most\n",
+        (count)t->broken[0], (count)t->promised[0], share(t->broken[0], t->promised[0]),
+        (count)t->broken[1], (count)t->promised[1], share(t->broken[1], t->promised[1]),
         t->until_false ? (double)t->until_false_ns / (double)t->until_false / MS : 0,
         (double)t->longest_until_false_ns / MS);
     printf("beside one stopped process: %llu calls, of which %llu asked it; %llu misses, none of a "

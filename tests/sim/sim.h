@@ -139,9 +139,9 @@ struct clock {
 struct totals {
     uint64_t active_ns, events, steps, messages, hits, misses, stored, refused, stopped_before,
         stopped_after, stopped_at_holder, probes, crashes, breaks, groups_left, late_calls,
-        most_late_ns, longest_heal_ns, longest_heal_seed, promised, broken, until_false,
-        until_false_ns, longest_until_false_ns, beside_stopped, waited_for_stopped, missed_beside,
-        strikes[FAULT_COUNT];
+        most_late_ns, longest_heal_ns, longest_heal_seed, promised[2],
+        broken[2] /* [1]: in calm runs */, until_false, until_false_ns, longest_until_false_ns,
+        beside_stopped, waited_for_stopped, missed_beside, strikes[FAULT_COUNT];
     uint32_t most_events, most_in_flight;
 };
 
