@@ -221,13 +221,16 @@ void fault_after_event(void)
         world.strike_at = UINT64_MAX;
 }
 
-/* No new ones.  Those that last end by themselves: the time is returned when the last one has. */
+/* No new ones.  Those that last end by themselves, and who joins late still does: the time is returned
+ * when the last one has. */
 uint64_t fault_stop(void)
 {
     uint64_t calm_ns = path_all_well_ns();
     narrate(NARRATED_calm, NOBODY, 0, 0, 0);
     world.plan.lies = false;
     world.plan.loss_percent = world.plan.dies_percent = world.plan.again_every_nth = 0;
+    if (calm_ns < world.last_start_ns)
+        calm_ns = world.last_start_ns;
     for (uint32_t i = 0; i < world.plan.machines; i++)
         if (world.machines[i].paused_until_ns > calm_ns)
             calm_ns = world.machines[i].paused_until_ns;

@@ -33,9 +33,12 @@ enum {
 enum { HEARTBEAT_NS = 1000000000, MEMBER_TTL_NS = 2 * 1000000000u };
 #define RING_GRACE_NS (6 * SECOND)
 
-/* The bound of healing: from when the last fault has ended until nothing happens any more.  A silent
- * member is taken off the ring, heartbeats carry the news, broken connections are noticed and dialled
- * again, and everything is named once more. */
-#define HEALED_NS (4 * SECOND + MEMBER_TTL_NS + RING_GRACE_NS + 8 * SECOND)
+/* How long one end of a broken connection may not know of it. */
+#define NOTICE_MOST_NS (4 * SECOND)
+
+/* The bound of healing: from when the last fault has ended until nothing happens any more.  A broken
+ * connection is noticed, a silent member is suspected and taken off the ring, heartbeats carry the
+ * news there and back, and what follows from it is named. */
+#define HEALED_NS (NOTICE_MOST_NS + MEMBER_TTL_NS + RING_GRACE_NS + 2 * (uint64_t)HEARTBEAT_NS)
 
 #endif

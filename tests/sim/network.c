@@ -173,7 +173,7 @@ static void tell_end(struct link *link, int which, uint64_t delay_ns)
 /* Sometimes one end notices nothing for seconds: its peer's host is gone, or the path is. */
 static uint64_t notice_delay_ns(void)
 {
-    return world_chance(15) ? world_below(4 * SECOND) : world_spread(2 * MS);
+    return world_chance(15) ? world_below(NOTICE_MOST_NS) : world_spread(2 * MS);
 }
 
 void network_break(struct link *link)

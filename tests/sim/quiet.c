@@ -45,5 +45,6 @@ void quiet_check(uint64_t healed_ns)
     if (took_ns > world.totals.longest_heal_ns) {
         world.totals.longest_heal_ns = took_ns;
         world.totals.longest_heal_seed = world.seed;
+        world.totals.longest_heal_by = world.changed_by;
     }
 }

@@ -34,9 +34,10 @@ static void report_faults(const struct totals *t)
 
 static void report_findings(const struct totals *t)
 {
-    printf("healing took %.3f s at most (seed %llu), of %.0f s that it may take\n",
-           (double)t->longest_heal_ns / SECOND, (count)t->longest_heal_seed,
-           (double)HEALED_NS / SECOND);
+    printf(
+        "healing took %.3f s at most (seed %llu, the last change: %s), of %.0f s that it may take\n",
+        (double)t->longest_heal_ns / SECOND, (count)t->longest_heal_seed,
+        t->longest_heal_by ? t->longest_heal_by : "none", (double)HEALED_NS / SECOND);
     printf(
         "exists said true, and the get behind it missed: %llu of %llu pages (%.2f %%) with faults, "
         "%llu of %llu (%.2f %%) without; until it said false: %.1f ms on average, %.1f ms at most\n",

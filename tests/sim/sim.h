@@ -142,6 +142,7 @@ struct totals {
         most_late_ns, longest_heal_ns, longest_heal_seed, promised[2],
         broken[2] /* [1]: in calm runs */, until_false, until_false_ns, longest_until_false_ns,
         beside_stopped, waited_for_stopped, missed_beside, strikes[FAULT_COUNT];
+    const char *longest_heal_by;
     uint32_t most_events, most_in_flight;
 };
 
@@ -157,7 +158,7 @@ struct world {
     uint32_t link_serial;
     struct path paths[MACHINES_MAX][MACHINES_MAX]; /* from, to */
     struct clock clocks[MACHINES_MAX];             /* by host */
-    uint64_t strike_at, burst_until_ns, calm_ns, changed_ns;
+    uint64_t strike_at, burst_until_ns, last_start_ns, calm_ns, changed_ns;
     const char *changed_by;
     uint64_t stopped_at; /* at which event a process was stopped last */
     struct event *events;

@@ -222,9 +222,11 @@ static void set_up(uint64_t seed)
         machine->number = (int)i;
         machine->host = i == 0 ? 0 : (int)world_below(world.plan.hosts);
         bool is_late = i > 0 && i >= world.plan.machines - world.plan.late_joins;
-        world_after(is_late ? world_below(15 * SECOND) : world_below(2 * SECOND), start_machine,
-                    NOBODY)
-            ->a = i;
+        struct event *event = world_after(
+            is_late ? world_below(15 * SECOND) : world_below(2 * SECOND), start_machine, NOBODY);
+        event->a = i;
+        if (world.last_start_ns < event->at_ns)
+            world.last_start_ns = event->at_ns;
     }
 }
 
