@@ -6,8 +6,7 @@
  * while the owners are asked, and given up where they know the page; the next ones are copied while
  * the owners record those before.
  *
- * The calling thread copies, between the fences of base/slot_word.h.  A page's name is stored behind
- * its payload, so that the pool can be listed.
+ * The calling thread copies (fill.h).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -16,11 +15,10 @@
 
 #include "base/check.h"
 #include "base/clock.h"
-#include "io/copy.h"
 #include "node/ask.h"
+#include "node/fill.h"
 #include "node/find.h"
 #include "node/internal.h"
-#include "wire/slot_header.h"
 
 enum {
     FULL_TRIES = 3,
@@ -101,16 +99,7 @@ static void collect(const struct store *store, uint32_t *from, struct batch *bat
             continue;
         bytes += page->length_bytes;
         batch->origin[batch->n] = (uint16_t)*from;
-        batch->pages[batch->n++] = (struct core_page){
-            .digest = page->digest,
-            .identity = store->ns->identity,
-            .epoch = store->ns->epoch,
-            .parent = page->parent,
-            .group = page->group,
-            .ring_position = page->ring_position,
-            .length_bytes = (uint32_t)page->length_bytes,
-            .name_len = page->name_len,
-        };
+        batch->pages[batch->n++] = fill_page(store->ns, page);
     }
 }
 
@@ -124,44 +113,25 @@ static uint16_t outcome_of_refusal(int error)
     }
 }
 
-static int copy_page(struct store *store, const struct core_page *page,
-                     const struct node_page *source)
-{
-    struct slot_header *header = &store->node->arena.headers[page->slot];
-    uint8_t *payload = store->node->arena.payload + page->offset_bytes;
-    uint64_t checksum;
-    if (clock_now_ns() >= store->copy_deadline_ns)
-        return -ETIMEDOUT;
-    slot_word_copy_begin();
-    int error = copy_gather_hash(source->segments, source->segment_count, payload,
-                                 page->length_bytes, &checksum);
-    if (!error) {
-        memcpy(payload + page->length_bytes, source->name, source->name_len);
-        header->checksum = checksum;
-    }
-    slot_word_copy_end(); /* also when giving up: no store of ours may come out later */
-    return error;
-}
-
 static void copy_batch(struct store *store, struct batch *batch)
 {
     for (uint32_t i = 0; i < batch->n; i++) {
         struct core_page *page = &batch->pages[i];
         if (page->error == 0)
-            page->error = copy_page(store, page, &store->pages[batch->origin[i]]);
+            page->error = fill_slot(store->node, page, &store->pages[batch->origin[i]],
+                                    store->copy_deadline_ns);
     }
 }
 
 /* Pages that the look-up has found meanwhile are given up. */
 static void seal_batch(struct store *store, struct batch *batch)
 {
-    struct slot_header *headers = store->node->arena.headers;
     for (uint32_t i = 0; i < batch->n; i++) {
         struct core_page *page = &batch->pages[i];
         if (page->error == 0 && store->results[batch->origin[i]].outcome != PEERCACHE_UNSET)
             page->error = -EEXIST;
-        if (page->error == 0 && !slot_word_seal(&headers[page->slot].word, page->generation))
-            page->error = -ESTALE;
+        if (page->error == 0)
+            page->error = fill_seal(store->node, page);
     }
 }
 
