@@ -11,29 +11,39 @@ void attempt_begin(struct attempt *attempt)
     *attempt = (struct attempt){.outcome = PEERCACHE_MISS_UNKNOWN};
 }
 
-/* Higher is better; 0: not to be read. */
-static int rank(const struct core_view *view, const struct location *place)
+/* Higher is better; 0: not to be read.  A holder that is about to leave comes behind its like. */
+static uint32_t rank(const struct core_view *view, const struct location *place)
 {
     struct view_peer peer;
     if (place->holder == CORE_SELF)
-        return 4;
+        return 6;
     if (view_peer(view, place->holder, &peer) != 0)
         return 0;
     if (!view_peer_trusted(view, place->holder))
         return 1;
-    return peer.same_host ? 3 : 2;
+    return (peer.same_host ? 5 : 3) - (peer.state == MEMBER_DRAINING);
+}
+
+/* Equally good holders are told apart by chance that depends on the page and on the reader, so that
+ * each of them gets its share of the pages of one call, and of the readers of one page. */
+static uint64_t preference(const struct core_view *view, const struct locate_key *key,
+                           const struct location *place)
+{
+    uint64_t number = (key->digest.lo ^ view->table_seed) + place->holder;
+    number = (number ^ number >> 31) * UINT64_C(0x9e3779b97f4a7c15);
+    return (uint64_t)rank(view, place) << 32 | number >> 32;
 }
 
 static bool choose(const struct attempt *attempt, const struct core_view *view,
                    const struct locate_key *key, uint32_t length_bytes, uint32_t *ret_place)
 {
-    int best = 0;
+    uint64_t best = 0;
     for (uint32_t i = 0; i < key->n_places; i++) {
-        int r = attempt->tried >> i & 1 || key->places[i].length_bytes != length_bytes
-                    ? 0
-                    : rank(view, &key->places[i]);
-        if (r > best) {
-            best = r;
+        if (attempt->tried >> i & 1 || key->places[i].length_bytes != length_bytes)
+            continue;
+        uint64_t value = preference(view, key, &key->places[i]);
+        if (value >> 32 > 0 && value > best) {
+            best = value;
             *ret_place = i;
         }
     }

@@ -19,7 +19,8 @@ enum attempt_next { ATTEMPT_READ, ATTEMPT_LOCATE_AGAIN, ATTEMPT_GIVE_UP };
 
 void attempt_begin(struct attempt *attempt);
 /* The next step for a key that locate has decided.  ATTEMPT_READ: *@ret_place is the index of the
- * place to read.  Own pages first, then holders of this host, trusted ones before the others. */
+ * place to read.  Own pages first, then holders of this host, trusted ones before the others; among
+ * equals the load is spread. */
 enum attempt_next attempt_next(struct attempt *attempt, const struct core_view *view,
                                const struct locate_key *key, uint32_t length_bytes,
                                uint32_t *ret_place);

@@ -79,6 +79,46 @@ static void nearest_holder_is_read_first(void **state)
     assert_int_equal(next_holder(fixture), CORE_SELF);
 }
 
+/* Of equally good holders each has its share, whichever is named first; each page has its own. */
+static void equal_holders_share_the_pages(void **state)
+{
+    enum { PAGES = 1000 };
+    struct fixture *fixture = *state;
+    struct record_member members[2] = {world_member(101, 1), world_member(102, 1)};
+    uint32_t n_first = 0;
+    world_tell_members(fixture->world, SELF, WORLD_DISCOVERY, 2, members, 2);
+    uint16_t peers[2] = {world_peer(fixture->world, SELF, world_id(101), 1),
+                         world_peer(fixture->world, SELF, world_id(102), 1)};
+    for (uint64_t i = 0; i < PAGES; i++) {
+        found_at(fixture, 2, peers[0], peers[1]);
+        fixture->key.digest = world_digest(i);
+        uint16_t holder = next_holder(fixture);
+        n_first += holder == peers[0];
+        found_at(fixture, 2, peers[1], peers[0]);
+        fixture->key.digest = world_digest(i);
+        assert_int_equal(next_holder(fixture), holder);
+    }
+    assert_in_range(n_first, PAGES * 2 / 5, PAGES * 3 / 5);
+}
+
+/* It may be gone before the bytes are there. */
+static void holder_that_leaves_is_read_after_its_like(void **state)
+{
+    struct fixture *fixture = *state;
+    struct record_member members[2] = {world_member(101, 1), world_member(102, 1)};
+    members[0].state = MEMBER_DRAINING;
+    world_tell_members(fixture->world, SELF, WORLD_DISCOVERY, 2, members, 2);
+    uint16_t draining = world_peer(fixture->world, SELF, world_id(101), 1);
+    uint16_t staying = world_peer(fixture->world, SELF, world_id(102), 1);
+    for (uint64_t i = 0; i < 20; i++) {
+        found_at(fixture, 2, draining, staying);
+        fixture->key.digest = world_digest(i);
+        assert_int_equal(next_holder(fixture), staying);
+    }
+    found_at(fixture, 1, draining, 0);
+    assert_int_equal(next_holder(fixture), draining);
+}
+
 static void holder_in_trouble_is_read_last(void **state)
 {
     struct fixture *fixture = *state;
@@ -184,6 +224,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(nearest_holder_is_read_first),
+        TEST(equal_holders_share_the_pages),
+        TEST(holder_that_leaves_is_read_after_its_like),
         TEST(holder_in_trouble_is_read_last),
         TEST(holder_that_is_gone_is_not_read),
         TEST(unknown_and_failed_look_ups_end_at_once),
