@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/metric.h"
+#include "core/demand.h"
 #include "core/rooms.h"
 
 static void set_gauges(struct core *core)
@@ -55,7 +56,7 @@ void core_step(struct core *core, const struct core_event *event, struct core_up
         break;
     case CORE_COPIED:
         publish_copied(core->publish, core->update, event->u.set.op, event->u.set.pages,
-                       event->u.set.n);
+                       event->u.set.n, event->u.set.is_unawaited);
         sweeps_check_copied(core, event->u.set.pages, event->u.set.n);
         break;
     case CORE_CANCEL: requests_cancel(core, event->u.set.op); break;
@@ -84,6 +85,9 @@ static void fill_view(struct core *core)
     core->view.peer_ids = peers_by_id(core->peers);
     core->view.epochs = namespaces_epochs(core->namespaces);
     core->view.rings = core->rings;
+    if (core->config.hot_pages)
+        core->view.reader =
+            demand_host(core->config.is_apart ? core->config.node_id : core->config.boot_id);
 }
 
 static int build_rooms(struct core *core)
@@ -101,6 +105,8 @@ static int build_rooms(struct core *core)
         error = directory_new(config->directory_limit, &core->directory);
     if (!error)
         error = pool_new(config, &core->pool);
+    if (!error)
+        error = demand_new(&core->view.demand);
     if (!error)
         error = namespaces_new(&core->namespaces);
     if (!error)
@@ -162,6 +168,7 @@ void core_free(struct core *core)
     ring_set_free(core->rings);
     peers_free(core->peers);
     update_free(core->update);
+    demand_free(core->view.demand);
     free(core->view.breakers);
     free(core);
 }

@@ -46,8 +46,10 @@ struct core_config {
     uint32_t directory_limit;    /* entries of the own shard */
     struct slot_header *headers; /* the arena's header table, zeroed */
     uint32_t slot_count;
-    uint64_t pool_bytes;     /* of payload */
-    uint64_t table_seed;     /* a secret: keys of tables that strangers could else crowd */
+    uint64_t pool_bytes; /* of payload */
+    bool hot_pages;      /* readers may publish what many ask for (invite.h) */
+    bool is_apart;       /* reaches nobody by shared memory: counts as a host of its own there */
+    uint64_t table_seed; /* a secret: keys of tables that strangers could else crowd */
     struct metrics *metrics; /* the shell's, counted into; NULL: not counted */
 };
 
@@ -64,6 +66,7 @@ struct core_page {
     uint32_t slot;
     uint64_t generation, offset_bytes;
     int32_t error; /* 0; -EEXIST: already here; -EBUSY: no room; -EFBIG; -ESTALE */
+    bool is_copy;  /* in: of another holder's page, for which no page that can be found may go */
 };
 
 enum core_event_type {
@@ -95,8 +98,9 @@ struct core_event {
         struct {
             struct core_page *pages;
             uint32_t n;
-            uint32_t *ret_op; /* reserve: the operation's number, for copied and cancel */
-            uint32_t op;      /* copied, cancel */
+            uint32_t *ret_op;  /* reserve: the operation's number, for copied and cancel */
+            uint32_t op;       /* copied, cancel */
+            bool is_unawaited; /* copied: announced, and nobody waits for the owners' replies */
         } set;
         struct {
             struct id128 identity;

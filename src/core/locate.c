@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "base/protection.h"
+#include "core/invite.h"
 
 enum verdict { UNDECIDED = 0, USABLE, UNUSABLE };
 
@@ -47,12 +48,13 @@ void locate_begin(struct locate *locate, const struct core_view *view, struct lo
     locate->view = view;
     locate->keys = keys;
     locate->n = n;
+    locate->is_read = false;
     find_owners(locate);
     for (uint32_t i = 0; i < n; i++) {
         struct locate_key *key = &keys[i];
         key->state = LOCATE_PENDING;
         key->n_places = key->owner = 0;
-        key->was_answered = false;
+        key->was_answered = key->is_hot = false;
         if (view_own_page(view, key->digest, &key->places[0]) == 0) {
             key->n_places = 1;
             key->state = LOCATE_FOUND;
@@ -96,7 +98,7 @@ static void conclude(struct locate_key *key, bool is_final)
     }
 }
 
-static void ask_own_shard(const struct locate *locate, struct locate_key *key)
+static void ask_own_shard(const struct locate *locate, struct locate_key *key, uint64_t now_ns)
 {
     bool complete = view_is_complete(locate->view, locate->ring_hash);
     struct location places[2];
@@ -104,6 +106,8 @@ static void ask_own_shard(const struct locate *locate, struct locate_key *key)
     for (int i = 0; i < n; i++)
         if (places[i].holder != CORE_SELF) /* own pages were looked up where they are */
             add_place(key, &places[i]);
+    key->is_hot = locate->is_read &&
+                  invite_self(locate->view, key->digest, key->places, key->n_places, now_ns);
     conclude(key, complete && n >= 0);
 }
 
@@ -116,7 +120,7 @@ static void settle(const struct locate *locate, struct locate_key *key, uint64_t
     while (key->state == LOCATE_PENDING) {
         uint16_t owner = key->owners[key->owner];
         if (owner == CORE_SELF) {
-            ask_own_shard(locate, key);
+            ask_own_shard(locate, key, now_ns);
             continue;
         }
         if (verdicts[owner] == UNDECIDED)
@@ -174,8 +178,10 @@ void locate_fill_lookup(const struct locate *locate, const struct locate_ask *as
 {
     for (uint32_t i = 0; i < ask->n; i++)
         keys[i].digest = locate->keys[locate->order[ask->first + i]].digest;
-    *ret_lookup =
-        (struct message_lookup){.ring_hash = locate->ring_hash, .keys = keys, .n_keys = ask->n};
+    *ret_lookup = (struct message_lookup){.ring_hash = locate->ring_hash,
+                                          .reader = locate->is_read ? locate->view->reader : 0,
+                                          .keys = keys,
+                                          .n_keys = ask->n};
 }
 
 /* Holders that this node does not know, or only in another life, are no holders. */
@@ -199,6 +205,9 @@ void locate_answer(struct locate *locate, const struct locate_ask *ask,
 {
     for (uint32_t i = 0; i < answer->n_found; i++)
         take_found(locate, ask, answer, &answer->found[i]);
+    for (uint32_t i = 0; i < answer->n_hot; i++)
+        if (answer->hot[i].index < ask->n)
+            locate->keys[locate->order[ask->first + answer->hot[i].index]].is_hot = true;
     for (uint32_t i = 0; i < ask->n; i++)
         conclude(&locate->keys[locate->order[ask->first + i]], answer->complete);
 }

@@ -28,6 +28,7 @@ struct locate_key {
     uint8_t n_places;
     uint8_t n_owners, owner; /* the owner to ask now */
     bool was_answered;       /* by an owner that did not know all */
+    bool is_hot;             /* an owner says that who reads it may publish it */
     uint16_t owners[CORE_OWNERS_MAX];
     struct location places[LOCATE_PLACES_MAX]; /* holder: a peer index of this node */
 };
@@ -42,6 +43,7 @@ struct locate {
     struct locate_key *keys;
     uint32_t n;
     uint64_t ring_hash;
+    bool is_read; /* set behind locate_begin(): what is found will be read, and counts as demand */
     uint16_t order[LOCATE_KEYS_MAX];
 };
 

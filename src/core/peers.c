@@ -13,6 +13,7 @@
 
 #include "base/check.h"
 #include "base/seqtable.h"
+#include "core/demand.h"
 #include "core/view.h"
 
 struct peers {
@@ -45,6 +46,7 @@ static bool publish(struct peers *peers, uint16_t index)
         .incarnation = peer->incarnation,
         .state = peer->state,
         .same_host = id128_equal(peer->boot_id, peers->boot_id) && peer->uid == peers->uid,
+        .host = demand_host(peer->boot_id),
     };
     struct seqtable_value by_index = {0}, by_id = {0};
     memcpy(by_index.bytes, &view, sizeof view);

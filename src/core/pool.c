@@ -56,6 +56,7 @@ struct pool {
     uint64_t vain_units; /* for so many units or more a search found no window; see take_room() */
     uint32_t n_gone;
     struct pool_usage usage;
+    bool spares_live; /* room is made for a copy: no page goes that can still be found */
     struct pool_gone gone[POOL_GONE_MAX];
     uint32_t victims[POOL_WINDOW_MAX];
     struct slot slots[];
@@ -245,7 +246,8 @@ static int pool_evict(struct pool *pool, uint32_t index)
 static bool may_evict(void *context, uint32_t index)
 {
     const struct pool *pool = context;
-    if (pool->slots[index].state != LIVE && pool->slots[index].state != RETIRED)
+    bool is_live = pool->slots[index].state == LIVE;
+    if (is_live ? pool->spares_live : pool->slots[index].state != RETIRED)
         return false;
     uint64_t word = atomic_load_explicit(&pool->headers[index].word, memory_order_relaxed);
     return slot_word_pins(word) == 0 || !PROTECTED(pins_block_void);
@@ -292,7 +294,7 @@ static bool evict_one(struct pool *pool)
 {
     uint32_t victim = replacement_victim(pool->replacement);
     for (int i = 0; i < ROOM_CANDIDATES && victim != SLOT_NONE; i++) {
-        if (pool_evict(pool, victim) == 0)
+        if (may_evict(pool, victim) && pool_evict(pool, victim) == 0)
             return true;
         victim = replacement_next(pool->replacement, victim);
     }
@@ -372,6 +374,7 @@ int pool_reserve(struct pool *pool, struct core_page *page)
         return -EEXIST;
     if (pool_gone_is_long(pool))
         return -EBUSY;
+    pool->spares_live = page->is_copy;
     uint32_t index = take_slot(pool);
     if (index == CORE_SLOT_NONE)
         return -EBUSY;

@@ -40,7 +40,8 @@ struct seqtable *pool_index(const struct pool *pool);
 /* The pages reserved from here on come at about one time: for what the pool was found to have no
  * room, it does not look again until pages left it. */
 void pool_begin_batch(struct pool *pool);
-/* Takes a slot and room for a page and fills in slot, generation and offset.  0; -EEXIST: the page
+/* Takes a slot and room for a page and fills in slot, generation and offset.  A copy gets room that
+ * is free or of retired pages, and none of a live one.  0; -EEXIST: the page
  * is live or being filled; -EBUSY: all that could make room is pinned or filling, or it would take
  * too many other pages with it; -EFBIG: larger than the pool.  Pages evicted for it are found in
  * pool_take_gone(). */

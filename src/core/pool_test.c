@@ -82,6 +82,39 @@ static void coldest_page_goes_first(void **state)
 
 /* The word is void before the room is given to another page; without that the old location still
  * matches a slot whose bytes are another page's. */
+/* A copy of what another node has is not worth a page that only this one may have. */
+static void copy_takes_no_live_pages_room(void **state)
+{
+    struct fixture *fixture = *state;
+    struct core_page pages[16], copy = page_of(100, PAGE_BYTES);
+    const struct pool_gone *gone;
+    copy.is_copy = true;
+    for (uint64_t i = 0; i < 16; i++)
+        assert_int_equal(store(fixture, i, PAGE_BYTES, &pages[i]), 0);
+    assert_int_equal(store_page(fixture, &copy), -EBUSY);
+    assert_int_equal(pool_take_gone(fixture->pool, &gone), 0);
+    assert_int_equal(usage_of(fixture).live_pages, 16);
+    struct pool_page retired;
+    assert_true(pool_retire_damaged(fixture->pool, pages[9].digest, pages[9].generation, &retired));
+    assert_int_equal(store_page(fixture, &copy), 0);
+    assert_true(is_here(fixture, 100));
+    assert_int_equal(usage_of(fixture).live_pages, 16);
+    assert_int_equal(store(fixture, 101, PAGE_BYTES, &pages[0]), 0); /* a page of its own may */
+}
+
+static void copy_takes_no_live_pages_slot(void **state)
+{
+    struct core_page page, copy = page_of(1000, 8);
+    (void)state;
+    struct fixture *few = fixture_new(4, POOL_BYTES);
+    copy.is_copy = true;
+    for (uint64_t i = 0; i < 4; i++)
+        assert_int_equal(store(few, i, 8, &page), 0);
+    assert_int_equal(store_page(few, &copy), -EBUSY);
+    assert_int_equal(usage_of(few).live_pages, 4);
+    teardown((void **)&few);
+}
+
 static void word_is_void_before_room_is_used_again(void **state)
 {
     struct fixture *fixture = *state;
@@ -326,6 +359,8 @@ int main(void)
         TEST(without_cancel_drains_room_is_lost),
         TEST(page_larger_than_the_pool_is_refused),
         TEST(coldest_page_goes_first),
+        TEST(copy_takes_no_live_pages_room),
+        cmocka_unit_test(copy_takes_no_live_pages_slot),
         TEST(word_is_void_before_room_is_used_again),
         TEST(pinned_page_is_passed_over),
         TEST(pool_whose_pages_are_all_pinned_is_busy),

@@ -30,7 +30,7 @@ enum {
 #define PATIENCE_NS UINT64_C(200000000)
 
 struct op {
-    bool used, is_copied;
+    bool used, is_copied, is_unawaited;
     uint32_t serial, n, n_waiting; /* pages that wait for replies */
     uint64_t announced_at_ns;
     struct core_page pages[CORE_BATCH_MAX];
@@ -92,7 +92,7 @@ static struct op *op_begin(struct publish *publish)
         if (op->used)
             continue;
         op->used = true;
-        op->is_copied = false;
+        op->is_copied = op->is_unawaited = false;
         op->serial = op->serial == 0x7fffff ? 1 : op->serial + 1; /* never PUBLISH_OP_NONE */
         op->n = op->n_waiting = 0;
         return op;
@@ -259,8 +259,9 @@ static void count_awaited(struct publish *publish, struct op *op, uint32_t n)
     memset(op->pending, 0, sizeof op->pending);
     for (uint32_t i = 0; i < n; i++) {
         struct pair *pair = &publish->pairs[i];
-        pair->is_awaited = i > 0 && pair[-1].peer == pair->peer ? pair[-1].is_awaited
-                                                                : is_awaited(publish, pair->peer);
+        pair->is_awaited = i > 0 && pair[-1].peer == pair->peer
+                               ? pair[-1].is_awaited
+                               : !op->is_unawaited && is_awaited(publish, pair->peer);
         op->n_waiting += pair->is_awaited && op->pending[pair->page]++ == 0;
     }
 }
@@ -323,12 +324,13 @@ void publish_reserve(struct publish *publish, struct update *update, struct core
 /* --- copied --- */
 
 void publish_copied(struct publish *publish, struct update *update, uint32_t number,
-                    const struct core_page *pages, uint32_t n)
+                    const struct core_page *pages, uint32_t n, bool is_unawaited)
 {
     struct op *op = op_find(publish, number);
     CHECK(op && !op->is_copied && n <= CORE_BATCH_MAX);
     op->n = n;
     op->is_copied = true;
+    op->is_unawaited = is_unawaited;
     memcpy(op->pages, pages, n * sizeof *pages);
     for (uint32_t i = 0; i < n; i++) {
         struct core_page *page = &op->pages[i];
@@ -338,7 +340,10 @@ void publish_copied(struct publish *publish, struct update *update, uint32_t num
             pool_abandon(publish->rooms.pool, page);
     }
     announce(publish, update, op);
-    op_end_if_answered(publish, update, op);
+    if (is_unawaited)
+        op->used = false;
+    else
+        op_end_if_answered(publish, update, op);
 }
 
 /* Owners that had time enough to reply are not waited for by the next operation. */

@@ -38,9 +38,9 @@ void publish_free(struct publish *publish);
 void publish_reserve(struct publish *publish, struct update *update, struct core_page *pages,
                      uint32_t n, uint32_t *ret_op);
 /* The reserved pages are sealed (error 0) or given up.  Announces them; the operation completes
- * once all their owners that readers would ask have replied. */
+ * once all their owners that readers would ask have replied, or ends here if nobody waits. */
 void publish_copied(struct publish *publish, struct update *update, uint32_t op,
-                    const struct core_page *pages, uint32_t n);
+                    const struct core_page *pages, uint32_t n, bool is_unawaited);
 void publish_cancel(struct publish *publish, const struct update *update, uint32_t op);
 
 /* An owner's reply to an announce of a set. */

@@ -13,6 +13,7 @@
 #include "core/core.h"
 #include "core/ring.h"
 
+struct demand;
 struct seqtable;
 
 struct core_view {
@@ -28,7 +29,9 @@ struct core_view {
     struct seqtable *peer_ids;   /* node id and incarnation -> peer index */
     struct seqtable *epochs;     /* identity of a namespace -> epoch */
     struct ring_set *rings;
-    struct breaker *breakers;             /* by peer index; written by any thread */
+    struct demand *demand;    /* of readers for pages of the own shard */
+    uint32_t reader;          /* what this host is called there; 0: readers publish nothing */
+    struct breaker *breakers; /* by peer index; written by any thread */
     _Atomic(uint64_t) complete_ring_hash; /* of the ring for which the own shard knows all, or 0 */
 };
 
@@ -37,6 +40,7 @@ struct view_peer {
     uint64_t incarnation;
     uint8_t state; /* enum member_state */
     uint8_t same_host;
+    uint32_t host; /* demand_host() of its boot id */
 };
 
 /* Questions about this page follow soon: what answers them is fetched into the cache meanwhile. */

@@ -36,6 +36,7 @@ enum {
 struct server_scratch {
     struct record_holder holders[BATCH_MAX];
     struct record_found found[FOUND_MAX];
+    struct record_index hot[BATCH_MAX];
 };
 
 /* All pointers are valid during the call. */

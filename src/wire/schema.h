@@ -16,6 +16,10 @@
  * A `stale` entry is believed unseen, so a member that sends forged ones can take pages away, which
  * are missed and stored anew; it cannot change what bytes a read returns.
  *
+ * `reader` in a lookup is what the asker calls its host when it is going to read the pages, and 0
+ * when it only wants to know; `hot` in the answer are the keys that it may publish once it has read
+ * them.  Both are hints: a forged one costs a copy.
+ *
  * Payload bytes of pages never stand in a message: they follow `payload`, `request` and `answer`
  * on the same connection, in the length that these name.
  *
@@ -76,10 +80,11 @@ enum { BATCH_MAX = 256, MEMBERS_MAX = 1024, FOUND_MAX = 1024, GROUP_MAX = 64, TE
 #define FIELDS_STALE(num, id, text, list)     list(stale, entries, BATCH_MAX)
 #define FIELDS_EPOCHS(num, id, text, list)    num(u32, batch) list(epoch, entries, BATCH_MAX)
 #define FIELDS_HEARD(num, id, text, list)     num(u32, batch)
-#define FIELDS_LOOKUP(num, id, text, list)    num(u64, ring_hash) list(key, keys, BATCH_MAX)
+#define FIELDS_LOOKUP(num, id, text, list)                                                        \
+    num(u64, ring_hash) num(u32, reader) list(key, keys, BATCH_MAX)
 #define FIELDS_LOCATIONS(num, id, text, list)                                                     \
     num(u8, complete) num(u64, ring_hash) list(holder, holders, BATCH_MAX)                        \
-    list(found, found, FOUND_MAX)
+    list(found, found, FOUND_MAX) list(index, hot, BATCH_MAX)
 #define FIELDS_READ(num, id, text, list)      list(wanted, pages, GROUP_MAX)
 #define FIELDS_PAYLOAD(num, id, text, list)   list(status, pages, GROUP_MAX)
 #define FIELDS_REQUEST(num, id, text, list)   text(json, TEXT_MAX) num(u64, body_len_bytes)

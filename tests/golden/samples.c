@@ -80,6 +80,7 @@ static const struct record_found found[] = {
     {.index = 0x0102, .place = PLACE_A},
     {.index = 0x0304, .place = PLACE_MOST},
 };
+static const struct record_index hot[] = {{.index = 0x0506}};
 static const struct record_wanted wanted[] = {
     {.digest = DIGEST_B, .place = PLACE_A},
     {.digest = DIGEST_A, .place = PLACE_MOST},
@@ -114,9 +115,10 @@ static const struct message samples[MESSAGE_TYPE_END] = {
     SAMPLE(stale) {LIST(entries, stale)}},
     SAMPLE(epochs) {.batch = 0x01020304, LIST(entries, epochs)}},
     SAMPLE(heard) {.batch = 0x01020304}},
-    SAMPLE(lookup) {.ring_hash = UINT64_C(0x0102030405060708), LIST(keys, keys)}},
+    SAMPLE(lookup) {.ring_hash = UINT64_C(0x0102030405060708), .reader = 0x11121314,
+        LIST(keys, keys)}},
     SAMPLE(locations) {.complete = 1, .ring_hash = UINT64_C(0x0102030405060708),
-        LIST(holders, holders), LIST(found, found)}},
+        LIST(holders, holders), LIST(found, found), LIST(hot, hot)}},
     SAMPLE(read) {LIST(pages, wanted)}},
     SAMPLE(payload) {LIST(pages, statuses)}},
     SAMPLE(request) {.json = TEXT("{\"what\": \"status\"}"),
