@@ -197,6 +197,7 @@ int handle_node_config(const struct options *options, struct node_config *ret_co
         .max_channels_per_peer = options->max_channels_per_peer,
         .protocol = protocol_of(options),
         .verify_checksum = options->verify == OPTION_VERIFY_CHECKSUM,
+        .hot_pages = options->hot_pages,
     };
     int error = options_check(options, text);
     if (error) {

@@ -113,7 +113,7 @@ static void run_batch(struct node *node, const struct node_namespace *ns, enum c
                       uint64_t deadline_ns)
 {
     switch (call) {
-    case CALL_GET: node_fetch(node, pages, results, n, deadline_ns); break;
+    case CALL_GET: node_fetch(node, ns, pages, results, n, deadline_ns); break;
     case CALL_SET: node_store(node, ns, pages, results, n, deadline_ns); break;
     case CALL_EXISTS: node_find(node, pages, results, n, deadline_ns); break;
     }

@@ -114,6 +114,8 @@ enum option_write_policy { OPTION_WRITE_POLICIES(OPTION_ENUM) };
       "nodes that know where a page is")                                                           \
     O(COUNT, vnodes, "160", 1, 1024, NULL,                                                         \
       "points of each node on the ring; the same on all nodes")                                    \
+    O(FLAG, hot_pages, "true", 0, 0, NULL,                                                         \
+      "a page that readers on several hosts keep asking for is kept by some of them too")          \
     O(CHOICE, verify, "header", 0, 0, OPTION_VERIFIES(OPTION_WORD),                                \
       "how a page read from a peer is checked: by its slot's header, or by its bytes' checksum "   \
       "as well")                                                                                   \

@@ -32,7 +32,8 @@
     P(owner_failover, "pages are missed because one of their owners does not answer")              \
     P(epoch_in_digest, "a cleared page is found again")                                            \
     P(cancel_drains, "an operation that timed out leaves slots filling for ever")                  \
-    P(groups_leave_whole, "parts of a hybrid page that is not whole any more are found")
+    P(groups_leave_whole, "parts of a hybrid page that is not whole any more are found")           \
+    P(copy_keeps_checksum, "a page damaged on its way is published by its reader")
 
 enum protection {
 #define P(name, without) PROTECTION_##name,

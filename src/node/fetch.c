@@ -17,12 +17,14 @@
 #include "io/copy.h"
 #include "io/shm_read.h"
 #include "node/ask.h"
+#include "node/copies.h"
 #include "node/find.h"
 #include "node/internal.h"
 #include "node/streams.h"
 
 struct fetch {
     struct node *node;
+    const struct node_namespace *ns;
     const struct node_page *pages;
     struct peercache_result *results;
     struct finding finding;
@@ -32,7 +34,8 @@ struct fetch {
     uint32_t n_touches, n_stales, n_pending;
     struct stream_page *remote; /* this round's pages that come over TCP */
     uint32_t n_remote;
-    uint64_t deadline_ns, copy_deadline_ns;
+    struct copies copies; /* of hot pages */
+    uint64_t began_ns, deadline_ns, copy_deadline_ns;
     bool *is_done;
 };
 
@@ -213,11 +216,35 @@ static uint32_t split_remote(struct fetch *fetch, struct local_read *reads, uint
     return kept;
 }
 
+static void hit_remote(struct fetch *fetch, const struct stream_page *page)
+{
+    const struct locate_key *located = &fetch->finding.keys[page->key];
+    struct copy copy = {.key = page->key,
+                        .place = page->place,
+                        .page = &fetch->pages[fetch->finding.pages[page->key]],
+                        .checksum = page->wanted.checksum};
+    hit(fetch, page->key, &located->places[page->place], PEERCACHE_VIA_TCP);
+    if (located->is_hot)
+        copies_note(&fetch->copies, fetch->node, &copy);
+}
+
+/* A hit that turns out to be damaged while it is copied is none. */
+static void keep_hot(struct fetch *fetch)
+{
+    copies_publish(&fetch->copies, fetch->node, fetch->ns, fetch->began_ns, fetch->deadline_ns);
+    for (uint32_t i = 0; i < fetch->copies.n; i++) {
+        const struct copy *copy = &fetch->copies.list[i];
+        if (!copy->is_damaged)
+            continue;
+        failed(fetch, copy->key, copy->place, -EILSEQ);
+        fetch->results[fetch->finding.pages[copy->key]].outcome = PEERCACHE_MISS_CHECKSUM;
+    }
+}
+
 static void take_remote(struct fetch *fetch)
 {
     for (uint32_t i = 0; i < fetch->n_remote; i++) {
         const struct stream_page *page = &fetch->remote[i];
-        const struct location *place = &fetch->finding.keys[page->key].places[page->place];
         int error = page->wanted.error;
         if (error == -EINPROGRESS && clock_now_ns() < fetch->deadline_ns)
             continue; /* it was not asked for yet: in the next round */
@@ -226,7 +253,7 @@ static void take_remote(struct fetch *fetch)
         if (error == -ESTALE)
             count_stale(fetch->node, SHM_STOP_NONE);
         if (error == 0)
-            hit(fetch, page->key, place, PEERCACHE_VIA_TCP);
+            hit_remote(fetch, page);
         else
             failed(fetch, page->key, page->place, error == -EINPROGRESS ? -ETIMEDOUT : error);
     }
@@ -307,17 +334,23 @@ static void run(struct fetch *fetch, struct local_read *reads)
             finish(fetch, key, PEERCACHE_REFUSED_CLOSED, 0);
 }
 
-void node_fetch(struct node *node, const struct node_page *pages, struct peercache_result *results,
-                uint32_t n, uint64_t deadline_ns)
+void node_fetch(struct node *node, const struct node_namespace *ns, const struct node_page *pages,
+                struct peercache_result *results, uint32_t n, uint64_t deadline_ns)
 {
-    struct fetch fetch = {
-        .node = node, .pages = pages, .results = results, .deadline_ns = deadline_ns};
+    struct fetch fetch = {.node = node,
+                          .ns = ns,
+                          .pages = pages,
+                          .results = results,
+                          .began_ns = clock_now_ns(),
+                          .deadline_ns = deadline_ns};
     /* A call that must not wait still copies what is here. */
-    fetch.copy_deadline_ns = clock_now_ns() < deadline_ns ? deadline_ns : UINT64_MAX;
+    fetch.copy_deadline_ns = fetch.began_ns < deadline_ns ? deadline_ns : UINT64_MAX;
     struct local_read *reads = malloc(n * sizeof *reads + 1);
     if (finding_init(&fetch.finding, node->view, pages, results, n) == 0 && fetch.finding.n > 0 &&
         reads && fetch_init(&fetch)) {
+        fetch.finding.locate.is_read = true;
         run(&fetch, reads);
+        keep_hot(&fetch);
         report(&fetch);
     }
     free(reads);

@@ -161,6 +161,8 @@ static int open_core(struct node *node, char ret_error[NODE_ERROR_BYTES])
         .slot_count = node->arena.slot_count,
         .pool_bytes = node->arena.payload_bytes,
         .metrics = &node->metrics,
+        .hot_pages = config->hot_pages,
+        .is_apart = config->protocol == NODE_PROTOCOL_TCP,
     };
     memcpy(core.host, config->advertised_host, sizeof core.host);
     memcpy(core.discovery_host, config->discovery.host, sizeof core.discovery_host);

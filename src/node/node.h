@@ -43,6 +43,7 @@ struct node_config {
     uint64_t spin_ns; /* how long a waiting caller polls before it sleeps */
     enum node_protocol protocol;
     bool verify_checksum;
+    bool hot_pages; /* what readers of several hosts ask for gets more holders */
 };
 
 int node_open(const struct node_config *config, struct node **ret_node,
@@ -80,8 +81,8 @@ enum { NODE_BATCH_MAX = 1024 };
  * A deadline in the past: only what needs no waiting. */
 void node_find(struct node *node, const struct node_page *pages, struct peercache_result *results,
                uint32_t n, uint64_t deadline_ns);
-void node_fetch(struct node *node, const struct node_page *pages, struct peercache_result *results,
-                uint32_t n, uint64_t deadline_ns);
+void node_fetch(struct node *node, const struct node_namespace *ns, const struct node_page *pages,
+                struct peercache_result *results, uint32_t n, uint64_t deadline_ns);
 void node_store(struct node *node, const struct node_namespace *ns, const struct node_page *pages,
                 struct peercache_result *results, uint32_t n, uint64_t deadline_ns);
 /* 0, -ETIMEDOUT (it goes on by itself) or -ENOSPC. */

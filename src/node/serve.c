@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/protection.h"
+#include "core/invite.h"
 #include "node/internal.h"
 #include "wire/slot_header.h"
 
@@ -18,6 +20,7 @@ static void lookup(void *context, const struct message_lookup *message,
 {
     struct node *node = context;
     view_answer_lookup(node->view, message, scratch->holders, scratch->found, ret_locations);
+    invite_reader(node->view, message, clock_now_ns(), scratch->hot, ret_locations);
     metric_add(&node->metrics, METRIC_lookups_served, message->n_keys);
 }
 

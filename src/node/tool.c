@@ -181,7 +181,7 @@ static void tool_get(struct tool_call *call)
     page.length_bytes = segment.len_bytes;
     result = (struct peercache_result){0};
     if (segment.addr)
-        node_fetch(call->node, &page, &result, 1, deadline_ns);
+        node_fetch(call->node, &ns, &page, &result, 1, deadline_ns);
     if (result.outcome == PEERCACHE_HIT) {
         call->answer->body = segment.addr;
         call->answer->body_len = segment.len_bytes;
