@@ -145,6 +145,7 @@ void ask_begin(struct app *app, uint64_t deadline_ns, ask_done *done)
         asking->denied[i] = false;
     }
     locate_begin(&asking->locate, machine->view, asking->keys, app->n);
+    asking->locate.is_read = app->call == CALL_GET;
     check_ask_begins(app);
     ask_go_on(app);
 }

@@ -27,6 +27,8 @@ struct filling {
     struct id128 digest;
     uint32_t slot, length_bytes;
     uint64_t offset_bytes;
+    int copied_life; /* its bytes are those of this filling; generation 0: its own */
+    uint64_t copied_generation;
     uint64_t begun;        /* at which event */
     uint64_t visible;      /* 0, or the event at which its set said that it is */
     uint64_t visible_ring; /* 0: not all machines had this ring then */

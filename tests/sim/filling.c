@@ -119,8 +119,26 @@ static uint64_t piece(int life, uint64_t generation, uint32_t at, uint32_t left,
     return word_at(life, generation, at / 8) >> at % 8 * 8;
 }
 
+void filling_copy(struct filling *filling, int life, uint64_t generation)
+{
+    filling->copied_life = life;
+    filling->copied_generation = generation;
+}
+
+/* A copy of a copy has the bytes of the first. */
+static void find_original(int *life, uint64_t *generation)
+{
+    const struct filling *filling;
+    while ((filling = filling_find(&world.lives[*life], *generation)) != NULL &&
+           filling->copied_generation != 0) {
+        *life = filling->copied_life;
+        *generation = filling->copied_generation;
+    }
+}
+
 void filling_write(int life, uint64_t generation, uint32_t from, uint32_t len, uint8_t *to)
 {
+    find_original(&life, &generation);
     for (uint32_t n; len > 0; from += n, to += n, len -= n) {
         uint64_t word = piece(life, generation, from, len, &n);
         memcpy(to, &word, n);
@@ -129,6 +147,7 @@ void filling_write(int life, uint64_t generation, uint32_t from, uint32_t len, u
 
 bool filling_is(int life, uint64_t generation, const uint8_t *bytes, uint32_t from, uint32_t len)
 {
+    find_original(&life, &generation);
     for (uint32_t n; len > 0; from += n, bytes += n, len -= n) {
         uint64_t word = piece(life, generation, from, len, &n), found = 0;
         memcpy(&found, bytes, n);

@@ -195,6 +195,8 @@ static void build_core(struct machine *machine, const struct life *life)
         .headers = life->headers,
         .slot_count = machine->slots,
         .pool_bytes = machine->pool_bytes,
+        .hot_pages = world.plan.hot_pages,
+        .is_apart = true,
     };
     snprintf(config.host, sizeof config.host, "m%d", machine->number);
     CHECK(core_new(&config, &machine->core) == 0);

@@ -100,6 +100,7 @@ void plan_run(void)
     plan_pool(plan);
     plan_faults(plan);
     plan->groups = world_chance(60);
+    plan->hot_pages = world.seed % 2 == 0;
     if (plan->is_calm && world_chance(40))
         plan_one_pause(plan);
     for (uint32_t i = 0; i < NAMESPACES; i++)

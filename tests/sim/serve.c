@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "base/protection.h"
+#include "core/invite.h"
 #include "sim.h"
 
 struct request {
@@ -144,11 +145,13 @@ static void lookup_arrives(struct event *event)
 {
     static struct record_holder holders[BATCH_MAX];
     static struct record_found found[FOUND_MAX];
+    static struct record_index hot[BATCH_MAX];
     const struct request *request = event->box;
     const struct machine *machine = &world.machines[event->machine];
     struct message lookup, reply = {.type = MESSAGE_locations};
     decode(request, &lookup);
     view_answer_lookup(machine->view, &lookup.u.lookup, holders, found, &reply.u.locations);
+    invite_reader(machine->view, &lookup.u.lookup, world.now_ns, hot, &reply.u.locations);
     check_found(machine, &reply.u.locations, &lookup.u.lookup);
     lie(&reply.u.locations, found, request->from);
     if (!is_lost())

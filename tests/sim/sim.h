@@ -11,7 +11,7 @@
  *     filling.c      what every filling of every slot ever was, and the bytes that it must have
  *     nic.c          reads of a page in small pieces: own, past the holder, one-sided
  *     serve.c        the holder's side of look-ups and of reads over the network
- *     ask.c get.c set.c application.c   the calls, as state machines
+ *     ask.c get.c copies.c set.c application.c   the calls, as state machines
  *     fault.c        what goes wrong, and when it stops
  *     checks.c promises.c groups.c stopped.c     invariants while it runs
  *     honesty.c      how often exists says true before a miss
@@ -138,7 +138,7 @@ struct clock {
 
 struct totals {
     uint64_t active_ns, events, steps, messages, hits, misses, stored, refused, stopped_before,
-        stopped_after, stopped_at_holder, probes, crashes, breaks, groups_left, late_calls,
+        stopped_after, stopped_at_holder, copies, probes, crashes, breaks, groups_left, late_calls,
         most_late_ns, longest_heal_ns, longest_heal_seed, promised[2],
         broken[2] /* [1]: in calm runs */, until_false, until_false_ns, longest_until_false_ns,
         beside_stopped, waited_for_stopped, missed_beside, strikes[FAULT_COUNT];
@@ -235,6 +235,8 @@ uint64_t filling_ring_position(const struct page_key *key);
 struct filling *filling_begin(struct life *life, const struct core_page *page,
                               const struct page_key *key);
 struct filling *filling_find(const struct life *life, uint64_t generation);
+/* Its bytes are those that another one had. */
+void filling_copy(struct filling *filling, int life, uint64_t generation);
 /* Bytes [from, from + len) of a filling. */
 void filling_write(int life, uint64_t generation, uint32_t from, uint32_t len, uint8_t *to);
 bool filling_is(int life, uint64_t generation, const uint8_t *bytes, uint32_t from, uint32_t len);
@@ -260,6 +262,9 @@ void ask_begin(struct app *app, uint64_t deadline_ns, ask_done *done);
 void ask_go_on(struct app *app);
 void ask_answered(struct app *app, uint32_t ask, const struct message_locations *answer);
 void ask_failed(struct app *app, uint32_t ask);
+
+/* copies.c */
+void copies_keep(const struct read *read);
 
 /* get.c set.c */
 void get_begin(struct app *app);
