@@ -58,6 +58,15 @@ static bool has_other_length(const struct locate_key *key, uint32_t length_bytes
     return false;
 }
 
+/* A holder that is no member any more may have handed the page to another. */
+static bool has_left(const struct core_view *view, const struct locate_key *key)
+{
+    for (uint32_t i = 0; i < key->n_places; i++)
+        if (rank(view, &key->places[i]) == 0)
+            return true;
+    return false;
+}
+
 enum attempt_next attempt_next(struct attempt *attempt, const struct core_view *view,
                                const struct locate_key *key, uint32_t length_bytes,
                                uint32_t *ret_place)
@@ -70,7 +79,8 @@ enum attempt_next attempt_next(struct attempt *attempt, const struct core_view *
         return ATTEMPT_READ;
     if (has_other_length(key, length_bytes))
         attempt->outcome = PEERCACHE_MISS_LENGTH;
-    if (attempt->outcome != PEERCACHE_MISS_EVICTED || attempt->was_located_again)
+    bool is_old = attempt->outcome == PEERCACHE_MISS_EVICTED || has_left(view, key);
+    if (!is_old || attempt->was_located_again)
         return ATTEMPT_GIVE_UP;
     attempt->was_located_again = true;
     attempt->tried = 0;
