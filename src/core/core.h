@@ -65,9 +65,14 @@ struct core_page {
     /* out of reserve, in of copied: */
     uint32_t slot;
     uint64_t generation, offset_bytes;
-    int32_t error; /* 0; -EEXIST: already here; -EBUSY: no room; -EFBIG; -ESTALE */
-    bool is_copy;  /* in: of another holder's page, for which no page that can be found may go */
+    int32_t error; /* 0; -EEXIST: already here; -EBUSY: no room; -EFBIG; -ESTALE;
+                    * -ESHUTDOWN: this node drains */
+    uint8_t claim; /* enum core_claim, in: what may go for it */
 };
+
+/* The room that a page may have: any; what is free or of retired pages (for a copy, or a hot page of
+ * a node that leaves); or what is free and not needed soon (for what else that node has). */
+enum core_claim { CORE_CLAIM_ANY, CORE_CLAIM_RETIRED, CORE_CLAIM_FREE };
 
 enum core_event_type {
     CORE_TICK = 1,      /* time passed */
@@ -80,7 +85,19 @@ enum core_event_type {
     CORE_CANCEL,        /* the set no longer waits for its owners */
     CORE_CLEAR,         /* a namespace's epoch is to be raised: fills ret_epoch and ret_op */
     CORE_READ_OUTCOMES, /* what readers of this process saw: touches and stale locations */
+    CORE_DRAIN,         /* say that this node will leave, and store nothing from now on */
+    CORE_LIST,          /* some of the pages that it has, by how hot they are */
     CORE_LEAVE,         /* say that this node leaves */
+};
+
+/* At most CORE_BATCH_MAX live pages of one heat (replacement_heat(); CORE_HEAT_ANY: of any), from slot
+ * *@cursor on, which is CORE_SLOT_NONE after the last. */
+enum { CORE_HEAT_ANY = 0xffffffff };
+struct core_list {
+    uint32_t heat, *cursor, *ret_n;
+    struct core_page
+        *pages; /* digest to name_len, slot, generation, offset; parent and group are not
+                                known */
 };
 
 struct core_event {
@@ -95,6 +112,7 @@ struct core_event {
             uint64_t incarnation;
         } up;
         const struct message *message;
+        struct core_list list;
         struct {
             struct core_page *pages;
             uint32_t n;

@@ -39,6 +39,11 @@ void core_inspect(struct core *core, struct core_inspection *ret_inspection)
     inspect_members(core, ret_inspection);
 }
 
+void core_usage(const struct core *core, struct pool_usage *ret_usage)
+{
+    pool_measure(core->pool, ret_usage);
+}
+
 bool core_live_page(const struct core *core, uint32_t slot, struct pool_page *ret_page)
 {
     return pool_live_page(core->pool, slot, ret_page);

@@ -25,6 +25,7 @@ struct core_inspection {
 
 /* The thread that may step the core. */
 void core_inspect(struct core *core, struct core_inspection *ret_inspection);
+void core_usage(const struct core *core, struct pool_usage *ret_usage);
 /* The live page in a slot; false: none there. */
 bool core_live_page(const struct core *core, uint32_t slot, struct pool_page *ret_page);
 

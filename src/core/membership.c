@@ -19,6 +19,7 @@ struct record {
     bool used;
     struct record_member member; /* its host text lies in `host` */
     char host[64];
+    uint8_t word; /* what the member said last: alive or draining */
     uint64_t heard_ns;
 };
 
@@ -34,6 +35,8 @@ struct membership {
     /* as a node */
     uint32_t link; /* to the head; UINT32_MAX: none */
     bool has_link, is_leaving;
+    uint8_t state; /* of the own record */
+    uint64_t own_version;
     uint64_t dial_at_ns, heartbeat_at_ns, counter, known_version;
     uint32_t n_goodbyes;
     struct goodbye goodbyes[GOODBYES_MAX]; /* the last ones, by n_goodbyes modulo their number */
@@ -52,6 +55,8 @@ int membership_new(const struct core_config *config, const struct membership_sin
         return -ENOMEM;
     m->config = *config;
     m->sink = *sink;
+    m->state = MEMBER_ALIVE;
+    m->own_version = 1;
     *ret_membership = m;
     return 0;
 }
@@ -67,8 +72,8 @@ static struct record_member own_record(const struct membership *m)
     return (struct record_member){
         .node_id = config->node_id,
         .incarnation = config->incarnation,
-        .version = 1,
-        .state = MEMBER_ALIVE,
+        .version = m->own_version,
+        .state = m->state,
         .boot_id = config->boot_id,
         .uid = config->uid,
         .host = {config->host, (uint32_t)strlen(config->host)},
@@ -115,10 +120,11 @@ static void store_record(struct membership *m, struct update *update,
         record = new_record(m);
     if (!record)
         return; /* a full cluster: the joiner is not listed, and sees it */
+    uint8_t word = member->state == MEMBER_DRAINING ? MEMBER_DRAINING : MEMBER_ALIVE;
     bool is_news = !record->used || record->member.incarnation != member->incarnation ||
-                   record->member.state != MEMBER_ALIVE;
+                   record->member.state != word;
     *record = (struct record){.used = true, .member = *member, .heard_ns = update_now_ns(update)};
-    record->member.state = MEMBER_ALIVE;
+    record->member.state = record->word = word;
     memcpy(record->host, member->host.bytes, member->host.len);
     record->member.host.bytes = record->host;
     if (is_news)
@@ -134,7 +140,7 @@ static void refresh_record(struct membership *m, struct update *update,
         return; /* it will see that it is not listed, and join */
     record->heard_ns = update_now_ns(update);
     if (record->member.state == MEMBER_SUSPECT) {
-        record->member.state = MEMBER_ALIVE;
+        record->member.state = record->word;
         m->version++;
     }
 }
@@ -163,7 +169,7 @@ static void age_record(struct membership *m, struct record *record, uint64_t now
     } else if (silent_ns >= m->config.ring_grace_ns) {
         record->used = false;
         m->version++;
-    } else if (record->member.state == MEMBER_ALIVE && silent_ns >= m->config.member_ttl_ns) {
+    } else if (record->member.state != MEMBER_SUSPECT && silent_ns >= m->config.member_ttl_ns) {
         record->member.state = MEMBER_SUSPECT;
         m->version++;
     }
@@ -361,6 +367,19 @@ void membership_tick(struct membership *m, struct update *update)
         }
         update_wake_at(update, m->heartbeat_at_ns);
     }
+}
+
+/* It joins anew, with the newer version of its record. */
+void membership_set_state(struct membership *m, struct update *update, uint8_t state)
+{
+    m->state = state;
+    m->own_version++;
+    m->counter = 0;
+    m->heartbeat_at_ns = update_now_ns(update);
+    if (!m->is_head)
+        return;
+    struct record_member self = own_record(m);
+    store_record(m, update, &self);
 }
 
 void membership_leave(struct membership *m, struct update *update)

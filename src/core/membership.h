@@ -35,6 +35,8 @@ void membership_link_down(struct membership *membership, uint32_t link);
 void membership_message(struct membership *membership, struct update *update, uint32_t link,
                         const struct message *message);
 void membership_tick(struct membership *membership, struct update *update);
+/* What this node says of itself has changed: alive, or draining. */
+void membership_set_state(struct membership *membership, struct update *update, uint8_t state);
 void membership_leave(struct membership *membership, struct update *update);
 
 /* A member said goodbye to this node itself: no list that is still on its way brings it back. */

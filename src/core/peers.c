@@ -224,6 +224,12 @@ bool peers_report(struct peers *peers, struct update *update, const struct recor
     return false;
 }
 
+void peers_set_own_state(struct peers *peers, uint8_t state)
+{
+    peers->peers[CORE_SELF].state = state;
+    CHECK(publish(peers, CORE_SELF)); /* in place of what is there already */
+}
+
 void peers_retire(struct peers *peers, struct update *update, uint16_t index)
 {
     CHECK(index != CORE_SELF && peers->peers[index].used);

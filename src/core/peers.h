@@ -54,6 +54,8 @@ uint16_t peers_find(const struct peers *peers, struct id128 node_id);
  * one, whose index is returned to be dropped.  Returns true when the ring may have changed. */
 bool peers_report(struct peers *peers, struct update *update, const struct record_member *member,
                   uint16_t *ret_replaced);
+/* What this node says of itself. */
+void peers_set_own_state(struct peers *peers, uint8_t state);
 /* The member is off the ring: its index is kept until peers_forget(). */
 void peers_retire(struct peers *peers, struct update *update, uint16_t index);
 void peers_forget(struct peers *peers, uint16_t index);

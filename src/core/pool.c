@@ -37,7 +37,8 @@ enum state { FREE = 0, FILLING, LIVE, RETIRED };
 
 struct slot {
     struct id128 digest;
-    uint64_t ring_position, identity, epoch, generation;
+    struct id128 identity;
+    uint64_t ring_position, epoch, generation;
     uint32_t length_bytes, bytes; /* of the payload; of the extent */
     uint32_t next;                /* in the free list */
     uint8_t state;
@@ -56,7 +57,7 @@ struct pool {
     uint64_t vain_units; /* for so many units or more a search found no window; see take_room() */
     uint32_t n_gone;
     struct pool_usage usage;
-    bool spares_live; /* room is made for a copy: no page goes that can still be found */
+    uint8_t claim; /* enum core_claim, of the page that room is made for */
     struct pool_gone gone[POOL_GONE_MAX];
     uint32_t victims[POOL_WINDOW_MAX];
     struct slot slots[];
@@ -247,7 +248,9 @@ static bool may_evict(void *context, uint32_t index)
 {
     const struct pool *pool = context;
     bool is_live = pool->slots[index].state == LIVE;
-    if (is_live ? pool->spares_live : pool->slots[index].state != RETIRED)
+    if (pool->claim != CORE_CLAIM_ANY && (is_live || pool->claim == CORE_CLAIM_FREE))
+        return false;
+    if (!is_live && pool->slots[index].state != RETIRED)
         return false;
     uint64_t word = atomic_load_explicit(&pool->headers[index].word, memory_order_relaxed);
     return slot_word_pins(word) == 0 || !PROTECTED(pins_block_void);
@@ -353,7 +356,7 @@ static void begin_filling(struct pool *pool, struct core_page *page, uint32_t in
     *slot = (struct slot){
         .digest = page->digest,
         .ring_position = page->ring_position,
-        .identity = page->identity.lo,
+        .identity = page->identity,
         .epoch = page->epoch,
         .generation = page->generation,
         .length_bytes = page->length_bytes,
@@ -365,6 +368,13 @@ static void begin_filling(struct pool *pool, struct core_page *page, uint32_t in
     write_header(pool, page);
 }
 
+/* Free, and more than what is kept ahead of need anyway. */
+static bool is_spare(const struct pool *pool, uint64_t bytes)
+{
+    const struct pool_usage *usage = &pool->usage;
+    return usage->free_bytes >= bytes + usage->total_bytes / AHEAD_SHARE;
+}
+
 int pool_reserve(struct pool *pool, struct core_page *page)
 {
     uint64_t units = extents_units_of((uint64_t)page->length_bytes + page->name_len);
@@ -374,7 +384,9 @@ int pool_reserve(struct pool *pool, struct core_page *page)
         return -EEXIST;
     if (pool_gone_is_long(pool))
         return -EBUSY;
-    pool->spares_live = page->is_copy;
+    if (page->claim == CORE_CLAIM_FREE && !is_spare(pool, units * EXTENT_UNIT_BYTES))
+        return -EBUSY;
+    pool->claim = page->claim;
     uint32_t index = take_slot(pool);
     if (index == CORE_SLOT_NONE)
         return -EBUSY;
@@ -477,7 +489,7 @@ bool pool_sweep_namespace(struct pool *pool, struct id128 identity, uint64_t epo
         if (pool_gone_is_long(pool))
             return true;
         const struct slot *slot = &pool->slots[*cursor];
-        if (slot->state == LIVE && slot->identity == identity.lo && slot->epoch < epoch)
+        if (slot->state == LIVE && slot->epoch < epoch && id128_equal(slot->identity, identity))
             retire(pool, *cursor);
         ++*cursor;
     }
@@ -516,10 +528,17 @@ bool pool_live_page(const struct pool *pool, uint32_t slot, struct pool_page *re
         return false;
     *ret_page = (struct pool_page){
         .digest = pool->slots[slot].digest,
+        .identity = pool->slots[slot].identity,
         .ring_position = pool->slots[slot].ring_position,
+        .epoch = pool->slots[slot].epoch,
         .place = slot_location(pool, slot),
     };
     return true;
+}
+
+uint32_t pool_heat(const struct pool *pool, uint32_t slot)
+{
+    return replacement_heat(pool->replacement, slot);
 }
 
 uint32_t pool_slot_end(const struct pool *pool)

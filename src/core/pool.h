@@ -28,8 +28,8 @@ struct pool_gone {
 };
 
 struct pool_page {
-    struct id128 digest;
-    uint64_t ring_position;
+    struct id128 digest, identity;
+    uint64_t ring_position, epoch;
     struct location place; /* holder CORE_SELF */
 };
 
@@ -40,8 +40,8 @@ struct seqtable *pool_index(const struct pool *pool);
 /* The pages reserved from here on come at about one time: for what the pool was found to have no
  * room, it does not look again until pages left it. */
 void pool_begin_batch(struct pool *pool);
-/* Takes a slot and room for a page and fills in slot, generation and offset.  A copy gets room that
- * is free or of retired pages, and none of a live one.  0; -EEXIST: the page
+/* Takes a slot and room for a page and fills in slot, generation and offset.  What may go for
+ * it is its claim.  0; -EEXIST: the page
  * is live or being filled; -EBUSY: all that could make room is pinned or filling, or it would take
  * too many other pages with it; -EFBIG: larger than the pool.  Pages evicted for it are found in
  * pool_take_gone(). */
@@ -69,6 +69,8 @@ bool pool_gone_is_long(const struct pool *pool);
 
 /* The live page in @slot; false when there is none. */
 bool pool_live_page(const struct pool *pool, uint32_t slot, struct pool_page *ret_page);
+/* replacement_heat() of a slot below pool_slot_end(). */
+uint32_t pool_heat(const struct pool *pool, uint32_t slot);
 /* One past the highest slot ever used. */
 uint32_t pool_slot_end(const struct pool *pool);
 

@@ -88,7 +88,7 @@ static void copy_takes_no_live_pages_room(void **state)
     struct fixture *fixture = *state;
     struct core_page pages[16], copy = page_of(100, PAGE_BYTES);
     const struct pool_gone *gone;
-    copy.is_copy = true;
+    copy.claim = CORE_CLAIM_RETIRED;
     for (uint64_t i = 0; i < 16; i++)
         assert_int_equal(store(fixture, i, PAGE_BYTES, &pages[i]), 0);
     assert_int_equal(store_page(fixture, &copy), -EBUSY);
@@ -107,12 +107,32 @@ static void copy_takes_no_live_pages_slot(void **state)
     struct core_page page, copy = page_of(1000, 8);
     (void)state;
     struct fixture *few = fixture_new(4, POOL_BYTES);
-    copy.is_copy = true;
+    copy.claim = CORE_CLAIM_RETIRED;
     for (uint64_t i = 0; i < 4; i++)
         assert_int_equal(store(few, i, 8, &page), 0);
     assert_int_equal(store_page(few, &copy), -EBUSY);
     assert_int_equal(usage_of(few).live_pages, 4);
     teardown((void **)&few);
+}
+
+/* What another node cannot keep must not drive anything out here, now or by what follows from it. */
+static void page_that_claims_free_room_leaves_some(void **state)
+{
+    struct fixture *fixture = *state;
+    struct core_page page;
+    uint64_t taken = 0;
+    for (;; taken++) {
+        page = page_of(taken, 1000);
+        page.claim = CORE_CLAIM_FREE;
+        if (store_page(fixture, &page) != 0)
+            break;
+        assert_false(pool_retire_ahead(fixture->pool));
+        assert_int_equal(usage_of(fixture).live_pages, taken + 1);
+    }
+    assert_in_range(taken, 55, 63);
+    assert_true(usage_of(fixture).free_bytes >= POOL_BYTES / 64);
+    page.claim = CORE_CLAIM_RETIRED;
+    assert_int_equal(store_page(fixture, &page), 0);
 }
 
 static void word_is_void_before_room_is_used_again(void **state)
@@ -361,6 +381,7 @@ int main(void)
         TEST(coldest_page_goes_first),
         TEST(copy_takes_no_live_pages_room),
         cmocka_unit_test(copy_takes_no_live_pages_slot),
+        TEST(page_that_claims_free_room_leaves_some),
         TEST(word_is_void_before_room_is_used_again),
         TEST(pinned_page_is_passed_over),
         TEST(pool_whose_pages_are_all_pinned_is_busy),

@@ -52,6 +52,7 @@ struct pair {
 
 struct publish {
     struct publish_rooms rooms;
+    bool is_closed;
     struct op ops[PUBLISH_OPS_MAX];
     struct batch batches[BATCHES_MAX];
     struct pair pairs[PAIRS_MAX];
@@ -300,6 +301,18 @@ static void publish_too_early(struct publish *publish, struct update *update, st
     op->n_waiting = 0;
 }
 
+void publish_close(struct publish *publish)
+{
+    publish->is_closed = true;
+}
+
+static int reserve_page(struct publish *publish, struct update *update, struct core_page *page)
+{
+    if (publish->is_closed)
+        return -ESHUTDOWN;
+    return update_has_room(update) ? pool_reserve(publish->rooms.pool, page) : -EBUSY;
+}
+
 void publish_reserve(struct publish *publish, struct update *update, struct core_page *pages,
                      uint32_t n, uint32_t *ret_op)
 {
@@ -310,8 +323,7 @@ void publish_reserve(struct publish *publish, struct update *update, struct core
     for (uint32_t i = 0; i < n; i++) {
         if (pool_gone_is_long(publish->rooms.pool))
             publish_retract_gone(publish, update);
-        pages[i].error =
-            op && update_has_room(update) ? pool_reserve(publish->rooms.pool, &pages[i]) : -EBUSY;
+        pages[i].error = op ? reserve_page(publish, update, &pages[i]) : -EBUSY;
         any |= pages[i].error == 0;
     }
     *ret_op = any ? op_number(publish, op) : PUBLISH_OP_NONE;

@@ -37,6 +37,8 @@ void publish_free(struct publish *publish);
 /* Fills every page's out fields; *@ret_op is PUBLISH_OP_NONE when no page was reserved. */
 void publish_reserve(struct publish *publish, struct update *update, struct core_page *pages,
                      uint32_t n, uint32_t *ret_op);
+/* Nothing is reserved any more: -ESHUTDOWN. */
+void publish_close(struct publish *publish);
 /* The reserved pages are sealed (error 0) or given up.  Announces them; the operation completes
  * once all their owners that readers would ask have replied, or ends here if nobody waits. */
 void publish_copied(struct publish *publish, struct update *update, uint32_t op,

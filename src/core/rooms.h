@@ -50,7 +50,8 @@ struct core {
     struct membership *membership;
     struct namespaces *namespaces;
     struct sync_rooms sync;
-    bool ring_is_old;                    /* to be built */
+    bool ring_is_old; /* to be built */
+    bool is_draining;
     uint64_t forget_at_ns;               /* look for peers to forget then; UINT64_MAX: none */
     uint64_t dropped_ns[CORE_PEERS_MAX]; /* when; 0: not dropped */
     struct sweep sweeps[SWEEPS_MAX];
@@ -78,6 +79,10 @@ void requests_clear(struct core *core, const struct core_event *event);
 void requests_cancel(struct core *core, uint32_t op);
 void requests_take_outcomes(struct core *core, const struct core_event *event);
 void requests_leave(struct core *core);
+
+/* handover.c: before this node leaves */
+void handover_begin(struct core *core);
+void handover_list(struct core *core, const struct core_list *list);
 
 /* sweeps.c: cleared namespaces leave the pool, piece by piece */
 void sweeps_begin(struct core *core, struct id128 identity);

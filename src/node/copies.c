@@ -11,7 +11,6 @@
 #include <errno.h>
 
 #include "base/clock.h"
-#include "base/protection.h"
 #include "node/fill.h"
 
 /* A copy into memory that was never touched is not slower than this. */
@@ -45,7 +44,7 @@ static uint32_t reserve(struct copies *copies, struct node *node, const struct n
                                .u.set = {.pages = pages, .n = n, .ret_op = &op}};
     for (uint32_t i = 0; i < n; i++) {
         pages[i] = fill_page(ns, copies->list[i].page);
-        pages[i].is_copy = true;
+        pages[i].claim = CORE_CLAIM_RETIRED;
     }
     node_step(node, &event, NULL);
     return op;
@@ -54,12 +53,8 @@ static uint32_t reserve(struct copies *copies, struct node *node, const struct n
 static void copy_one(struct copy *copy, struct node *node, struct core_page *page,
                      uint64_t until_ns)
 {
-    page->error = fill_slot(node, page, copy->page, until_ns);
-    if (page->error)
-        return;
-    copy->is_damaged =
-        fill_checksum(node, page) != copy->checksum && PROTECTED(copy_keeps_checksum);
-    page->error = copy->is_damaged ? -EILSEQ : fill_seal(node, page);
+    page->error = fill_copy(node, page, copy->page, copy->checksum, until_ns);
+    copy->is_damaged = page->error == -EILSEQ;
 }
 
 static void announce(struct node *node, struct core_page *pages, uint32_t n, uint32_t op)

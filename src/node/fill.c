@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/protection.h"
 #include "io/copy.h"
 #include "node/internal.h"
 #include "wire/slot_header.h"
@@ -43,13 +44,19 @@ int fill_slot(struct node *node, const struct core_page *page, const struct node
     return error;
 }
 
-uint64_t fill_checksum(const struct node *node, const struct core_page *page)
-{
-    return node->arena.headers[page->slot].checksum;
-}
-
 int fill_seal(struct node *node, const struct core_page *page)
 {
     struct slot_header *header = &node->arena.headers[page->slot];
     return slot_word_seal(&header->word, page->generation) ? 0 : -ESTALE;
+}
+
+int fill_copy(struct node *node, const struct core_page *page, const struct node_page *source,
+              uint64_t checksum, uint64_t deadline_ns)
+{
+    int error = fill_slot(node, page, source, deadline_ns);
+    if (error)
+        return error;
+    if (node->arena.headers[page->slot].checksum != checksum && PROTECTED(copy_keeps_checksum))
+        return -EILSEQ;
+    return fill_seal(node, page);
 }

@@ -19,9 +19,10 @@ struct core_page fill_page(const struct node_namespace *ns, const struct node_pa
  * passed before the first byte. */
 int fill_slot(struct node *node, const struct core_page *page, const struct node_page *source,
               uint64_t deadline_ns);
-/* The checksum of what fill_slot() copied. */
-uint64_t fill_checksum(const struct node *node, const struct core_page *page);
 /* 0 or -ESTALE. */
 int fill_seal(struct node *node, const struct core_page *page);
+/* Both, for bytes that another holder has sealed under this checksum: -EILSEQ: they are not those. */
+int fill_copy(struct node *node, const struct core_page *page, const struct node_page *source,
+              uint64_t checksum, uint64_t deadline_ns);
 
 #endif

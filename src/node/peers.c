@@ -86,9 +86,10 @@ void peers_apply(struct node *node, const struct core_peer_change *change)
     pthread_mutex_unlock(&peer->lock);
     log_event(LOG_LEVEL_INFO, "peer", "id=%s address=%s:%u state=%s", id, change->host,
               change->control_port,
-              change->state == MEMBER_LEFT      ? "gone"
-              : change->state == MEMBER_SUSPECT ? "suspect"
-                                                : "alive");
+              change->state == MEMBER_LEFT       ? "gone"
+              : change->state == MEMBER_SUSPECT  ? "suspect"
+              : change->state == MEMBER_DRAINING ? "draining"
+                                                 : "alive");
 }
 
 static void tell_protocol(struct node_peer *peer, const char *protocol, const char *reason)

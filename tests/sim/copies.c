@@ -18,7 +18,7 @@ static struct core_page page_of(const struct read *read)
         .ring_position = filling_ring_position(&read->key),
         .length_bytes = read->expected.length_bytes,
         .name_len = NAME_BYTES,
-        .is_copy = true,
+        .claim = CORE_CLAIM_RETIRED,
     };
 }
 
