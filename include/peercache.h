@@ -66,6 +66,15 @@ void peercache_node_stop(struct peercache_node *node);
 /* Stops, waits for calls in flight (bounded), leaves the cluster, and frees the node's namespaces
  * and regions too.  NULL is allowed. */
 void peercache_node_close(struct peercache_node *node);
+/* Before a close that is no hurry: tells the others that the node will leave, refuses to store
+ * anything new (REFUSED_DRAINING), and hands the pages that only this node has to others, the hottest
+ * first, as far as they have room, for @timeout_ms at most (PEERCACHE_TIMEOUT_DEFAULT: the option
+ * drain_timeout).  get and exists go on as before, and others find its pages until it is closed.
+ * Only once in the life of a node: a second call waits for the first.  *@ret_json, unless NULL, says
+ * how many pages went and why others did not; the caller frees it with free(). */
+int peercache_node_drain(struct peercache_node *node, uint32_t timeout_ms, char **ret_json);
+/* 1 once a drain is over, also one that `peercache drain` asked for: the process may close the node. */
+int peercache_node_is_drained(const struct peercache_node *node);
 /* What `peercache status` prints, as JSON.  The caller frees it with free(). */
 int peercache_node_status(struct peercache_node *node, char **ret_json);
 
@@ -139,6 +148,7 @@ enum peercache_outcome {
     PEERCACHE_REFUSED_TOO_LARGE,  /* larger than PEERCACHE_PAGE_MAX_BYTES or the pool */
     PEERCACHE_REFUSED_UNSUPPORTED,
     PEERCACHE_REFUSED_CLOSED,
+    PEERCACHE_REFUSED_DRAINING, /* set: this node is about to leave, and stores nothing new */
 };
 
 enum peercache_tier { PEERCACHE_TIER_NONE, PEERCACHE_TIER_MEMORY, PEERCACHE_TIER_DISK };
@@ -179,7 +189,7 @@ int peercache_exists(struct peercache_namespace *ns, const struct peercache_page
 
 struct peercache_request {
     const char *node; /* "host:port" of a node; NULL: the discovery address */
-    const char *json; /* {"ask": "status" | "keys" | "exists" | "put" | "get", ...} */
+    const char *json; /* {"ask": "status" | "keys" | "exists" | "put" | "get" | "drain", ...} */
     const void *body; /* the bytes of a put */
     uint64_t body_len_bytes;
 };

@@ -23,6 +23,8 @@ static const struct command {
     {"get", "KEY FILE", 2, 2, command_get, "writes a page to a file ('-': standard output)"},
     {"exists", "KEY...", 1, -1, command_exists, "tells which pages the cluster has"},
     {"keys", "", 0, 0, command_keys, "lists the pages that the node holds"},
+    {"drain", "NODE", 1, 1, command_drain,
+     "tells the node at HOST:PORT to hand its pages to others and leave; waits for it"},
     {"bench", "", 0, 0, command_bench, "joins the cluster for some seconds and measures it"},
     {"help", "", 0, 0, command_help, "shows this text"},
 };
@@ -40,8 +42,8 @@ static void print_help(void)
         "from the environment (PEERCACHE_<OPTION>, in capitals):\n");
     options_print();
     printf("\nExit status:\n"
-           "  %d  done; exists: every page was found\n"
-           "  %d  a page was not found\n"
+           "  %d  done; exists: every page was found; drain: none was left behind\n"
+           "  %d  a page was not found, or was left behind\n"
            "  %d  the command line, an option or a file names what cannot be\n"
            "  %d  no answer from the node\n"
            "  %d  the node, or this machine, refused or failed\n",

@@ -59,6 +59,7 @@ static const struct {
     {"REFUSED_TOO_LARGE", "the file is larger than the node's pool allows; raise that node's "
                           "global_segment_size"},
     {"REFUSED_UNSUPPORTED", "the node's release does not support this"},
+    {"REFUSED_DRAINING", "the node is about to leave the cluster; ask another one with --node"},
     {"REFUSED_CLOSED", "the node is leaving the cluster; ask another one with --node"},
 };
 

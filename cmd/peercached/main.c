@@ -2,9 +2,10 @@
 /*
  * main.c - peercached: a node of the cluster without an engine.
  *
- * The main thread opens the node, waits for SIGTERM or SIGINT, and closes the node.  Both signals
- * are blocked before the node starts its threads, so that sigwait() is the one place that sees the
- * first of them; while the node leaves the cluster, a second one ends the process at once.
+ * The main thread opens the node, waits for SIGTERM or SIGINT (or for the end of a drain that
+ * `peercache drain` asked for), drains and closes the node.  Both signals are blocked before the node
+ * starts its threads, so that sigtimedwait() is the one place that sees the first of them; while the
+ * node leaves the cluster, a second one ends the process at once.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/exit.h"
@@ -23,7 +25,8 @@ static void print_help(void)
     printf("usage: peercached [--config FILE] [--OPTION VALUE ...]\n"
            "\n"
            "Runs a node of the cluster: it stores pages, answers for its share of the directory,\n"
-           "and leaves the cluster on SIGTERM or SIGINT.  A second signal ends it at once.\n"
+           "and leaves the cluster on SIGTERM or SIGINT, after it has handed its pages to others\n"
+           "(drain_timeout).  A second signal ends it at once.\n"
            "\n"
            "  --config FILE   takes options from a JSON object, e.g. {\"control_port\": 7000}\n"
            "  --help          shows this text\n"
@@ -105,6 +108,37 @@ static const char *text_at(const json_t *object, const char *name)
     return text && *text ? text : "none";
 }
 
+/* The first signal, or 0: a drain that was asked for over the network is over. */
+static int wait_for_end(const struct peercache_node *node, const sigset_t *signals)
+{
+    static const struct timespec look = {.tv_nsec = 100000000};
+    int received = 0;
+    while (received <= 0 && !peercache_node_is_drained(node))
+        received = sigtimedwait(signals, NULL, &look);
+    return received > 0 ? received : 0;
+}
+
+static bool drains(const struct peercache_config *config)
+{
+    const char *timeout = peercache_config_get(config, "drain_timeout");
+    return timeout && strtod(timeout, NULL) > 0;
+}
+
+static void drain(struct peercache_node *node)
+{
+    char *report = NULL;
+    if (peercache_node_drain(node, PEERCACHE_TIMEOUT_DEFAULT, &report) == 0)
+        fprintf(stderr, "peercached: drained %s\n", report);
+    free(report);
+}
+
+/* Whoever asked for the drain takes the report before the node is gone. */
+static void wait_for_asker(void)
+{
+    static const struct timespec pause = {.tv_nsec = 500000000};
+    nanosleep(&pause, NULL);
+}
+
 /* Scripts wait for this line and read the addresses from it. */
 static int print_ready(struct peercache_node *node)
 {
@@ -155,10 +189,14 @@ static int run(const struct peercache_config *config)
         return fail(opened == -EINVAL ? EXIT_USAGE : EXIT_OPEN_FAILED, error.text);
     if (print_ready(node) < 0)
         fail(EXIT_OK, "cannot write the ready line to the standard output");
-    int received;
-    sigwait(&signals, &received);
+    int received = wait_for_end(node, &signals);
     let_signals_end_us(&signals);
-    fprintf(stderr, "peercached: leaving signal=%s\n", sigabbrev_np(received));
+    fprintf(stderr, "peercached: leaving signal=%s\n",
+            received ? sigabbrev_np(received) : "none reason=drained");
+    if (received && drains(config))
+        drain(node);
+    else if (!received)
+        wait_for_asker();
     peercache_node_close(node);
     return EXIT_OK;
 }

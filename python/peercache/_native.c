@@ -14,7 +14,7 @@
 PyObject *native_error, *native_config_error;
 PyTypeObject *native_node_type, *native_namespace_type;
 
-_Static_assert(PEERCACHE_REFUSED_CLOSED < 256, "outcomes are handed out as one byte a page");
+_Static_assert(PEERCACHE_REFUSED_DRAINING < 256, "outcomes are handed out as one byte a page");
 _Static_assert(sizeof(long) == 8, "the constants, PEERCACHE_TIMEOUT_DEFAULT too, fit a long");
 
 PyObject *native_raise(PyObject *type, const struct peercache_error *error, const char *what)
@@ -273,6 +273,7 @@ static const struct {
     {"REFUSED_INVALID", PEERCACHE_REFUSED_INVALID},
     {"REFUSED_TOO_LARGE", PEERCACHE_REFUSED_TOO_LARGE},
     {"REFUSED_CLOSED", PEERCACHE_REFUSED_CLOSED},
+    {"REFUSED_DRAINING", PEERCACHE_REFUSED_DRAINING},
     {"NAME_MAX", PEERCACHE_NAME_MAX},
     {"SEGMENTS_MAX", PEERCACHE_SEGMENTS_MAX},
     {"PAGE_MAX_BYTES", PEERCACHE_PAGE_MAX_BYTES},

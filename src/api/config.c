@@ -180,6 +180,7 @@ static void fill_times(const struct options *options, struct node_config *config
     config->get_timeout_ns = options->get_timeout_ns;
     config->set_timeout_ns = options->set_timeout_ns;
     config->exists_timeout_ns = options->exists_timeout_ns;
+    config->drain_timeout_ns = options->drain_timeout_ns;
     config->spin_ns = SPIN_NS;
 }
 

@@ -32,6 +32,7 @@
     M(COUNTER, lookups_served, "keys that others asked of this node")                              \
     M(COUNTER, hot_pages_published, "pages of others that this node keeps because many ask")       \
     M(COUNTER, hot_pages_declined, "such pages that were not kept: no room, no time, damaged")     \
+    M(COUNTER, pages_adopted, "pages taken over from nodes that left")                             \
     M(COUNTER, pages_served, "pages that others read from this node by TCP")                       \
     M(COUNTER, bytes_served, "bytes of those pages")                                               \
     M(COUNTER, reads_refused, "reads of others that found their page gone")                        \

@@ -127,6 +127,8 @@ enum option_write_policy { OPTION_WRITE_POLICIES(OPTION_ENUM) };
       "a set ends after this time; what is stored by then stays")                                  \
     O(SECONDS, exists_timeout, "0.5", OPTION_MS, OPTION_HOUR, NULL,                                \
       "an exists ends after this time, with what it knows")                                        \
+    O(SECONDS, drain_timeout, "5", 0, OPTION_HOUR, NULL,                                           \
+      "a node that is told to leave hands its pages to others for so long at most; 0: to none")    \
     O(SECONDS, heartbeat_interval, "2", 10 * OPTION_MS, OPTION_HOUR, NULL,                         \
       "time between two signs of life")                                                            \
     O(SECONDS, member_ttl, "6", 20 * OPTION_MS, OPTION_HOUR, NULL,                                 \

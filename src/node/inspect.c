@@ -111,10 +111,10 @@ json_t *inspect_status(struct node *node)
     pthread_mutex_lock(&node->core_lock);
     core_inspect(node->core, inspection);
     pthread_mutex_unlock(&node->core_lock);
-    json_t *status =
-        json_pack("{s:o, s:o, s:o, s:o, s:o}", "node", node_json(node, inspection), "members",
-                  members_json(node, inspection), "pool", pool_json(&inspection->pool), "directory",
-                  directory_json(inspection), "counters", counters_json(node));
+    json_t *status = json_pack(
+        "{s:o, s:o, s:o, s:o, s:o, s:o}", "node", node_json(node, inspection), "members",
+        members_json(node, inspection), "pool", pool_json(&inspection->pool), "directory",
+        directory_json(inspection), "drain", drain_json(node), "counters", counters_json(node));
     free(inspection);
     return status;
 }

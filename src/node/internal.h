@@ -25,6 +25,7 @@
 #include "io/loop.h"
 #include "io/server.h"
 #include "io/shm.h"
+#include "node/drain.h"
 #include "node/node.h"
 #include "wire/codec.h"
 
@@ -96,6 +97,7 @@ struct node {
     bool is_head, has_told_head_missing;
 
     struct node_peer peers[CORE_PEERS_MAX];
+    struct drain drain;
 
     atomic_bool is_stopping;
     _Atomic(uint32_t) calls;

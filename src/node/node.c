@@ -33,6 +33,11 @@ enum {
     DIRECTORY_MIN = 1 << 21, /* the ring gives a small pool as large a shard as others */
 };
 #define CLOSE_WAIT_NS UINT64_C(10000000000)
+/* A drained node that is asked nothing for the first of these has nobody left who reads; it waits for
+ * that no longer than the second. */
+#define LINGER_QUIET_NS UINT64_C(50000000)
+#define LINGER_MOST_NS UINT64_C(1000000000)
+#define LINGER_LOOK_NS UINT64_C(5000000)
 
 /* --- who this node is --- */
 
@@ -188,6 +193,24 @@ static void tick(struct node *node)
     node_step(node, &event, NULL);
 }
 
+/* Others have been told that this node leaves, and what they are still reading is finished, within
+ * bounds.  Only after a drain: who just closes is quick. */
+static void finish_serving(struct node *node)
+{
+    uint64_t now_ns = clock_now_ns(), end_ns = now_ns + LINGER_MOST_NS;
+    uint64_t quiet_ns = now_ns + LINGER_QUIET_NS, served = 0;
+    while (now_ns < end_ns && now_ns < quiet_ns) {
+        struct server_counts counts;
+        loop_run_once(node->loop, LINGER_LOOK_NS);
+        node_drain_outbox(node);
+        now_ns = clock_now_ns();
+        server_counts(node->server, &counts);
+        if (counts.pages + counts.lookups != served)
+            quiet_ns = now_ns + LINGER_QUIET_NS;
+        served = counts.pages + counts.lookups;
+    }
+}
+
 static void *run(void *context)
 {
     struct node *node = context;
@@ -205,6 +228,8 @@ static void *run(void *context)
     node_step(node, &event, NULL);
     node_drain_outbox(node);
     loop_run_once(node->loop, 0);
+    if (atomic_load(&node->drain.state) != DRAIN_NONE)
+        finish_serving(node);
     return NULL;
 }
 
@@ -233,6 +258,7 @@ int node_open(const struct node_config *config, struct node **ret_node,
     node->config = *config;
     node->stop_fd = -1;
     pthread_mutex_init(&node->core_lock, NULL);
+    drain_init(&node->drain);
     for (uint32_t i = 0; i < CORE_PEERS_MAX; i++)
         pthread_mutex_init(&node->peers[i].lock, NULL);
     int error = identify(node, ret_error);
@@ -294,6 +320,7 @@ void node_close(struct node *node)
         return;
     if (node->has_thread) {
         node_stop(node);
+        drain_join(&node->drain);
         await_calls(node);
         pthread_join(node->thread, NULL);
     }
@@ -310,6 +337,7 @@ void node_close(struct node *node)
     free(node->outbox.bytes);
     free(node->draining.bytes);
     pthread_mutex_destroy(&node->core_lock);
+    drain_fini(&node->drain);
     free(node);
 }
 

@@ -6,6 +6,7 @@
  *     run loop, control connections            run.c, links.c
  *     a step of the core, by any thread        step.c
  *     get, set, exists                         fetch.c, store.c, find.c
+ *     before it leaves                         drain.c, offer.c; adopt.c
  *     what others read from this node          serve.c
  *     what tools ask                           tool.c, inspect.c
  */
@@ -39,7 +40,7 @@ struct node_config {
     uint32_t vnodes, directory_replicas;
     uint32_t serve_threads, max_channels_per_peer;
     uint64_t heartbeat_interval_ns, member_ttl_ns, ring_grace_ns;
-    uint64_t get_timeout_ns, set_timeout_ns, exists_timeout_ns;
+    uint64_t get_timeout_ns, set_timeout_ns, exists_timeout_ns, drain_timeout_ns;
     uint64_t spin_ns; /* how long a waiting caller polls before it sleeps */
     enum node_protocol protocol;
     bool verify_checksum;

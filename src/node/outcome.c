@@ -27,6 +27,7 @@ static const char *const outcome_names[] = {
     NAME(REFUSED_TOO_LARGE),
     NAME(REFUSED_UNSUPPORTED),
     NAME(REFUSED_CLOSED),
+    NAME(REFUSED_DRAINING),
 };
 
 static const char *const via_names[] = {

@@ -31,7 +31,7 @@ static void each_outcome_has_a_name_of_its_own(void **state)
     static const uint16_t firsts[] = {PEERCACHE_UNSET, PEERCACHE_MISS_UNKNOWN,
                                       PEERCACHE_REFUSED_FULL};
     static const uint16_t lasts[] = {PEERCACHE_ALREADY_STORED, PEERCACHE_MISS_DISK,
-                                     PEERCACHE_REFUSED_CLOSED};
+                                     PEERCACHE_REFUSED_DRAINING};
     static const char *const prefixes[] = {"", "MISS_", "REFUSED_"};
     const char *names[64];
     size_t n = 0;
@@ -49,9 +49,9 @@ static void each_outcome_has_a_name_of_its_own(void **state)
 
 static void number_that_is_none_has_a_name_too(void **state)
 {
-    static const uint16_t none[] = {PEERCACHE_ALREADY_STORED + 1, 63,
-                                    PEERCACHE_MISS_DISK + 1,      127,
-                                    PEERCACHE_REFUSED_CLOSED + 1, 65535};
+    static const uint16_t none[] = {PEERCACHE_ALREADY_STORED + 1,   63,
+                                    PEERCACHE_MISS_DISK + 1,        127,
+                                    PEERCACHE_REFUSED_DRAINING + 1, 65535};
     (void)state;
     for (size_t i = 0; i < sizeof none / sizeof *none; i++)
         assert_string_equal(outcome_name(none[i]), "UNKNOWN_OUTCOME");

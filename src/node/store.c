@@ -109,6 +109,7 @@ static uint16_t outcome_of_refusal(int error)
     case -EEXIST: return PEERCACHE_ALREADY_STORED;
     case -EFBIG: return PEERCACHE_REFUSED_TOO_LARGE;
     case -ETIMEDOUT: return PEERCACHE_MISS_DEADLINE;
+    case -ESHUTDOWN: return PEERCACHE_REFUSED_DRAINING;
     default: return PEERCACHE_REFUSED_FULL;
     }
 }

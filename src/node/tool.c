@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tool.c - the requests of tools: status, keys, exists, put, get.  The server's tool thread.
+ * tool.c - the requests of tools: status, keys, exists, put, get, drain; and that of a node which
+ * leaves: adopt (adopt.h).  The server's tool thread.
  *
  * A request is one JSON object {"ask": ..., ...}; put has the page's bytes as its body, and the
  * answer to get has them as its body.
@@ -10,12 +11,13 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "node/adopt.h"
 #include "node/identity.h"
 #include "node/inspect.h"
 #include "node/internal.h"
 #include "node/outcome.h"
 
-enum { KEYS_LIMIT = 1000 };
+enum { KEYS_LIMIT = 1000, DRAIN_TIMEOUT_MAX_S = 3600 };
 
 struct tool_call {
     struct node *node;
@@ -191,12 +193,41 @@ static void tool_get(struct tool_call *call)
     answer_outcome(call, &result);
 }
 
+/* Begins it at the first time; says how far it is, at every time. */
+static void tool_drain(struct tool_call *call)
+{
+    const json_t *timeout = json_object_get(call->request, "timeout_s");
+    double timeout_s = json_number_value(timeout);
+    uint64_t timeout_ns = call->node->config.drain_timeout_ns;
+    if (timeout && !(timeout_s >= 0 && timeout_s <= DRAIN_TIMEOUT_MAX_S)) {
+        answer_error(call->answer, -EINVAL, "\"timeout_s\" must be 0 to 3600 seconds");
+        return;
+    }
+    if (timeout)
+        timeout_ns = (uint64_t)(timeout_s * 1e9);
+    if (drain_start(call->node, timeout_ns) != 0)
+        answer_error(call->answer, -EAGAIN, "the node could not start a thread to drain");
+    else
+        answer_json(call->answer, drain_json(call->node));
+}
+
+static void tool_adopt(struct tool_call *call)
+{
+    const char *error = NULL;
+    json_t *json =
+        adopt_pages(call->node, call->request, call->raw->body, call->raw->body_len, &error);
+    if (json)
+        answer_json(call->answer, json);
+    else
+        answer_error(call->answer, -EINVAL, error);
+}
+
 static const struct {
     const char *ask;
     void (*answer)(struct tool_call *call);
 } questions[] = {
-    {"status", tool_status}, {"keys", tool_keys}, {"exists", tool_exists},
-    {"put", tool_put},       {"get", tool_get},
+    {"status", tool_status}, {"keys", tool_keys},   {"exists", tool_exists}, {"put", tool_put},
+    {"get", tool_get},       {"drain", tool_drain}, {"adopt", tool_adopt},
 };
 
 static void answer_question(struct tool_call *call)
@@ -207,7 +238,8 @@ static void answer_question(struct tool_call *call)
             questions[i].answer(call);
             return;
         }
-    answer_error(call->answer, -EOPNOTSUPP, "\"ask\" must be status, keys, exists, put or get");
+    answer_error(call->answer, -EOPNOTSUPP,
+                 "\"ask\" must be status, keys, exists, put, get, drain or adopt");
 }
 
 void tool_request(void *context, const struct server_request *request,

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A node that is told to leave: its pages go to others, and nobody who reads notices."""
+import json
+import pathlib
+import signal
+import tempfile
+import threading
+import time
+import unittest
+
+import test_trouble
+from processes import PEERCACHE, WAIT_S, free_port, run, wait_for
+
+PAGES, BYTES = 256, 65536
+CLUSTER = test_trouble.CLUSTER
+
+
+def address_of(node):
+    own = node.status()["node"]
+    return f"{own['host']}:{own['control_port']}"
+
+
+def drain(address, *more):
+    return run(PEERCACHE, "drain", address, "--cluster_name", CLUSTER, *more)
+
+
+class Drain(test_trouble.Trouble):
+    def start(self, *others, **leaver):
+        """The one that will leave, with all the pages, and then the others."""
+        head = self.caller(global_segment_size="16mb")
+        nodes = [head, self.caller(**leaver), *(self.caller(**options) for options in others)]
+        self.await_whole(*nodes)
+        called = nodes[1].call("set", "page", 0, PAGES, BYTES, 10000)
+        self.assertEqual(set(called.outcomes), {"STORED"})
+        return nodes
+
+    def drain(self, node, *more):
+        """The exit status, and the report."""
+        outcome = drain(address_of(node), "--json", *more)
+        self.assertTrue(outcome.stdout, outcome)
+        return outcome.returncode, json.loads(outcome.stdout)
+
+    def assert_all_there(self, reader, count=PAGES):
+        called = reader.call("get", "page", 0, count, BYTES, 10000)
+        self.assertEqual((called.outcomes.count("HIT"), called.wrong), (count, 0), called)
+
+    def test_pages_are_found_elsewhere_when_it_has_left(self):
+        _, leaver, other, third = self.start({}, {})
+        status, report = self.drain(leaver)
+        self.assertEqual((status, report["state"]), (0, "drained"), report)
+        self.assertEqual((report["pages"], report["handed_over"]), (PAGES, PAGES))
+        self.assertEqual(report["bytes_handed_over"], PAGES * BYTES)
+        self.assertEqual(leaver.leave(), 0)
+        called = third.call("exists", "page", 0, PAGES, BYTES, 1000)
+        self.assertEqual(set(called.outcomes), {"FOUND"})
+        self.assert_all_there(third)
+        self.assert_all_there(other)
+
+    def test_nobody_who_reads_notices(self):
+        _, leaver, _, reader = self.start({"protocol": "tcp"}, {"protocol": "tcp"}, protocol="tcp")
+        reader.tell("repeat", "get", "page", 0, PAGES, BYTES, 5000, 4)
+        self.assertEqual(reader.answer(), {"is_running": True})
+        status, report = self.drain(leaver)
+        self.assertEqual(status, 0, report)
+        self.assertEqual(leaver.leave(), 0)
+        called = test_trouble.Called(reader.answer())
+        self.assertEqual((set(called.outcomes), called.wrong), ({"HIT"}, 0), called)
+
+    def test_draining_node_stores_nothing_and_is_called_so(self):
+        _, leaver, other = self.start({})
+        self.assertEqual(self.drain(leaver)[0], 0)
+        called = leaver.call("set", "new", 0, 4, BYTES, 1000)
+        self.assertEqual(set(called.outcomes), {"REFUSED_DRAINING"})
+        self.assert_all_there(leaver)
+        own = leaver.status()["node"]["node_id"]
+        wait_for(lambda: any(member["node_id"] == own and member["state"] == "draining"
+                             for member in other.status()["members"]), "the others to hear of it")
+
+    def test_copies_are_not_handed_over(self):
+        options = {"protocol": "tcp"}
+        _, leaver, *readers = self.start(options, options, options, **options)
+        for _ in range(3):
+            for reader in readers:
+                self.assert_all_there(reader)
+        status, report = self.drain(leaver)
+        self.assertEqual(status, 0, report)
+        self.assertGreater(report["elsewhere"], 0)
+        self.assertEqual(report["elsewhere"] + report["handed_over"], PAGES, report)
+        leaver.leave()
+        self.assert_all_there(readers[0])
+
+    def test_drain_twice(self):
+        _, leaver, _ = self.start({})
+        first = self.drain(leaver)
+        self.assertEqual(first[0], 0, first)
+        self.assertEqual(self.drain(leaver), first)
+
+    def test_no_room_is_said_and_takes_no_time(self):
+        _, leaver, other = self.start({"global_segment_size": "2mb"})
+        full = other.call("set", "own", 0, 64, BYTES, 5000)
+        self.assertEqual(set(full.outcomes), {"STORED"})
+        began = time.monotonic()
+        status, report = self.drain(leaver)
+        self.assertLess(time.monotonic() - began, 8)
+        self.assertEqual(status, 1, report)
+        self.assertGreater(report["left_no_room"], 0)
+        counted = sum(report[name] for name in ("handed_over", "elsewhere", "gone", "left_no_room",
+                                                "left_no_peer", "left_no_time"))
+        self.assertEqual(counted, report["pages"], report)
+
+    def test_last_node_of_all(self):
+        alone = self.caller(discovery_addr="")
+        alone.call("set", "page", 0, 20, BYTES, 5000)
+        status, report = self.drain(alone)
+        self.assertEqual((status, report["left_no_peer"]), (1, 20), report)
+
+    def test_receivers_that_die_or_hang_cost_no_page(self):
+        for number in (signal.SIGKILL, signal.SIGSTOP):
+            with self.subTest(number):
+                self.discovery = f"127.0.0.1:{free_port()}"
+                _, leaver, victim, other = self.start({}, {})
+                address, answers = address_of(leaver), []
+                thread = threading.Thread(
+                    target=lambda: answers.append(drain(address, "--json", "--drain_timeout", "8")))
+                thread.start()
+                wait_for(lambda: victim.status()["pool"]["live_pages"] > 0, "the first pages", 5)
+                victim.signal(number)
+                began = time.monotonic()
+                thread.join(WAIT_S)
+                self.assertLess(time.monotonic() - began, 10)
+                report = json.loads(answers[0].stdout)
+                self.assertEqual(report["state"], "drained", report)
+                self.assertEqual(report["left_no_time"] + report["left_no_peer"], 0, report)
+                victim.signal(signal.SIGKILL)
+
+    def test_words_for_people(self):
+        _, leaver, _ = self.start({})
+        outcome = drain(address_of(leaver))
+        self.assertEqual(outcome.returncode, 0, outcome)
+        self.assertIn(f"drained: {PAGES} pages", outcome.stdout.decode())
+        self.assertIn("handed over to other nodes", outcome.stdout.decode())
+
+    def test_unknown_node(self):
+        nowhere = f"127.0.0.1:{free_port()}"
+        outcome = drain(nowhere)
+        self.assertEqual(outcome.returncode, 3, outcome)
+        self.assertIn(nowhere.split(":")[1], outcome.stderr.decode())
+        self.assertEqual(drain("nonsense").returncode, 2)
+        self.assertEqual(run(PEERCACHE, "drain").returncode, 2)
+
+
+class Daemon(test_trouble.Trouble):
+    def put(self, node, count):
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder, "page")
+            for i in range(count):
+                file.write_bytes(bytes([i]) * 50000)
+                self.assertEqual(node.ask("put", f"page-{i}", file).returncode, 0)
+
+    def assert_all_there(self, node, count):
+        for i in range(count):
+            outcome = node.ask("get", f"page-{i}", "-")
+            self.assertEqual((outcome.returncode, outcome.stdout), (0, bytes([i]) * 50000))
+
+    def start(self, **options):
+        head, leaver = self.daemon(), self.daemon(**options)
+        self.await_whole(head, leaver)
+        self.put(leaver, 12)
+        return head, leaver
+
+    def test_sigterm_hands_over_and_leaves(self):
+        head, leaver = self.start()
+        leaver.signal(signal.SIGTERM)
+        self.assertEqual(leaver.process.wait(WAIT_S), 0)
+        self.assertIn('"handed_over":12', leaver.log().replace(" ", ""))
+        self.assert_all_there(head, 12)
+        self.assertEqual(len(head.members()), 1)
+
+    def test_drained_daemon_ends_by_itself(self):
+        head, leaver = self.start()
+        outcome = drain(leaver.address)
+        self.assertEqual(outcome.returncode, 0, outcome)
+        self.assertEqual(leaver.process.wait(WAIT_S), 0)
+        self.assert_all_there(head, 12)
+
+    def test_sigterm_without_time_leaves_at_once(self):
+        head, leaver = self.start(drain_timeout="0")
+        leaver.signal(signal.SIGTERM)
+        self.assertEqual(leaver.process.wait(WAIT_S), 0)
+        self.assertEqual(head.ask("exists", "page-0").returncode, 1)
+
+    def test_second_signal_ends_it_at_once(self):
+        _, leaver = self.start(drain_timeout="60")
+        hung = self.daemon()
+        wait_for(lambda: len(leaver.members()) == 3, "the third")
+        self.put(leaver, 12)
+        hung.signal(signal.SIGSTOP)
+        leaver.signal(signal.SIGTERM)
+        wait_for(lambda: "leaving" in leaver.log(), "the first signal to be taken")
+        leaver.signal(signal.SIGTERM)
+        self.assertIn(leaver.process.wait(5), (0, 128 + signal.SIGTERM))
+
+
+if __name__ == "__main__":
+    unittest.main()
