@@ -142,8 +142,8 @@ static json_t *ask_to_adopt(json_t *pages, const void *body, size_t len)
 static json_t *page_json(const char *name, const char *identity, const char *checksum,
                          json_int_t bytes)
 {
-    return json_pack("{s:s, s:s, s:s, s:I, s:s}", "name", name, "identity", identity, "epoch", "0",
-                     "bytes", bytes, "checksum", checksum);
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s}", "name", name, "identity", identity, "epoch",
+                     "0", "group", "0", "bytes", bytes, "checksum", checksum);
 }
 
 static const char IDENTITY[] = "00112233445566778899aabbccddeeff";

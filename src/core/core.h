@@ -96,7 +96,7 @@ enum { CORE_HEAT_ANY = 0xffffffff };
 struct core_list {
     uint32_t heat, *cursor, *ret_n;
     struct core_page
-        *pages; /* digest to name_len, slot, generation, offset; parent and group are not
+        *pages; /* digest to name_len, slot, generation, offset; the parent is not
                                 known */
 };
 

@@ -87,3 +87,8 @@ void group_remove(struct group_table *table, uint32_t slot)
     *link = member->next;
     *member = (struct member){0};
 }
+
+uint64_t group_key(const struct group_table *table, uint32_t slot)
+{
+    return table->members[slot].key;
+}

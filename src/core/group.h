@@ -20,6 +20,8 @@ void group_table_free(struct group_table *table);
 void group_put(struct group_table *table, uint32_t slot, uint64_t key);
 /* SLOT_NONE: no slot is under this key. */
 uint32_t group_find(const struct group_table *table, uint64_t key);
+/* The key that the slot is under; 0: none. */
+uint64_t group_key(const struct group_table *table, uint32_t slot);
 /* Nothing happens to a slot that is under no key. */
 void group_remove(struct group_table *table, uint32_t slot);
 

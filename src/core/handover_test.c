@@ -141,6 +141,19 @@ static void every_page_is_listed_once_and_the_last_used_first(void **state)
     assert_int_equal(mark(*state, CORE_HEAT_ANY, is_seen), PAGES);
 }
 
+static void pages_of_a_group_are_listed_as_such(void **state)
+{
+    struct core_page pages[3] = {world_page(1), world_page(2), world_page(3)};
+    uint32_t n, cursor = 0;
+    pages[0].group = pages[1].group = 77;
+    uint32_t op = world_reserve(*state, LEAVER, pages, 3);
+    world_copied(*state, LEAVER, op, pages, 3);
+    assert_true(list(*state, CORE_HEAT_ANY, &cursor, pages, &n));
+    assert_int_equal(n, 3);
+    for (uint32_t i = 0; i < n; i++)
+        assert_int_equal(pages[i].group, id128_equal(pages[i].digest, world_digest(3)) ? 0 : 77);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -151,6 +164,7 @@ int main(void)
         TEST(others_see_it_and_find_its_pages),
         TEST(suspect_comes_back_as_what_it_was),
         TEST(every_page_is_listed_once_and_the_last_used_first),
+        TEST(pages_of_a_group_are_listed_as_such),
     };
     return cmocka_run_group_tests_name("core/handover", tests, NULL, NULL);
 }

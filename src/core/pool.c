@@ -536,6 +536,14 @@ bool pool_live_page(const struct pool *pool, uint32_t slot, struct pool_page *re
     return true;
 }
 
+/* Its leader's. */
+uint64_t pool_group(const struct pool *pool, uint32_t slot)
+{
+    uint32_t parts[REPLACEMENT_UNIT_MAX];
+    replacement_unit(pool->replacement, slot, parts);
+    return group_key(pool->groups, parts[0]);
+}
+
 uint32_t pool_heat(const struct pool *pool, uint32_t slot)
 {
     return replacement_heat(pool->replacement, slot);

@@ -69,6 +69,8 @@ bool pool_gone_is_long(const struct pool *pool);
 
 /* The live page in @slot; false when there is none. */
 bool pool_live_page(const struct pool *pool, uint32_t slot, struct pool_page *ret_page);
+/* The group that the page in this slot, which is live, is bound to; 0: none. */
+uint64_t pool_group(const struct pool *pool, uint32_t slot);
 /* replacement_heat() of a slot below pool_slot_end(). */
 uint32_t pool_heat(const struct pool *pool, uint32_t slot);
 /* One past the highest slot ever used. */

@@ -82,6 +82,7 @@ static bool take_page(const json_t *item, const uint8_t *bytes, size_t left,
     if (len <= 0 || (uint64_t)len > left || len > PEERCACHE_PAGE_MAX_BYTES ||
         !take_id(item, "identity", &adopted->ns.identity) ||
         !take_number(item, "epoch", &adopted->ns.epoch) ||
+        !take_number(item, "group", &adopted->page.group) ||
         !take_number(item, "checksum", &adopted->checksum) || !take_name(item, adopted))
         return false;
     adopted->segment = (struct peercache_segment){(void *)bytes, (uint64_t)len};
@@ -110,14 +111,17 @@ static bool take_pages(const json_t *request, const uint8_t *body, size_t body_l
 
 json_t *adopt_page_json(const struct core_page *page, const uint8_t *name, uint64_t checksum)
 {
-    char hex[2 * PEERCACHE_NAME_MAX + 1], identity[ID128_TEXT_LEN + 1], epoch[20], sum[20];
+    char hex[2 * PEERCACHE_NAME_MAX + 1], identity[ID128_TEXT_LEN + 1], epoch[20], group[20],
+        sum[20];
     for (uint32_t i = 0; i < page->name_len; i++)
         snprintf(hex + 2 * i, 3, "%02x", name[i]);
     id128_format(page->identity, identity);
     snprintf(epoch, sizeof epoch, "%" PRIx64, page->epoch);
+    snprintf(group, sizeof group, "%" PRIx64, page->group);
     snprintf(sum, sizeof sum, "%" PRIx64, checksum);
-    return json_pack("{s:s, s:s, s:s, s:I, s:s}", "name", hex, "identity", identity, "epoch", epoch,
-                     "bytes", (json_int_t)page->length_bytes, "checksum", sum);
+    return json_pack("{s:s, s:s, s:s, s:s, s:I, s:s}", "name", hex, "identity", identity, "epoch",
+                     epoch, "group", group, "bytes", (json_int_t)page->length_bytes, "checksum",
+                     sum);
 }
 
 /* --- what is done --- */

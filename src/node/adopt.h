@@ -5,7 +5,7 @@
  * The leaving node asks {"ask": "adopt", "hot": BOOL, "pages": [PAGE, ...]} as tools do, with the
  * bytes of all the pages one behind the other as the body:
  *
- *     PAGE  {"name": HEX, "identity": HEX, "epoch": HEX, "bytes": N, "checksum": HEX}
+ *     PAGE  {"name": HEX, "identity": HEX, "epoch": HEX, "group": HEX, "bytes": N, "checksum": HEX}
  *
  * and is answered {"errors": [N, ...]}, 0 for each page that was taken and a negative errno for the
  * others.  What a page is called is computed from its name and namespace, as in a set, and its bytes

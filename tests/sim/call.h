@@ -32,6 +32,17 @@ struct filling {
     uint64_t begun;        /* at which event */
     uint64_t visible;      /* 0, or the event at which its set said that it is */
     uint64_t visible_ring; /* 0: not all machines had this ring then */
+    bool is_alone;         /* of no group, whatever its key */
+};
+
+/* A page on its way from the pool of one machine to that of another. */
+struct original {
+    int life;
+    uint64_t generation;
+    struct page_key key;
+    uint64_t group; /* 0: it stands for itself where it comes to */
+    uint32_t length_bytes;
+    uint8_t bytes[PAGE_MAX_BYTES];
 };
 
 /* --- reads --- */

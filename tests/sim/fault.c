@@ -162,9 +162,8 @@ static void gone(struct event *event)
     die(&world.machines[event->machine]);
 }
 
-static void strike_leave(void)
+static void leave(struct machine *machine)
 {
-    struct machine *machine = any_machine();
     if (!machine_is_up(machine) || machine->is_leaving || machine->paused_until_ns > world.now_ns)
         return;
     machine->is_leaving = true;
@@ -172,6 +171,24 @@ static void strike_leave(void)
     struct core_event event = {.type = CORE_LEAVE};
     machine_step(machine, &event, NULL);
     world_after(world_spread(MS), gone, machine->number);
+}
+
+static void drained(struct event *event)
+{
+    leave(&world.machines[event->machine]);
+}
+
+/* Half of those that leave hand over what they have. */
+static void strike_leave(void)
+{
+    struct machine *machine = any_machine();
+    if (!machine_is_up(machine) || machine->is_draining || machine->paused_until_ns > world.now_ns)
+        return;
+    machine->is_draining = world_chance(50);
+    if (machine->is_draining)
+        drain_begin(machine, drained);
+    else
+        leave(machine);
 }
 
 /* --- load --- */

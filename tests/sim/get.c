@@ -53,7 +53,7 @@ static void page_read(struct read *read, int error)
             .peer = place->holder, .slot = place->slot, .generation = place->generation};
         finish(app, read->page, true);
         if (read->kind == READ_REMOTE && app->asking.keys[read->page].is_hot)
-            copies_keep(read);
+            copies_keep_read(read);
     } else {
         attempt_failed(&app->attempts[read->page], app->places[read->page], error);
         if (attempt_is_stale(error))

@@ -32,7 +32,8 @@ static struct part part_in(const struct machine *machine, uint32_t slot)
     if (!core_live_page(machine->core, slot, &page))
         return (struct part){0};
     const struct filling *filling = filling_find(machine_life(machine), page.place.generation);
-    if (!filling) /* only with a protection switched off: published before it was noted */
+    /* None: only with a protection switched off, published before it was noted. */
+    if (!filling || filling->is_alone)
         return (struct part){0};
     return (struct part){group_of(&filling->key), page.place.generation, page.digest};
 }

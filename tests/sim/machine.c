@@ -221,7 +221,7 @@ void machine_start(struct machine *machine)
     build_core(machine, begin_life(machine));
     machine->wake_at_ns = UINT64_MAX;
     machine->paused_until_ns = 0;
-    machine->is_head = machine->is_leaving = false;
+    machine->is_head = machine->is_leaving = machine->is_draining = false;
     machine->n_filling = machine->n_serving = machine->n_seen = 0;
     machine->filling_bytes = 0;
     memset(machine->links, 0, sizeof machine->links);

@@ -18,9 +18,9 @@ static void report_calls(const struct totals *t)
            (count)t->hits, (count)t->misses, (count)t->stored, (count)t->refused,
            (count)t->late_calls, (double)t->most_late_ns / MS);
     printf("stopped by the slot word: %llu before the copy, %llu after it, %llu at the holder; "
-           "probes %llu; groups that left %llu; copies kept %llu\n",
+           "probes %llu; groups that left %llu; copies kept %llu, handed over %llu\n",
            (count)t->stopped_before, (count)t->stopped_after, (count)t->stopped_at_holder,
-           (count)t->probes, (count)t->groups_left, (count)t->copies);
+           (count)t->probes, (count)t->groups_left, (count)t->copies, (count)t->handed_over);
 }
 
 static void report_faults(const struct totals *t)

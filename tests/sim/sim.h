@@ -12,6 +12,7 @@
  *     nic.c          reads of a page in small pieces: own, past the holder, one-sided
  *     serve.c        the holder's side of look-ups and of reads over the network
  *     ask.c get.c copies.c set.c application.c   the calls, as state machines
+ *     drain.c        a machine hands its pages to others before it leaves
  *     fault.c        what goes wrong, and when it stops
  *     checks.c promises.c groups.c stopped.c     invariants while it runs
  *     honesty.c      how often exists says true before a miss
@@ -92,7 +93,7 @@ struct machine {
     struct core *core;
     const struct core_view *view;
     uint64_t wake_at_ns, paused_until_ns;
-    bool is_head, is_leaving;
+    bool is_head, is_leaving, is_draining;
     int routes[PEERS_SEEN_MAX];             /* peer index -> life, or NOBODY */
     uint64_t distrusted_ns[PEERS_SEEN_MAX]; /* when a peer last failed, or was not called alive */
     uint32_t links[MACHINE_LINKS_MAX];      /* link number of the core -> connection + 1 */
@@ -138,8 +139,8 @@ struct clock {
 
 struct totals {
     uint64_t active_ns, events, steps, messages, hits, misses, stored, refused, stopped_before,
-        stopped_after, stopped_at_holder, copies, probes, crashes, breaks, groups_left, late_calls,
-        most_late_ns, longest_heal_ns, longest_heal_seed, promised[2],
+        stopped_after, stopped_at_holder, copies, handed_over, probes, crashes, breaks, groups_left,
+        late_calls, most_late_ns, longest_heal_ns, longest_heal_seed, promised[2],
         broken[2] /* [1]: in calm runs */, until_false, until_false_ns, longest_until_false_ns,
         beside_stopped, waited_for_stopped, missed_beside, strikes[FAULT_COUNT];
     const char *longest_heal_by;
@@ -263,8 +264,12 @@ void ask_go_on(struct app *app);
 void ask_answered(struct app *app, uint32_t ask, const struct message_locations *answer);
 void ask_failed(struct app *app, uint32_t ask);
 
-/* copies.c */
-void copies_keep(const struct read *read);
+/* copies.c drain.c */
+void copies_keep_read(const struct read *read);
+/* False: there was no room, or the page is there. */
+bool copies_keep(struct machine *machine, const struct original *original, enum core_claim claim);
+/* @gone runs when everything was offered to others. */
+void drain_begin(struct machine *machine, event_run *gone);
 
 /* get.c set.c */
 void get_begin(struct app *app);
