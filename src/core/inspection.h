@@ -13,6 +13,7 @@ struct core_member {
     uint16_t control_port;
     uint8_t state;
     bool is_connected;
+    bool is_trusted; /* its pages count: alive, and it has not failed to answer */
 };
 
 struct core_inspection {

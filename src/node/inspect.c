@@ -52,12 +52,12 @@ static json_t *members_json(const struct node *node, const struct core_inspectio
         const struct core_member *member = &inspection->members[i];
         json_array_append_new(
             members,
-            json_pack("{s:o, s:I, s:s, s:i, s:s, s:I, s:b, s:b}", "node_id",
+            json_pack("{s:o, s:I, s:s, s:i, s:s, s:I, s:b, s:b, s:b}", "node_id",
                       id_json(member->node_id), "incarnation", (json_int_t)member->incarnation,
                       "host", member->host, "control_port", member->control_port, "state",
                       state_name(member->state), "pool_bytes", (json_int_t)member->pool_bytes,
-                      "is_connected", member->is_connected, "is_self",
-                      id128_equal(member->node_id, node->config.node_id)));
+                      "is_connected", member->is_connected, "is_trusted", member->is_trusted,
+                      "is_self", id128_equal(member->node_id, node->config.node_id)));
     }
     return members;
 }
