@@ -1,91 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the world does to a cluster of real processes: kills, hangs, garbage, forks.
 
-An application is a Caller (caller.c), a node without one is a peercached.  A call's time is taken
-inside of the Caller, around the call itself.
+An application is a Caller (callers.py), a node without one is a peercached.
 """
-import json
 import os
-import select
 import signal
 import socket
 import struct
-import subprocess
-import tempfile
 import unittest
 
-from processes import PEERCACHED, WAIT_S, Node, check_log, clean_environment, end_process
-from processes import free_port, run, wait_for
+from callers import LATE_MS, STORED, Called, Caller, ClusterCase
+from processes import PEERCACHED, WAIT_S, Node, free_port, run, wait_for
 
-CALLER = os.environ["CALLER"]
-# How much later than its deadline a call may return; a sanitizer makes everything slower.
-LATE_MS = float(os.environ.get("CALL_LATE_MS", "100"))
 CLUSTER = f"trouble-{os.getpid()}"
-STORED = {"STORED", "STORED_LOCAL"}
 
 
-class Called:
-    """What came of one call: .ms, .wrong, and .outcomes and .ways, one a page."""
-
-    def __init__(self, answer):
-        self.error, self.ms, self.wrong = answer["error"], answer["ms"], answer["wrong"]
-        self.outcomes = [outcome for outcome, _ in answer["pages"]]
-        self.ways = [way for _, way in answer["pages"]]
-
-    def __repr__(self):
-        return f"error {self.error}, {self.ms} ms, wrong {self.wrong}, {self.outcomes}"
-
-
-class Caller:
-    def __init__(self, test, *options):
-        self.log_file = test.enterContext(tempfile.TemporaryFile("w+"))
-        self.process = subprocess.Popen(
-            [CALLER, "--global_segment_size=64mb", *options], stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, stderr=self.log_file, text=True, env=clean_environment())
-        test.addCleanup(self.end)
-        self.answer()
-
-    def answer(self, limit_s=WAIT_S):
-        ready, _, _ = select.select([self.process.stdout], [], [], limit_s)
-        line = self.process.stdout.readline() if ready else ""
-        if not line:
-            raise AssertionError(f"no answer; exit status {self.process.poll()}; {self.log()}")
-        return json.loads(line)
-
-    def tell(self, *words):
-        self.process.stdin.write(" ".join(map(str, words)) + "\n")
-        self.process.stdin.flush()
-
-    def ask(self, *words):
-        self.tell(*words)
-        return self.answer()
-
-    def call(self, kind, name, first, n, size, timeout_ms):
-        return Called(self.ask(kind, name, first, n, size, timeout_ms))
-
-    def log(self):
-        return os.pread(self.log_file.fileno(), 1 << 20, 0).decode()
-
-    def status(self):
-        return self.ask("status")
-
-    def signal(self, number):
-        self.process.send_signal(number)
-
-    def leave(self):
-        """Closes its node and ends."""
-        self.process.stdin.close()
-        return self.process.wait(WAIT_S)
-
-    def end(self):
-        self.process.send_signal(signal.SIGCONT)
-        self.process.stdin.close()
-        end_process(self.process)
-        self.process.stdout.close()
-        check_log(self.log())
-
-
-class Trouble(unittest.TestCase):
+class Trouble(ClusterCase):
     def setUp(self):
         self.discovery = f"127.0.0.1:{free_port()}"
 
@@ -100,41 +30,11 @@ class Trouble(unittest.TestCase):
     def caller(self, **options):
         return Caller(self, *self.options(**options))
 
-    def await_whole(self, *nodes, count=None):
-        """Until all know each other, are connected, and know all that there is."""
-        count = count or len(nodes)
-
-        def is_whole(node):
-            status = node.status()
-            members = status["members"]
-            return (len(members) == count and status["directory"]["is_complete"]
-                    and all(member["is_connected"] and member["state"] == "alive"
-                            for member in members))
-
-        wait_for(lambda: all(is_whole(node) for node in nodes), f"{count} nodes to meet")
-
     def cluster(self, **options):
         """A head without an application, and three applications."""
         nodes = [self.daemon(**options), *(self.caller(**options) for _ in range(3))]
         self.await_whole(*nodes)
         return nodes
-
-    def store(self, caller, name, n, size):
-        called = caller.call("set", name, 0, n, size, 5000)
-        self.assertEqual(called.outcomes, ["STORED"] * n)
-
-    def assert_in_time(self, called, timeout_ms):
-        self.assertEqual(called.error, 0)
-        self.assertEqual(called.wrong, 0)
-        self.assertLessEqual(called.ms, timeout_ms + LATE_MS, called)
-
-    def assert_found(self, caller, name, n, size):
-        called = caller.call("get", name, 0, n, size, 5000)
-        self.assertEqual((called.wrong, called.outcomes), (0, ["HIT"] * n), called)
-
-    def await_found(self, caller, name, n, size):
-        wait_for(lambda: caller.call("get", name, 0, n, size, 2000).outcomes == ["HIT"] * n,
-                 f"all pages {name} to be found")
 
 
 class Visible(Trouble):
