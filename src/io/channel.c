@@ -35,6 +35,11 @@ uint32_t channel_asks(const struct channel *channel)
     return channel->n - channel->n_done;
 }
 
+uint64_t channel_received_bytes(const struct channel *channel)
+{
+    return channel->received_bytes;
+}
+
 int channel_error(const struct channel *channel)
 {
     return channel->error;

@@ -57,8 +57,10 @@ struct channel_done {
 
 struct channel;
 
-/* Resolves, connects and exchanges hellos.  -ESTALE: another node or incarnation answered;
- * -ETIMEDOUT; a refusal's own error.  @mine: its purpose is not used. */
+/* Resolves a host name that is not numeric, by the deadline, and starts to connect; asks may follow
+ * at once.  What goes wrong from then on breaks the channel: -ECONNREFUSED; -ESTALE: another node or
+ * incarnation answered; a refusal's own error.  @mine: its purpose is not used, its texts stay
+ * valid as long as the channel. */
 int channel_open(const struct channel_peer *peer, const struct message_hello *mine,
                  uint64_t deadline_ns, struct channel **ret_channel,
                  char ret_reason[HELLO_REASON_BYTES]);
@@ -81,6 +83,8 @@ int channel_progress(struct channel *channel);
 /* False: none.  An answered look-up must be taken before later answers are read. */
 bool channel_next_done(struct channel *channel, struct channel_done *ret_done);
 uint32_t channel_asks(const struct channel *channel);
+/* All that has ever come. */
+uint64_t channel_received_bytes(const struct channel *channel);
 /* 0, or what broke it. */
 int channel_error(const struct channel *channel);
 

@@ -35,10 +35,14 @@ struct channel_cursor {
 struct channel {
     int fd;
     int error;
+    bool is_opening; /* connecting, or the peer's hello has not come */
+    struct channel_peer peer;
+    struct message_hello mine;
     /* A ring: n_done answered ones at the front, then those under way. */
     struct channel_ask asks[CHANNEL_ASKS_MAX];
     uint32_t first, n, n_done;
-    uint32_t n_new;       /* the last of them were added since the last progress */
+    uint32_t n_new; /* the last of them were added since the last progress */
+    uint64_t received_bytes;
     bool has_lookup_done; /* its lists are in the scratch: nothing more is decoded */
     struct channel_cursor cursor;
     struct buffer in, out;
@@ -50,6 +54,8 @@ static inline struct channel_ask *channel_ask_at(struct channel *channel, uint32
     return &channel->asks[(channel->first + index) % CHANNEL_ASKS_MAX];
 }
 
+/* channel_open.c: the same until is_opening is false. */
+int channel_receive_hello(struct channel *channel);
 /* channel_receive.c: reads and handles what has come.  0, or what breaks the channel. */
 int channel_receive(struct channel *channel);
 

@@ -107,11 +107,13 @@ uint32_t channel_pool_count(struct channel_pool *pool)
 
 /* --- lending -------------------------------------------------------------------------------- */
 
-/* Nothing is under way on an idle channel: whatever can be read there is an end or an error. */
+/* Nothing is under way on an idle channel: whatever can be read there is an end or an error, but for
+ * the hello of one that nobody has used yet. */
 static bool is_alive(const struct channel *channel)
 {
     char byte;
-    return recv(channel->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+    ssize_t n = recv(channel->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n < 0 ? errno == EAGAIN : n > 0 && channel->is_opening;
 }
 
 /* With the mutex held, like the following ones. */
@@ -135,7 +137,7 @@ static struct channel *take_idle(struct channel_pool *pool)
     return NULL;
 }
 
-/* Lets the mutex go while it connects; the place is taken meanwhile. */
+/* Lets the mutex go, since a name may have to be looked up; the place is taken meanwhile. */
 static int open_one(struct channel_pool *pool, uint64_t deadline_ns, struct channel **ret_channel,
                     char *ret_reason)
 {
@@ -185,12 +187,12 @@ static int borrow_locked(struct channel_pool *pool, uint64_t deadline_ns,
             lend(pool, *ret_channel, pool->version);
             return 0;
         }
+        if (pool->n_open < pool->max_channels)
+            return open_one(pool, deadline_ns, ret_channel, ret_reason);
         if (deadline_ns <= clock_now_ns()) {
             snprintf(ret_reason, HELLO_REASON_BYTES, "no channel to the peer is idle");
             return -EAGAIN;
         }
-        if (pool->n_open < pool->max_channels)
-            return open_one(pool, deadline_ns, ret_channel, ret_reason);
         int error = wait_returned(pool, deadline_ns, ret_reason);
         if (error < 0)
             return error;

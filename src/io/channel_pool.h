@@ -27,8 +27,9 @@ void channel_pool_reset(struct channel_pool *pool, const struct channel_peer *pe
  * or -EPIPE for whoever waits on them), and borrowing is -ESHUTDOWN until the next reset. */
 void channel_pool_stop(struct channel_pool *pool);
 
-/* An idle channel, else a new one, else the next that comes back.  -ETIMEDOUT; or channel_open()'s
- * errors with their reason.  A deadline in the past takes only what is idle: -EAGAIN. */
+/* An idle channel, else a new one that is being opened (channel_open()), else the next that comes
+ * back.  -ETIMEDOUT; or channel_open()'s errors with their reason.  With a deadline in the past
+ * nothing is waited for: -EAGAIN, or -ETIMEDOUT where a host name would have to be looked up. */
 int channel_pool_borrow(struct channel_pool *pool, uint64_t deadline_ns,
                         struct channel **ret_channel, char ret_reason[HELLO_REASON_BYTES]);
 /* Closes it unless it is whole and has no asks under way. */

@@ -236,6 +236,7 @@ static int receive_once(struct channel *channel)
         return errno == EAGAIN || errno == EINTR ? 0 : -errno;
     if (got == 0)
         return -ECONNRESET;
+    channel->received_bytes += (size_t)got;
     size_t behind = (size_t)got;
     if (in_payload)
         behind = cursor_advance(&channel->cursor, open, (size_t)got);
@@ -248,8 +249,11 @@ static int receive_once(struct channel *channel)
 
 int channel_receive(struct channel *channel)
 {
+    int error = channel->is_opening ? channel_receive_hello(channel) : 0;
+    if (error < 0 || channel->is_opening)
+        return error;
     for (;;) {
-        int error = take_answers(channel);
+        error = take_answers(channel);
         if (error < 0)
             return error;
         if (!wants_input(channel))

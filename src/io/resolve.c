@@ -136,6 +136,8 @@ int resolve_wait(const struct address *address, uint64_t deadline_ns, struct soc
 {
     if (socket_name_parse(address, ret_name) == 0)
         return 0;
+    if (deadline_ns <= clock_now_ns())
+        return -ETIMEDOUT;
     struct resolve *resolve = resolve_alloc(address);
     if (resolve == NULL)
         return -ENOMEM;
