@@ -28,6 +28,7 @@
     P(retract_generation, "a late retract removes the entry of a newer filling")                   \
     P(sync_on_connect, "pages announced before a connection broke are not found again")            \
     P(sync_on_ring_change, "pages are not found at their new owners")                              \
+    P(suspect_on_hangup, "exists promises the pages of a holder that was killed")                  \
     P(lookup_fallback, "an owner that does not know yet answers for those that do")                \
     P(owner_failover, "pages are missed because one of their owners does not answer")              \
     P(epoch_in_digest, "a cleared page is found again")                                            \

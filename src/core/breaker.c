@@ -47,6 +47,14 @@ void breaker_failed(struct breaker *breaker, uint64_t now_ns)
                           memory_order_relaxed);
 }
 
+void breaker_suspect(struct breaker *breaker, uint64_t now_ns)
+{
+    uint64_t closed = 0;
+    atomic_compare_exchange_strong_explicit(&breaker->word, &closed,
+                                            to_ms(now_ns) << FAILURES_BITS | 1,
+                                            memory_order_relaxed, memory_order_relaxed);
+}
+
 void breaker_succeeded(struct breaker *breaker)
 {
     if (atomic_load_explicit(&breaker->word, memory_order_relaxed) != 0)

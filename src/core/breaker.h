@@ -3,8 +3,9 @@
  * breaker.h - what callers found out about a peer themselves, shared by all of them.
  *
  * A peer that failed to answer is left alone for a while, which doubles with each further failure.
- * Then one caller, and only one, may try it (half open); its success closes the breaker.  One
- * atomic word, any thread.
+ * Then one caller, and only one, may try it (half open); its success closes the breaker.  A peer that
+ * has hung up may be tried again at once: either it is dead or it answers.  One atomic word, any
+ * thread.
  */
 #ifndef CORE_BREAKER_H
 #define CORE_BREAKER_H
@@ -22,6 +23,8 @@ bool breaker_is_closed(const struct breaker *breaker);
 /* Whether the caller may use the peer now: closed, or this call is the probe. */
 bool breaker_allows(struct breaker *breaker, uint64_t now_ns);
 void breaker_failed(struct breaker *breaker, uint64_t now_ns);
+/* Opens a closed one, half open from the start. */
+void breaker_suspect(struct breaker *breaker, uint64_t now_ns);
 void breaker_succeeded(struct breaker *breaker);
 
 #endif

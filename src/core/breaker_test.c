@@ -52,6 +52,21 @@ static void success_closes_it(void **state)
     assert_true(breaker_allows(&breaker, 1000 * MS));
 }
 
+static void suspicion_opens_it_and_lets_one_try_at_once(void **state)
+{
+    struct breaker breaker = {0};
+    (void)state;
+    breaker_suspect(&breaker, 1000 * MS);
+    assert_false(breaker_is_closed(&breaker));
+    assert_true(breaker_allows(&breaker, 1000 * MS));
+    assert_false(breaker_allows(&breaker, 1249 * MS));
+    assert_true(breaker_allows(&breaker, 1250 * MS));
+    breaker_succeeded(&breaker);
+    breaker_failed(&breaker, 2000 * MS); /* what is known is not softened by a suspicion */
+    breaker_suspect(&breaker, 2000 * MS);
+    assert_false(breaker_allows(&breaker, 2000 * MS));
+}
+
 /* The first pause at which it lets somebody try again, in ms. */
 static uint64_t pause_after(struct breaker *breaker, uint64_t at_ms)
 {
@@ -86,6 +101,7 @@ int main(void)
         cmocka_unit_test(failure_opens_it_for_all),
         cmocka_unit_test(after_the_pause_one_caller_and_only_one_may_try),
         cmocka_unit_test(success_closes_it),
+        cmocka_unit_test(suspicion_opens_it_and_lets_one_try_at_once),
         cmocka_unit_test(pause_doubles_up_to_a_bound),
     };
     return cmocka_run_group_tests_name("core/breaker", tests, NULL, NULL);

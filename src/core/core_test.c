@@ -213,6 +213,37 @@ static void successor_does_not_inherit_the_breaker(void **state)
     assert_true(view_peer_trusted(view, index));
 }
 
+static bool is_trusted_after_hangup(bool *ret_is_again_with_a_new_connection)
+{
+    world_now = world_new();
+    struct core_config config = world_config(0);
+    struct core_event hangup = {.type = CORE_LINK_DOWN, .link = WORLD_CONTROL};
+    world_add(world_now, &config);
+    world_add_played(world_now, A, 1);
+    const struct core_view *view = world_now->nodes[A]->view;
+    uint16_t index = world_peer(world_now, A, world_id(100), 1);
+    assert_true(view_peer_trusted(view, index));
+    world_step(world_now, A, &hangup);
+    bool is_trusted = view_peer_trusted(view, index);
+    assert_true(view_peer_usable(view, index, world_now->now_ns)); /* somebody looks at once */
+    world_link_up(world_now, A, WORLD_CONTROL, PURPOSE_CONTROL, world_id(100), 1);
+    *ret_is_again_with_a_new_connection = view_peer_trusted(view, index);
+    return is_trusted;
+}
+
+/* Exists does not promise what a dead peer had; one that only reconnects is back with that. */
+static void peer_that_hangs_up_is_suspected(void **state)
+{
+    bool is_again;
+    (void)state;
+    assert_false(is_trusted_after_hangup(&is_again));
+    assert_true(is_again);
+    world_free(world_now);
+    assert_true(protection_disable("suspect_on_hangup"));
+    assert_true(is_trusted_after_hangup(&is_again));
+    protection_enable_all();
+}
+
 /* Calls that are under way may hold places by the index: it keeps its meaning for a while. */
 static void index_of_a_lost_member_rests_before_it_is_used_again(void **state)
 {
@@ -693,6 +724,7 @@ int main(void)
         TEST(second_connection_replaces_the_first_for_good),
         TEST(words_of_a_former_peer_are_not_its_successors),
         TEST(successor_does_not_inherit_the_breaker),
+        TEST(peer_that_hangs_up_is_suspected),
         TEST(index_of_a_lost_member_rests_before_it_is_used_again),
         TEST(pages_are_named_on_a_new_connection),
         TEST(without_sync_on_connect_they_stay_unknown),

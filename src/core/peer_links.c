@@ -4,6 +4,11 @@
  *
  * Of two nodes the one with the lower id dials.  A connection is the peer's only once discovery has
  * told of that member; a newer one replaces it.  Every new connection begins with a sync.
+ *
+ * A peer that hangs up is dead, or had a reason that is none of its pages' business.  Until it is
+ * known which (a probe takes a journey, or is refused; a new connection tells too), it is suspected:
+ * exists and set do not count on its pages, and nobody waits for it.  Its silence alone would keep
+ * them true for member_ttl.
  */
 #include "core/rooms.h"
 
@@ -30,6 +35,7 @@ static void connect_link(struct core *core, uint32_t number)
     }
     link->peer = index;
     peer->link = number;
+    breaker_succeeded(&core->view.breakers[index]);
     peer->sync = (struct peer_sync){0};
     if (PROTECTED(sync_on_connect))
         sync_want(peer);
@@ -62,6 +68,8 @@ void peer_links_down(struct core *core, uint32_t number)
         peer->link = LINK_NONE;
         peer->synced_ring_hash = 0;
         sync_peer_down(peer);
+        if (PROTECTED(suspect_on_hangup))
+            breaker_suspect(&core->view.breakers[link->peer], update_now_ns(core->update));
         publish_peer_down(core->publish, core->update, link->peer);
     }
     *link = (struct link){.peer = CORE_PEER_NONE};
