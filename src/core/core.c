@@ -32,6 +32,7 @@ static void advance(struct core *core)
     bool more = pool_retire_ahead(core->pool);
     more |= sweeps_advance(core);
     publish_retract_gone(core->publish, core->update);
+    publish_tick(core->publish, core->update);
     more |= sync_advance(&core->sync, core->update);
     more |= directory_sweep(core->directory);
     members_forget_dropped(core);

@@ -28,6 +28,8 @@ enum {
 };
 /* An owner that has not replied by a deadline that was nearer than this may just be busy. */
 #define PATIENCE_NS UINT64_C(200000000)
+/* After this it hangs: the operation goes on without it, and so do the next ones. */
+#define REPLY_TIMEOUT_NS UINT64_C(500000000)
 
 struct op {
     bool used, is_copied, is_unawaited;
@@ -42,6 +44,7 @@ struct batch {
     uint8_t serial;
     uint16_t peer;
     uint32_t op, n;
+    uint64_t sent_ns;
     uint16_t pages[BATCH_MAX];
 };
 
@@ -56,6 +59,7 @@ struct publish {
     struct op ops[PUBLISH_OPS_MAX];
     struct batch batches[BATCHES_MAX];
     struct pair pairs[PAIRS_MAX];
+    uint64_t check_at_ns; /* no batch is too old before */
 };
 
 int publish_new(const struct publish_rooms *rooms, struct publish **ret_publish)
@@ -64,6 +68,7 @@ int publish_new(const struct publish_rooms *rooms, struct publish **ret_publish)
     if (!publish)
         return -ENOMEM;
     publish->rooms = *rooms;
+    publish->check_at_ns = UINT64_MAX;
     *ret_publish = publish;
     return 0;
 }
@@ -204,6 +209,12 @@ static void record_in_own_shard(struct publish *publish, struct op *op, uint32_t
     }
 }
 
+static void check_by(struct publish *publish, uint64_t at_ns)
+{
+    if (publish->check_at_ns > at_ns)
+        publish->check_at_ns = at_ns;
+}
+
 /* Without a batch the reply is not waited for. */
 static void send_announce(struct publish *publish, struct update *update, struct op *op,
                           struct batch *batch, const struct pair *pairs, uint32_t n)
@@ -223,6 +234,8 @@ static void send_announce(struct publish *publish, struct update *update, struct
         batch->peer = pairs->peer;
         batch->op = op_number(publish, op);
         batch->n = count;
+        batch->sent_ns = update_now_ns(update);
+        check_by(publish, batch->sent_ns + REPLY_TIMEOUT_NS);
     }
     message->u.announce =
         (struct message_announce){.batch = batch ? batch_number(publish, batch) : BATCH_NONE,
@@ -411,6 +424,25 @@ void publish_peer_down(struct publish *publish, struct update *update, uint16_t 
     for (uint32_t i = 0; i < BATCHES_MAX; i++)
         if (publish->batches[i].used && publish->batches[i].peer == peer)
             end_batch(publish, update, &publish->batches[i], none);
+}
+
+/* Looks at all of them no more often than it has to: there are many, and each step comes here. */
+void publish_tick(struct publish *publish, struct update *update)
+{
+    uint64_t now_ns = update_now_ns(update);
+    if (now_ns >= publish->check_at_ns) {
+        publish->check_at_ns = UINT64_MAX;
+        for (uint32_t i = 0; i < BATCHES_MAX; i++) {
+            const struct batch *batch = &publish->batches[i];
+            if (batch->used && now_ns >= batch->sent_ns + REPLY_TIMEOUT_NS) {
+                breaker_failed(&publish->rooms.view->breakers[batch->peer], now_ns);
+                publish_peer_down(publish, update, batch->peer);
+            } else if (batch->used) {
+                check_by(publish, batch->sent_ns + REPLY_TIMEOUT_NS);
+            }
+        }
+    }
+    update_wake_at(update, publish->check_at_ns);
 }
 
 /* --- retract --- */

@@ -51,6 +51,9 @@ void publish_announced(struct publish *publish, struct update *update, uint16_t 
 /* The connection to @peer broke: its replies will not come. */
 void publish_peer_down(struct publish *publish, struct update *update, uint16_t peer);
 
+/* Owners that owe a reply for too long are suspected, and not waited for any more. */
+void publish_tick(struct publish *publish, struct update *update);
+
 /* Tells the owners of pages that went. */
 void publish_retract_gone(struct publish *publish, struct update *update);
 

@@ -148,6 +148,29 @@ static void silent_owner_is_waited_for_once(void **state)
     assert_int_equal(world->nodes[SELF]->n_done, 1);
 }
 
+/* The set does not go on until its deadline: what the other owner said counts, and the silent one is
+ * suspected. */
+static void owner_silent_for_too_long_is_not_waited_for(void **state)
+{
+    struct world *world = *state = world_with(2, 3);
+    uint32_t link, batch, n, op = world_set(world, SELF, 1, 10);
+    uint16_t silent = world_peer(world, SELF, world_id(101), 1);
+    while (next_announce(world, &link, &batch, &n))
+        if (link == WORLD_CONTROL)
+            answer(world, link, batch, NULL, 0);
+    world_pass(world, 499);
+    assert_null(world_done(world, SELF, op));
+    assert_true(view_peer_trusted(world->nodes[SELF]->view, silent));
+    world_pass(world, 1);
+    assert_int_equal(count_recorded(world, op), 1);
+    assert_false(view_peer_trusted(world->nodes[SELF]->view, silent));
+    op = world_set(world, SELF, 100, 10);
+    while (next_announce(world, &link, &batch, &n))
+        if (link == WORLD_CONTROL)
+            answer(world, link, batch, NULL, 0);
+    assert_int_equal(count_recorded(world, op), 1);
+}
+
 /* A caller that was in a hurry proves nothing about the owner. */
 static void hasty_cancel_blames_nobody(void **state)
 {
@@ -314,6 +337,7 @@ int main(void)
         TEST(answers_that_fit_nothing_are_ignored),
         TEST(lost_connection_is_an_answer),
         TEST(silent_owner_is_waited_for_once),
+        TEST(owner_silent_for_too_long_is_not_waited_for),
         TEST(hasty_cancel_blames_nobody),
         TEST(numbers_are_not_used_again_soon),
         TEST(owner_is_told_even_when_no_reply_can_be_awaited),
