@@ -3,8 +3,8 @@
  * ask.c - carries out look-ups: all owners in parallel, each with its own time.
  *
  * The calling thread borrows one channel a peer, sends the asks, and waits for the answers itself.
- * First go the peers to which a channel is open; an owner that has to be connected to first, or does
- * not answer, costs only its own keys.
+ * Channels that have yet to connect do so all at once; an owner that does not answer costs only its
+ * own keys, and one that has failed before costs nothing.
  */
 #include <errno.h>
 #include <string.h>
@@ -26,7 +26,7 @@ static bool send_ask(struct asking *asking, struct channel *channel, uint32_t in
     return channel_ask_lookup(channel, index, &lookup) == 0;
 }
 
-/* Sends the asks from @first on that go to the same peer; false: the peer has no channel by then. */
+/* Sends the asks from @first on that go to the same peer; false: there is no channel by then. */
 static bool send_to_peer(struct asking *asking, uint32_t first, uint64_t deadline_ns)
 {
     uint16_t peer = asking->asks[first].peer;
@@ -41,7 +41,7 @@ static bool send_to_peer(struct asking *asking, uint32_t first, uint64_t deadlin
     for (uint32_t i = first; i < asking->n_asks && asking->asks[i].peer == peer; i++)
         if (!send_ask(asking, channel, i))
             break;
-    channel_progress(channel); /* on their way before another peer is connected to */
+    channel_progress(channel); /* on their way before another peer is turned to */
     return true;
 }
 
@@ -72,9 +72,7 @@ static void send_asks(struct asking *asking, uint64_t deadline_ns)
         if (now_ns >= deadline_ns)
             break;
         set_tried(asking, unsent[i]);
-        send_to_peer(
-            asking, unsent[i],
-            peers_connect_until(asking->node, asking->asks[unsent[i]].peer, now_ns, deadline_ns));
+        send_to_peer(asking, unsent[i], peers_channel_until(now_ns, deadline_ns));
     }
 }
 
@@ -131,18 +129,41 @@ static void fail_all(struct asking *asking)
         locate_fail(asking->locate, &asking->asks[i]);
 }
 
-/* False: all keys are decided. */
-static bool begin_round(struct asking *asking)
+/* A peer whose breaker is half open is in the plan, since it is time to look whether it is back: not
+ * on this call's time.  True: there were such peers, and their keys go to other owners. */
+static bool pass_over(struct asking *asking)
 {
-    uint64_t now_ns = clock_now_ns();
+    bool any = false;
+    for (uint32_t i = 0; i < asking->n_asks; i++) {
+        if (breaker_is_closed(&asking->node->view->breakers[asking->asks[i].peer]))
+            continue;
+        probe_request(asking->node, asking->asks[i].peer);
+        locate_fail(asking->locate, &asking->asks[i]);
+        any = true;
+    }
+    return any;
+}
+
+/* False: all keys are decided. */
+static bool plan(struct asking *asking, uint64_t now_ns)
+{
     for (;;) {
         asking->n_asks = locate_plan(asking->locate, now_ns, asking->asks);
         if (asking->n_asks == 0)
             return false;
-        if (now_ns < asking->deadline_ns && !atomic_load(&asking->node->is_stopping))
-            break;
-        fail_all(asking);
+        if (now_ns >= asking->deadline_ns || atomic_load(&asking->node->is_stopping))
+            fail_all(asking);
+        else if (!pass_over(asking))
+            return true;
     }
+}
+
+/* False: all keys are decided. */
+static bool begin_round(struct asking *asking)
+{
+    uint64_t now_ns = clock_now_ns();
+    if (!plan(asking, now_ns))
+        return false;
     asking->until_ns = now_ns + (asking->deadline_ns - now_ns) / 2;
     if (asking->until_ns > now_ns + ANSWER_TIMEOUT_NS)
         asking->until_ns = now_ns + ANSWER_TIMEOUT_NS;

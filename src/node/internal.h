@@ -41,6 +41,8 @@ struct node_peer {
     uint32_t readers;         /* of the mapping */
     uint64_t attach_after_ns; /* a failed attach is not tried again before */
     bool has_told_protocol;
+    atomic_bool wants_probe;
+    struct conn *probe; /* the node thread's; NULL: none is under way */
     char host[64];
     uint16_t control_port;
     uint8_t state;
@@ -90,7 +92,8 @@ struct node {
     struct server *server;
     struct shm_listener *shm_listener;
     struct loop_watch *shm_watch;
-    struct loop_task drain_task;
+    struct loop_task drain_task, probe_task;
+    struct loop_timer probe_timer;
     struct outbox draining;             /* the node thread's */
     struct conn *links[CORE_LINKS_MAX]; /* the node thread's */
     uint64_t bind_head_at_ns, tell_broken_at_ns;
@@ -131,9 +134,22 @@ void peers_close(struct node *node);
 const struct arena_mapping *peers_borrow_mapping(struct node *node, uint16_t peer,
                                                  uint64_t deadline_ns);
 void peers_return_mapping(struct node *node, uint16_t peer);
-/* How long a call may wait for a connection to the peer. */
-uint64_t peers_connect_until(const struct node *node, uint16_t peer, uint64_t now_ns,
-                             uint64_t deadline_ns);
+/* False: its breaker is open, and nobody waits for it; whether it is back is looked up meanwhile. */
+bool peers_may_ask(struct node *node, uint16_t peer);
+/* How long a call may wait until it has a channel to a peer. */
+uint64_t peers_channel_until(uint64_t now_ns, uint64_t deadline_ns);
+
+/* probe.c: the node thread, but for probe_request() */
+void probe_start(struct node *node);
+void probe_stop(struct node *node);
+/* It is time to look whether this peer is back. */
+void probe_request(struct node *node, uint16_t peer);
+/* Breakers may have been opened by the core. */
+void probe_look_now(struct node *node);
+bool probe_owns(const struct conn *conn);
+void probe_opened(struct node *node, struct conn *conn, const struct message_hello *theirs);
+void probe_answered(struct node *node, struct conn *conn, const struct message *message);
+void probe_closed(struct node *node, struct conn *conn);
 
 /* serve.c */
 int serve_start(struct node *node, char ret_error[NODE_ERROR_BYTES]);

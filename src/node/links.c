@@ -56,6 +56,7 @@ static void link_down(struct node *node, uint32_t link)
     struct core_event event = {.type = CORE_LINK_DOWN, .link = link};
     node->links[link] = NULL;
     node_step(node, &event, NULL);
+    probe_look_now(node); /* the core suspects a peer that has hung up */
 }
 
 void links_hangup(struct node *node, uint32_t link)
@@ -129,7 +130,9 @@ static void on_open(void *context, struct conn *conn, const struct message_hello
     struct node *node = context;
     struct link_user *user = conn_user(conn);
     enum purpose purpose = conn_purpose(conn);
-    if (conn_is_dialled(conn)) {
+    if (probe_owns(conn)) {
+        probe_opened(node, conn, theirs);
+    } else if (conn_is_dialled(conn)) {
         bool is_other =
             !id128_is_zero(user->node_id) && (!id128_equal(user->node_id, theirs->node_id) ||
                                               user->incarnation != theirs->incarnation);
@@ -152,6 +155,10 @@ static void on_open(void *context, struct conn *conn, const struct message_hello
 
 static void on_message(void *context, struct conn *conn, const struct message *message)
 {
+    if (probe_owns(conn)) {
+        probe_answered(context, conn, message);
+        return;
+    }
     const struct link_user *user = conn_user(conn);
     struct core_event event = {.type = CORE_MESSAGE, .link = user->link, .u.message = message};
     node_step(context, &event, NULL);
@@ -182,7 +189,9 @@ static void on_close(void *context, struct conn *conn, int error, const char *re
 {
     struct node *node = context;
     struct link_user *user = conn_user(conn);
-    if (!user)
+    if (probe_owns(conn))
+        probe_closed(node, conn);
+    if (!user || probe_owns(conn))
         return;
     if (error == -EPROTO)
         tell_broken(node, conn_peer_text(conn), reason);
@@ -249,11 +258,13 @@ int links_open(struct node *node, char ret_error[NODE_ERROR_BYTES])
         return error;
     node->config.control.port = listener_port(node->listener);
     open_shm(node);
+    probe_start(node);
     return 0;
 }
 
 void links_close(struct node *node)
 {
+    probe_stop(node);
     loop_remove(node->shm_watch);
     shm_listener_close(node->shm_listener);
     listener_close(node->discovery);

@@ -14,9 +14,8 @@
 
 #define ATTACH_TIMEOUT_NS UINT64_C(100000000)
 #define ATTACH_PAUSE_NS UINT64_C(1000000000)
-#define CONNECT_TIMEOUT_NS UINT64_C(200000000)
-/* One caller pays for finding out whether a hung peer is back: no more than this. */
-#define PROBE_TIMEOUT_NS UINT64_C(40000000)
+/* For a host's name, or for one of a peer's channels when all are lent. */
+#define CHANNEL_TIMEOUT_NS UINT64_C(200000000)
 
 static void detach_if_unused(struct node_peer *peer)
 {
@@ -162,11 +161,19 @@ void peers_return_mapping(struct node *node, uint16_t index)
     pthread_mutex_unlock(&peer->lock);
 }
 
-uint64_t peers_connect_until(const struct node *node, uint16_t peer, uint64_t now_ns,
-                             uint64_t deadline_ns)
+bool peers_may_ask(struct node *node, uint16_t peer)
 {
-    bool is_probe = !breaker_is_closed(&node->view->breakers[peer]);
-    uint64_t until_ns = now_ns + (is_probe ? PROBE_TIMEOUT_NS : CONNECT_TIMEOUT_NS);
+    struct breaker *breaker = &node->view->breakers[peer];
+    if (breaker_is_closed(breaker))
+        return true;
+    if (breaker_allows(breaker, clock_now_ns()))
+        probe_request(node, peer);
+    return false;
+}
+
+uint64_t peers_channel_until(uint64_t now_ns, uint64_t deadline_ns)
+{
+    uint64_t until_ns = now_ns + CHANNEL_TIMEOUT_NS;
     return until_ns < deadline_ns ? until_ns : deadline_ns;
 }
 

@@ -10,6 +10,8 @@
 
 /* A busy machine is silent for less. */
 #define PATIENCE_NS UINT64_C(20000000)
+/* Nothing came for so long: its pages go on elsewhere.  Two lost packets in a row are silent for less. */
+#define STALL_NS UINT64_C(500000000)
 
 /* By holder, keeping the caller's order: what the caller wants first is asked for first. */
 static void sort_pages(struct streams *s)
@@ -61,28 +63,19 @@ static bool borrow(struct streams *s, struct stream *stream, uint64_t until_ns)
         stream->channel = NULL;
         return false;
     }
+    stream->moved_ns = clock_now_ns();
     ask_more(s, stream);
     channel_progress(
         stream->channel); /* the asks are on their way before this host is copied from */
     return true;
 }
 
-/* No connection is open or all are lent.  A peer whose breaker is open costs nothing, and one for
- * which hung ones have left no time has not failed. */
-static void connect_stream(struct streams *s, struct stream *stream, uint64_t deadline_ns)
+/* All channels are lent, or a host's name is looked up: the peer has not failed for that. */
+static void await_channel(struct streams *s, struct stream *stream, uint64_t deadline_ns)
 {
-    struct breaker *breaker = &s->node->view->breakers[stream->peer];
     uint64_t now_ns = clock_now_ns();
-    uint64_t until_ns = peers_connect_until(s->node, stream->peer, now_ns, deadline_ns);
-    if (now_ns >= deadline_ns)
-        return;
-    if (breaker_allows(breaker, now_ns)) {
-        if (borrow(s, stream, until_ns))
-            return;
-        if (until_ns - now_ns >= PATIENCE_NS)
-            breaker_failed(breaker, clock_now_ns());
-    }
-    fail_stream(s, stream, -EHOSTUNREACH);
+    if (now_ns < deadline_ns && !borrow(s, stream, peers_channel_until(now_ns, deadline_ns)))
+        fail_stream(s, stream, -EHOSTUNREACH);
 }
 
 void streams_begin(struct streams *s, struct node *node, struct stream_page *pages, uint32_t n,
@@ -99,11 +92,17 @@ void streams_begin(struct streams *s, struct node *node, struct stream_page *pag
         return;
     }
     sort_pages(s);
+    for (uint32_t i = 0; i < s->n_streams; i++) {
+        struct stream *stream = &s->streams[i];
+        stream->is_passed_over = !peers_may_ask(node, stream->peer);
+        if (stream->is_passed_over)
+            fail_stream(s, stream, -EHOSTUNREACH);
+        else
+            borrow(s, stream, 0);
+    }
     for (uint32_t i = 0; i < s->n_streams; i++)
-        borrow(s, &s->streams[i], 0);
-    for (uint32_t i = 0; i < s->n_streams; i++)
-        if (!s->streams[i].channel)
-            connect_stream(s, &s->streams[i], deadline_ns);
+        if (!s->streams[i].channel && !s->streams[i].is_passed_over)
+            await_channel(s, &s->streams[i], deadline_ns);
 }
 
 static void advance(struct streams *s, struct stream *stream)
@@ -111,19 +110,38 @@ static void advance(struct streams *s, struct stream *stream)
     struct channel_done done;
     channel_progress(stream->channel);
     while (channel_next_done(stream->channel, &done))
-        stream->has_answered |= done.error == 0;
+        ;
+    uint64_t received_bytes = channel_received_bytes(stream->channel);
+    if (received_bytes != stream->received_bytes) {
+        stream->received_bytes = received_bytes;
+        stream->moved_ns = clock_now_ns();
+    }
     ask_more(s, stream);
+}
+
+/* A peer whose link is slow does not fail for that: bytes come.  One that hangs in the middle does. */
+static void judge(struct streams *s, const struct stream *stream, bool is_done)
+{
+    struct breaker *breaker = &s->node->view->breakers[stream->peer];
+    uint64_t now_ns = clock_now_ns();
+    if (is_done)
+        breaker_succeeded(breaker);
+    else if ((channel_error(stream->channel) || now_ns - stream->moved_ns >= PATIENCE_NS) &&
+             !atomic_load(&s->node->is_stopping))
+        breaker_failed(breaker, now_ns);
+}
+
+static bool is_done(const struct stream *stream)
+{
+    return stream->asked == stream->n && channel_asks(stream->channel) == 0 &&
+           channel_error(stream->channel) == 0;
 }
 
 static void close_stream(struct streams *s, struct stream *stream)
 {
-    struct breaker *breaker = &s->node->view->breakers[stream->peer];
     int error = channel_error(stream->channel);
+    judge(s, stream, is_done(stream));
     channel_pool_return(s->node->peers[stream->peer].channels, stream->channel);
-    if (stream->has_answered)
-        breaker_succeeded(breaker);
-    else if (!atomic_load(&s->node->is_stopping))
-        breaker_failed(breaker, clock_now_ns());
     fail_stream(s, stream, error ? -EHOSTUNREACH : -ETIMEDOUT);
     stream->channel = NULL;
 }
@@ -144,10 +162,26 @@ static void end_what_is_done(struct streams *s)
         if (!stream->channel)
             continue;
         advance(s, stream);
-        bool is_done = stream->asked == stream->n && channel_asks(stream->channel) == 0;
-        if (is_done || channel_error(stream->channel))
+        if (is_done(stream) || channel_error(stream->channel))
             close_stream(s, stream);
     }
+}
+
+static uint64_t next_stall_ns(const struct streams *s, uint64_t deadline_ns)
+{
+    uint64_t at_ns = deadline_ns;
+    for (uint32_t i = 0; i < s->n_streams; i++)
+        if (s->streams[i].channel && s->streams[i].moved_ns + STALL_NS < at_ns)
+            at_ns = s->streams[i].moved_ns + STALL_NS;
+    return at_ns;
+}
+
+static void close_stalled(struct streams *s)
+{
+    uint64_t now_ns = clock_now_ns();
+    for (uint32_t i = 0; i < s->n_streams; i++)
+        if (s->streams[i].channel && now_ns >= s->streams[i].moved_ns + STALL_NS)
+            close_stream(s, &s->streams[i]);
 }
 
 static void give_results(struct streams *s)
@@ -165,9 +199,14 @@ void streams_finish(struct streams *s, uint64_t deadline_ns)
     struct channel *channels[STREAMS_MAX];
     end_what_is_done(s);
     for (uint32_t n; (n = running(s, channels)) > 0;) {
-        if (channel_wait(channels, n, s->node->stop_fd, deadline_ns, s->node->config.spin_ns) != 0)
+        int error = channel_wait(channels, n, s->node->stop_fd, next_stall_ns(s, deadline_ns),
+                                 s->node->config.spin_ns);
+        if (error == -ETIMEDOUT && clock_now_ns() < deadline_ns)
+            error = 0;
+        if (error)
             break;
         end_what_is_done(s);
+        close_stalled(s);
     }
     for (uint32_t i = 0; i < s->n_streams; i++)
         if (s->streams[i].channel)

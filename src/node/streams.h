@@ -23,7 +23,8 @@ struct stream {
     uint16_t peer;
     uint32_t first, n, asked; /* its pages: sorted[first .. first + n) */
     struct channel *channel;
-    bool has_answered;
+    uint64_t received_bytes, moved_ns; /* so far; when that last grew */
+    bool is_passed_over;
 };
 
 struct streams {
