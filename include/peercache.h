@@ -96,7 +96,8 @@ int peercache_namespace_open(struct peercache_node *node, const char *const *fie
                              struct peercache_namespace **ret_namespace,
                              struct peercache_error *ret_error);
 void peercache_namespace_close(struct peercache_namespace *ns);
-/* 0: gone on all alive members.  -ETIMEDOUT: goes on by itself. */
+/* 0: gone on all alive members.  -ETIMEDOUT: goes on by itself; also before the time is up, when only
+ * members that hang have not answered. */
 int peercache_namespace_clear(struct peercache_namespace *ns, uint32_t timeout_ms);
 
 /* --- pages ---------------------------------------------------------------------------------- */

@@ -33,6 +33,7 @@ static void advance(struct core *core)
     more |= sweeps_advance(core);
     publish_retract_gone(core->publish, core->update);
     publish_tick(core->publish, core->update);
+    namespaces_tick(core->namespaces, core->peers, &core->view, core->update);
     more |= sync_advance(&core->sync, core->update);
     more |= directory_sweep(core->directory);
     members_forget_dropped(core);

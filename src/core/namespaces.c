@@ -21,17 +21,22 @@
 
 #include "base/hash.h"
 #include "base/seqtable.h"
+#include "core/view.h"
 
+/* Who has not answered by then hangs, or cannot be reached. */
+#define HEAR_TIMEOUT_NS UINT64_C(1000000000)
 #define CLEAR_OP UINT32_C(0x80000000)
 enum { SERIALS = 0x7fff, ROUNDS = 256, SEED_EPOCH = 6, COUNT_AHEAD_MAX = 1 << 20 };
 
 struct clear {
-    bool used, has_caller;
-    uint32_t serial; /* tells this use of the place from the one before */
+    bool used, has_caller, is_judged; /* by judge(), in this round */
+    uint32_t serial;                  /* tells this use of the place from the one before */
     uint8_t round;
     uint32_t n_waiting;
     struct record_epoch epoch;
+    uint64_t begun_ns; /* this round */
     bool waiting[CORE_PEERS_MAX];
+    bool hung[CORE_PEERS_MAX];     /* of those: the caller does not wait for them */
     bool answered[CORE_PEERS_MAX]; /* in any round */
 };
 
@@ -40,6 +45,7 @@ struct namespaces {
     uint32_t n;
     struct record_epoch list[NAMESPACES_MAX];
     struct clear clears[CLEARS_MAX];
+    uint64_t look_at_ns; /* no caller's waiting can end before */
 };
 
 int namespaces_new(struct namespaces **ret_namespaces)
@@ -178,7 +184,10 @@ static void begin_round(struct namespaces *namespaces, struct peers *peers, stru
                         struct clear *clear)
 {
     memset(clear->waiting, 0, sizeof clear->waiting);
+    memset(clear->hung, 0, sizeof clear->hung);
     clear->n_waiting = 0;
+    clear->begun_ns = namespaces->look_at_ns = update_now_ns(update);
+    clear->is_judged = false;
     for (uint16_t i = 1; peers_next(peers, &i); i++) {
         const struct peer *peer = peers_get(peers, i);
         /* A suspect member is not waited for, but told: it may be back without a new connection. */
@@ -256,6 +265,7 @@ static void stop_waiting(struct namespaces *namespaces, struct update *update, s
         return;
     clear->waiting[peer] = false;
     clear->n_waiting--;
+    namespaces->look_at_ns = update_now_ns(update);
     end_if_heard(namespaces, update, clear);
 }
 
@@ -302,6 +312,60 @@ void namespaces_pass_on(struct peers *peers, struct update *update,
             update_send(update, peer->link, MESSAGE_epochs)->u.epochs =
                 (struct message_epochs){.entries = entries, .n_entries = n};
     }
+}
+
+/* Members that had failed before the round hang, and at its time limit those that have not answered.
+ * A connection that breaks meanwhile is no such thing: the next one is asked again. */
+static void judge(struct clear *clear, struct peers *peers, const struct core_view *view,
+                  uint64_t now_ns)
+{
+    bool is_late = now_ns >= clear->begun_ns + HEAR_TIMEOUT_NS;
+    for (uint16_t i = 1; peers_next(peers, &i); i++) {
+        if (!clear->waiting[i])
+            continue;
+        if (is_late && peers_get(peers, i)->link != LINK_NONE)
+            breaker_failed(&view->breakers[i], now_ns);
+        clear->hung[i] |= is_late || (!clear->is_judged && !view_peer_trusted(view, i));
+    }
+    clear->is_judged = true;
+}
+
+static bool waits_for_hung_ones_only(const struct clear *clear, struct peers *peers)
+{
+    for (uint16_t i = 1; peers_next(peers, &i); i++)
+        if (clear->waiting[i] && !clear->hung[i])
+            return false;
+    return true;
+}
+
+/* True: its caller goes on waiting. */
+static bool look(struct namespaces *namespaces, struct peers *peers, const struct core_view *view,
+                 struct update *update, struct clear *clear)
+{
+    uint64_t now_ns = update_now_ns(update);
+    if (!clear->is_judged || now_ns >= clear->begun_ns + HEAR_TIMEOUT_NS)
+        judge(clear, peers, view, now_ns);
+    if (!waits_for_hung_ones_only(clear, peers))
+        return true;
+    update_complete(update,
+                    &(struct core_completion){.op = op_of(namespaces, clear), .error = -ETIMEDOUT});
+    clear->has_caller = false;
+    return false;
+}
+
+void namespaces_tick(struct namespaces *namespaces, struct peers *peers,
+                     const struct core_view *view, struct update *update)
+{
+    if (update_now_ns(update) >= namespaces->look_at_ns) {
+        namespaces->look_at_ns = UINT64_MAX;
+        for (uint32_t i = 0; i < CLEARS_MAX; i++) {
+            struct clear *clear = &namespaces->clears[i];
+            if (clear->used && clear->has_caller && look(namespaces, peers, view, update, clear) &&
+                namespaces->look_at_ns > clear->begun_ns + HEAR_TIMEOUT_NS)
+                namespaces->look_at_ns = clear->begun_ns + HEAR_TIMEOUT_NS;
+        }
+    }
+    update_wake_at(update, namespaces->look_at_ns);
 }
 
 /* The caller no longer waits; the epoch has risen all the same, and goes on to be told. */

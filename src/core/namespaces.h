@@ -12,6 +12,7 @@
 #include "core/peers.h"
 #include "core/update.h"
 
+struct core_view;
 struct namespaces;
 struct seqtable;
 
@@ -48,6 +49,10 @@ void namespaces_tell_all(struct namespaces *namespaces, struct peers *peers, str
 /* Tells all connected peers but the one that said so; @entries last until the next step. */
 void namespaces_pass_on(struct peers *peers, struct update *update,
                         const struct record_epoch *entries, uint32_t n, uint16_t from);
+/* Ends the waiting of callers whose clears only hung members have not heard of: -ETIMEDOUT.  The
+ * clears go on. */
+void namespaces_tick(struct namespaces *namespaces, struct peers *peers,
+                     const struct core_view *view, struct update *update);
 void namespaces_cancel(struct namespaces *namespaces, uint32_t op);
 
 #endif

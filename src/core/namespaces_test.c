@@ -91,6 +91,31 @@ static void suspect_member_is_not_waited_for(void **state)
     assert_non_null(world_done(world, SELF, clear(world, identity)));
 }
 
+/* Its caller learns that not all have heard; the hung one hears all the same when it goes on. */
+static void hung_member_is_waited_for_a_second_and_once(void **state)
+{
+    struct world *world = *state;
+    const struct message *message;
+    uint32_t link, batch = 0, batches[2] = {0};
+    world_add_played(world, SELF, 2);
+    world_forget_heard(world);
+    for (int turn = 0; turn < 2; turn++) {
+        uint32_t op = clear(world, identity);
+        while ((message = world_heard_type(world, MESSAGE_epochs, &link)))
+            if ((batch = message->u.epochs.batch) && link == WORLD_CONTROL)
+                heard(world, 0, batch);
+        batches[turn] = batch;
+        if (turn == 0) {
+            world_pass(world, 999);
+            assert_null(world_done(world, SELF, op));
+            world_pass(world, 1);
+        }
+        assert_int_equal(world_done(world, SELF, op)->error, -ETIMEDOUT);
+    }
+    heard(world, 1, batches[1]); /* nobody waits for that */
+    assert_int_equal(world->nodes[SELF]->n_done, 2);
+}
+
 /* What was asked over the old connection is asked again over the new one. */
 static void reconnected_member_is_asked_again(void **state)
 {
@@ -218,6 +243,7 @@ int main(void)
         TEST(clear_waits_for_every_member),
         TEST(member_that_is_gone_is_not_waited_for),
         TEST(suspect_member_is_not_waited_for),
+        TEST(hung_member_is_waited_for_a_second_and_once),
         TEST(reconnected_member_is_asked_again),
         TEST(cancelled_clear_goes_on_without_its_caller),
         TEST(too_many_clears_at_a_time_are_refused),

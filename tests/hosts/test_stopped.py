@@ -5,13 +5,14 @@ Bounds: no call is later than its deadline + 100 ms; pages of healthy nodes arri
 once a call has found out, no later one is slower than before, not even the one that comes when
 somebody looks whether the hung one is back.
 """
+import errno
 import signal
 import unittest
 
 from cluster import BATCH, LARGE, SMALL, Calls, OnHosts, say
 from hosts import require_hosts
 
-from callers import STORED
+from callers import LATE_MS, STORED
 
 require_hosts()
 
@@ -120,6 +121,25 @@ class Stopped(OnHosts):
                     break
             else:
                 self.fail(f"{kind}: {after}, and before the stop {before}")
+
+    def test_clear(self):
+        """It waits a second for the hung one, and the next clear not at all; all the same the hung
+        one has heard when it goes on."""
+        _, _, caller, hung, other, _ = self.nodes
+        self.store(hung, "a", BATCH, SMALL)
+        hung.signal(signal.SIGSTOP)
+        try:
+            first, second = caller.ask("clear", 5000), caller.ask("clear", 5000)
+        finally:
+            hung.signal(signal.SIGCONT)
+        say(f"clear with one stopped: first {first['ms']:.0f} ms, second {second['ms']:.1f} ms")
+        self.assertEqual((first["error"], second["error"]), (-errno.ETIMEDOUT, -errno.ETIMEDOUT))
+        self.assertLess(first["ms"], 1000 + LATE_MS)
+        self.assertLess(second["ms"], LATE_MS)
+        self.await_whole(*self.nodes[1:])
+        called = other.call("get", "a", 0, BATCH, SMALL, TIMEOUT_MS)
+        self.assertNotIn("HIT", called.outcomes)
+        self.assertEqual(caller.ask("clear", 5000)["error"], 0)
 
 
 if __name__ == "__main__":

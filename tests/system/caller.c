@@ -10,6 +10,7 @@
  *     repeat get ... SECONDS              calls until not every page comes, or for so long; says
  *                                         {"is_running": true} after the first call
  *     watch MS                            poisons what was last got and watches it for so long
+ *     clear MS                            clears the namespace: how long it took, the error
  *     status | stop | fork                the node's status; ends its calls; what a child may do
  *     flight THREADS                      stops the node while so many threads are in calls
  *     cycles N                            opens and closes as many nodes, and what that costs
@@ -219,6 +220,13 @@ static void watch(struct batch *batch, double ms)
     printf("{\"is_clean\": %s}\n", is_clean ? "true" : "false");
 }
 
+static void clear_all(uint32_t timeout_ms)
+{
+    double started = now_ms();
+    int error = peercache_namespace_clear(ns, timeout_ms);
+    printf("{\"error\": %d, \"ms\": %.1f}\n", error, now_ms() - started);
+}
+
 /* --- a node that is stopped while threads are in calls --- */
 
 struct flyer {
@@ -408,6 +416,8 @@ static void run_command(const char *line, struct batch *batch)
         call_again_and_again(&call, batch, strtod(strrchr(line, ' '), NULL));
     else if (!strcmp(word, "watch"))
         watch(batch, number);
+    else if (!strcmp(word, "clear"))
+        clear_all((uint32_t)number);
     else if (!strcmp(word, "flight"))
         flight((uint32_t)number);
     else if (!strcmp(word, "cycles"))
