@@ -93,7 +93,8 @@ enum option_write_policy { OPTION_WRITE_POLICIES(OPTION_ENUM) };
       "TCP port of this node; 0: any free one, told to the others")                                \
     O(CHOICE, protocol, "auto", 0, 0, OPTION_PROTOCOLS(OPTION_WORD),                               \
       "how page bytes travel: auto takes shared memory on the same host and TCP otherwise; "       \
-      "a protocol that is named and does not work is an error")                                    \
+      "shm misses the pages of other hosts and other users; a protocol that is named and does "    \
+      "not work on this node is an error")                                    \
     O(TEXT, device_names, "", 0, 255, NULL,                                                        \
       "RDMA devices to use, separated by commas; empty: all that work")                            \
     O(COUNT, ib_port, "1", 1, 255, NULL,                                                           \

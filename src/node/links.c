@@ -230,18 +230,25 @@ static void on_shm_wanted(void *context, uint32_t events)
     shm_listener_accept(node->shm_listener, &node->arena);
 }
 
-static void open_shm(struct node *node)
+/* An error only where shared memory was asked for by name. */
+static int open_shm(struct node *node, char ret_error[NODE_ERROR_BYTES])
 {
     struct shm_identity self = node->peers[CORE_SELF].identity;
     if (node->config.protocol == NODE_PROTOCOL_TCP)
-        return;
+        return 0;
     int error = shm_listener_open(&self, &node->shm_listener);
     if (!error)
         error = loop_add(node->loop, shm_listener_fd(node->shm_listener), EPOLLIN, on_shm_wanted,
                          node, &node->shm_watch);
+    if (error && node->config.protocol == NODE_PROTOCOL_SHM) {
+        snprintf(ret_error, NODE_ERROR_BYTES, "protocol=shm does not work here: %s",
+                 strerror(-error));
+        return error;
+    }
     if (error)
         log_event(LOG_LEVEL_WARNING, "shm_unavailable", "reason=\"%s\" effect=\"peers use tcp\"",
                   strerror(-error));
+    return 0;
 }
 
 int links_open(struct node *node, char ret_error[NODE_ERROR_BYTES])
@@ -257,9 +264,8 @@ int links_open(struct node *node, char ret_error[NODE_ERROR_BYTES])
     if (error)
         return error;
     node->config.control.port = listener_port(node->listener);
-    open_shm(node);
     probe_start(node);
-    return 0;
+    return open_shm(node, ret_error);
 }
 
 void links_close(struct node *node)

@@ -126,7 +126,8 @@ static void try_attach(struct node *node, struct node_peer *peer, uint64_t now_n
     } else if (error == 0) {
         arena_detach(&mapping);
     } else if (is_same) {
-        tell_protocol(peer, "tcp", reason);
+        bool is_only_way = node->config.protocol == NODE_PROTOCOL_SHM;
+        tell_protocol(peer, is_only_way ? "none" : "tcp", reason);
     }
 }
 
