@@ -11,7 +11,7 @@
 static void drop_peer(struct core *core, uint16_t index)
 {
     namespaces_peer_gone(core->namespaces, core->update, index);
-    publish_peer_down(core->publish, core->update, index);
+    publish_peer_gone(core->publish, core->update, index);
     directory_drop_holder(core->directory, index);
     core->dropped_ns[index] = update_now_ns(core->update);
     if (core->forget_at_ns > core->dropped_ns[index] + core->config.ring_grace_ns)

@@ -39,6 +39,7 @@ static void connect_link(struct core *core, uint32_t number)
     peer->sync = (struct peer_sync){0};
     if (PROTECTED(sync_on_connect))
         sync_want(peer);
+    publish_peer_up(core->publish, core->update, index);
     namespaces_tell_all(core->namespaces, core->peers, core->update, index);
 }
 

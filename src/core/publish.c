@@ -11,8 +11,6 @@
  * owner that does not know the page, so with one reply of two the page could still be missed.
  * Owners that are suspect or whose breaker is open are told, and not waited for.
  */
-#include "core/publish.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,47 +18,7 @@
 #include "base/check.h"
 #include "base/metric.h"
 #include "base/protection.h"
-
-enum {
-    BATCHES_MAX = 1024,
-    PAIRS_MAX = POOL_GONE_MAX * CORE_OWNERS_MAX,
-    BATCH_NONE = 0xffff, /* its reply interests nobody */
-};
-/* An owner that has not replied by a deadline that was nearer than this may just be busy. */
-#define PATIENCE_NS UINT64_C(200000000)
-/* After this it hangs: the operation goes on without it, and so do the next ones. */
-#define REPLY_TIMEOUT_NS UINT64_C(500000000)
-
-struct op {
-    bool used, is_copied, is_unawaited;
-    uint32_t serial, n, n_waiting; /* pages that wait for replies */
-    uint64_t announced_at_ns;
-    struct core_page pages[CORE_BATCH_MAX];
-    uint8_t recorded[CORE_BATCH_MAX], pending[CORE_BATCH_MAX]; /* replies that are waited for */
-};
-
-struct batch {
-    bool used;
-    uint8_t serial;
-    uint16_t peer;
-    uint32_t op, n;
-    uint64_t sent_ns;
-    uint16_t pages[BATCH_MAX];
-};
-
-struct pair {
-    uint16_t peer, page;
-    bool is_awaited;
-};
-
-struct publish {
-    struct publish_rooms rooms;
-    bool is_closed;
-    struct op ops[PUBLISH_OPS_MAX];
-    struct batch batches[BATCHES_MAX];
-    struct pair pairs[PAIRS_MAX];
-    uint64_t check_at_ns; /* no batch is too old before */
-};
+#include "core/publish_internal.h"
 
 int publish_new(const struct publish_rooms *rooms, struct publish **ret_publish)
 {
@@ -80,15 +38,15 @@ void publish_free(struct publish *publish)
 
 /* --- operations and batches by number --- */
 
-static uint32_t op_number(const struct publish *publish, const struct op *op)
+uint32_t publish_op_number(const struct publish *publish, const struct op *op)
 {
     return op->serial << 8 | (uint32_t)(op - publish->ops);
 }
 
-static struct op *op_find(struct publish *publish, uint32_t number)
+struct op *publish_op_find(struct publish *publish, uint32_t number)
 {
     struct op *op = &publish->ops[number & 255];
-    return op->used && op_number(publish, op) == number ? op : NULL;
+    return op->used && publish_op_number(publish, op) == number ? op : NULL;
 }
 
 static struct op *op_begin(struct publish *publish)
@@ -106,7 +64,7 @@ static struct op *op_begin(struct publish *publish)
     return NULL;
 }
 
-static void op_end_if_answered(struct publish *publish, struct update *update, struct op *op)
+void publish_op_end_if_answered(struct publish *publish, struct update *update, struct op *op)
 {
     if (!op->used || !op->is_copied || op->n_waiting > 0)
         return;
@@ -116,14 +74,14 @@ static void op_end_if_answered(struct publish *publish, struct update *update, s
         recorded[i] = op->recorded[i];
         all &= op->recorded[i] || op->pages[i].error != 0;
     }
-    update_complete(update, &(struct core_completion){.op = op_number(publish, op),
+    update_complete(update, &(struct core_completion){.op = publish_op_number(publish, op),
                                                       .error = all ? 0 : -EAGAIN,
                                                       .n = op->n,
                                                       .recorded = recorded});
     op->used = false;
 }
 
-static void page_answered(struct op *op, uint16_t page, bool is_recorded)
+void publish_page_answered(struct op *op, uint16_t page, bool is_recorded)
 {
     if (!op->used || op->pending[page] == 0)
         return;
@@ -133,18 +91,9 @@ static void page_answered(struct op *op, uint16_t page, bool is_recorded)
         op->n_waiting--;
 }
 
-static uint32_t batch_number(const struct publish *publish, const struct batch *batch)
+uint32_t publish_batch_number(const struct publish *publish, const struct batch *batch)
 {
     return (uint32_t)batch->serial << 16 | (uint32_t)(batch - publish->batches);
-}
-
-static struct batch *batch_find(struct publish *publish, uint32_t number)
-{
-    uint32_t index = number & 0xffff;
-    if (index >= BATCHES_MAX || !publish->batches[index].used)
-        return NULL;
-    struct batch *batch = &publish->batches[index];
-    return batch_number(publish, batch) == number ? batch : NULL;
 }
 
 static struct batch *batch_begin(struct publish *publish)
@@ -162,15 +111,15 @@ static struct batch *batch_begin(struct publish *publish)
 
 /* --- one message an owner --- */
 
-static int compare_pairs(const void *a, const void *b)
+int publish_compare_pairs(const void *a, const void *b)
 {
     const struct pair *left = a, *right = b;
     return left->peer != right->peer ? left->peer - right->peer : left->page - right->page;
 }
 
 /* Adds the owners of the page that stands at @page of the caller's list. */
-static uint32_t add_pairs(struct publish *publish, const struct ring *ring, uint64_t position,
-                          uint16_t page, uint32_t n)
+uint32_t publish_add_pairs(struct publish *publish, const struct ring *ring, uint64_t position,
+                           uint16_t page, uint32_t n)
 {
     uint16_t owners[CORE_OWNERS_MAX];
     uint32_t n_owners = ring_owners(ring, position, publish->rooms.replicas, owners);
@@ -180,7 +129,7 @@ static uint32_t add_pairs(struct publish *publish, const struct ring *ring, uint
 }
 
 /* The end of the run of pairs from @from on that share a peer and fit into one message. */
-static uint32_t run_end(const struct publish *publish, uint32_t from, uint32_t n)
+uint32_t publish_run_end(const struct publish *publish, uint32_t from, uint32_t n)
 {
     uint32_t end = from;
     while (end < n && end - from < BATCH_MAX &&
@@ -189,7 +138,7 @@ static uint32_t run_end(const struct publish *publish, uint32_t from, uint32_t n
     return end;
 }
 
-static uint32_t link_of(const struct publish *publish, uint16_t index)
+uint32_t publish_link_of(const struct publish *publish, uint16_t index)
 {
     const struct peer *peer = peers_get(publish->rooms.peers, index);
     return peer ? peer->link : LINK_NONE;
@@ -203,13 +152,13 @@ static void record_in_own_shard(struct publish *publish, struct op *op, uint32_t
         uint16_t page = publish->pairs[i].page;
         struct pool_page live;
         bool is_live = pool_live_page(publish->rooms.pool, op->pages[page].slot, &live);
-        page_answered(op, page,
-                      is_live &&
-                          directory_put(publish->rooms.directory, live.digest, &live.place) == 0);
+        publish_page_answered(
+            op, page,
+            is_live && directory_put(publish->rooms.directory, live.digest, &live.place) == 0);
     }
 }
 
-static void check_by(struct publish *publish, uint64_t at_ns)
+void publish_check_by(struct publish *publish, uint64_t at_ns)
 {
     if (publish->check_at_ns > at_ns)
         publish->check_at_ns = at_ns;
@@ -219,7 +168,8 @@ static void check_by(struct publish *publish, uint64_t at_ns)
 static void send_announce(struct publish *publish, struct update *update, struct op *op,
                           struct batch *batch, const struct pair *pairs, uint32_t n)
 {
-    struct message *message = update_send(update, link_of(publish, pairs->peer), MESSAGE_announce);
+    struct message *message =
+        update_send(update, publish_link_of(publish, pairs->peer), MESSAGE_announce);
     struct record_entry *entries = update_allocate(update, n * sizeof *entries);
     uint32_t count = 0;
     for (uint32_t i = 0; i < n; i++) {
@@ -232,15 +182,15 @@ static void send_announce(struct publish *publish, struct update *update, struct
     }
     if (batch) {
         batch->peer = pairs->peer;
-        batch->op = op_number(publish, op);
+        batch->op = publish_op_number(publish, op);
         batch->n = count;
         batch->sent_ns = update_now_ns(update);
-        check_by(publish, batch->sent_ns + REPLY_TIMEOUT_NS);
+        publish_check_by(publish, batch->sent_ns + REPLY_TIMEOUT_NS);
     }
-    message->u.announce =
-        (struct message_announce){.batch = batch ? batch_number(publish, batch) : BATCH_NONE,
-                                  .entries = entries,
-                                  .n_entries = count};
+    message->u.announce = (struct message_announce){
+        .batch = batch ? publish_batch_number(publish, batch) : BATCH_NONE,
+        .entries = entries,
+        .n_entries = count};
     metric_add(publish->rooms.metrics, METRIC_announces_sent, count);
 }
 
@@ -254,16 +204,16 @@ static void announce_run(struct publish *publish, struct update *update, struct 
         return;
     }
     struct batch *batch = pairs->is_awaited ? batch_begin(publish) : NULL;
-    if (link_of(publish, pairs->peer) != LINK_NONE)
+    if (publish_link_of(publish, pairs->peer) != LINK_NONE)
         send_announce(publish, update, op, batch, pairs, end - from);
     for (uint32_t i = from; pairs->is_awaited && !batch && i < end; i++)
-        page_answered(op, publish->pairs[i].page, false);
+        publish_page_answered(op, publish->pairs[i].page, false);
 }
 
 static bool is_awaited(const struct publish *publish, uint16_t peer)
 {
-    return peer == CORE_SELF ||
-           (link_of(publish, peer) != LINK_NONE && view_peer_trusted(publish->rooms.view, peer));
+    return peer == CORE_SELF || (publish_link_of(publish, peer) != LINK_NONE &&
+                                 view_peer_trusted(publish->rooms.view, peer));
 }
 
 /* All replies are counted before the first one, that of the own shard, comes. */
@@ -286,13 +236,13 @@ static void announce(struct publish *publish, struct update *update, struct op *
     uint32_t n = 0;
     for (uint32_t i = 0; i < op->n; i++)
         if (op->pages[i].error == 0)
-            n = add_pairs(publish, ring, op->pages[i].ring_position, (uint16_t)i, n);
+            n = publish_add_pairs(publish, ring, op->pages[i].ring_position, (uint16_t)i, n);
     ring_return(publish->rooms.rings, ring);
-    qsort(publish->pairs, n, sizeof *publish->pairs, compare_pairs);
+    qsort(publish->pairs, n, sizeof *publish->pairs, publish_compare_pairs);
     op->announced_at_ns = update_now_ns(update);
     count_awaited(publish, op, n);
     for (uint32_t from = 0, end; from < n; from = end) {
-        end = run_end(publish, from, n);
+        end = publish_run_end(publish, from, n);
         announce_run(publish, update, op, from, end);
     }
 }
@@ -339,7 +289,7 @@ void publish_reserve(struct publish *publish, struct update *update, struct core
         pages[i].error = op ? reserve_page(publish, update, &pages[i]) : -EBUSY;
         any |= pages[i].error == 0;
     }
-    *ret_op = any ? op_number(publish, op) : PUBLISH_OP_NONE;
+    *ret_op = any ? publish_op_number(publish, op) : PUBLISH_OP_NONE;
     if (op && !any)
         op->used = false;
     if (any && !PROTECTED(publish_after_seal))
@@ -351,7 +301,7 @@ void publish_reserve(struct publish *publish, struct update *update, struct core
 void publish_copied(struct publish *publish, struct update *update, uint32_t number,
                     const struct core_page *pages, uint32_t n, bool is_unawaited)
 {
-    struct op *op = op_find(publish, number);
+    struct op *op = publish_op_find(publish, number);
     CHECK(op && !op->is_copied && n <= CORE_BATCH_MAX);
     op->n = n;
     op->is_copied = true;
@@ -368,124 +318,5 @@ void publish_copied(struct publish *publish, struct update *update, uint32_t num
     if (is_unawaited)
         op->used = false;
     else
-        op_end_if_answered(publish, update, op);
-}
-
-/* Owners that had time enough to reply are not waited for by the next operation. */
-static void give_up_on(struct publish *publish, const struct update *update, uint32_t number)
-{
-    for (uint32_t i = 0; i < BATCHES_MAX; i++)
-        if (publish->batches[i].used && publish->batches[i].op == number)
-            breaker_failed(&publish->rooms.view->breakers[publish->batches[i].peer],
-                           update_now_ns(update));
-}
-
-void publish_cancel(struct publish *publish, const struct update *update, uint32_t number)
-{
-    struct op *op = op_find(publish, number);
-    if (!op || !op->is_copied)
-        return;
-    if (update_now_ns(update) - op->announced_at_ns >= PATIENCE_NS)
-        give_up_on(publish, update, number);
-    op->used = false;
-}
-
-/* --- replies --- */
-
-static void end_batch(struct publish *publish, struct update *update, struct batch *batch,
-                      const bool is_recorded[BATCH_MAX])
-{
-    struct op *op = op_find(publish, batch->op);
-    for (uint32_t i = 0; op && i < batch->n; i++)
-        page_answered(op, batch->pages[i], is_recorded[i]);
-    batch->used = false;
-    if (op)
-        op_end_if_answered(publish, update, op);
-}
-
-void publish_announced(struct publish *publish, struct update *update, uint16_t peer,
-                       const struct message_announced *message)
-{
-    struct batch *batch = batch_find(publish, message->batch);
-    if (!batch || batch->peer != peer)
-        return;
-    bool is_recorded[BATCH_MAX];
-    memset(is_recorded, true, sizeof is_recorded);
-    for (uint32_t i = 0; i < message->n_refused; i++)
-        if (message->refused[i].index < BATCH_MAX)
-            is_recorded[message->refused[i].index] = false;
-    metric_add(publish->rooms.metrics, METRIC_announces_refused, message->n_refused);
-    end_batch(publish, update, batch, is_recorded);
-}
-
-void publish_peer_down(struct publish *publish, struct update *update, uint16_t peer)
-{
-    static const bool none[BATCH_MAX];
-    for (uint32_t i = 0; i < BATCHES_MAX; i++)
-        if (publish->batches[i].used && publish->batches[i].peer == peer)
-            end_batch(publish, update, &publish->batches[i], none);
-}
-
-/* Looks at all of them no more often than it has to: there are many, and each step comes here. */
-void publish_tick(struct publish *publish, struct update *update)
-{
-    uint64_t now_ns = update_now_ns(update);
-    if (now_ns >= publish->check_at_ns) {
-        publish->check_at_ns = UINT64_MAX;
-        for (uint32_t i = 0; i < BATCHES_MAX; i++) {
-            const struct batch *batch = &publish->batches[i];
-            if (batch->used && now_ns >= batch->sent_ns + REPLY_TIMEOUT_NS) {
-                breaker_failed(&publish->rooms.view->breakers[batch->peer], now_ns);
-                publish_peer_down(publish, update, batch->peer);
-            } else if (batch->used) {
-                check_by(publish, batch->sent_ns + REPLY_TIMEOUT_NS);
-            }
-        }
-    }
-    update_wake_at(update, publish->check_at_ns);
-}
-
-/* --- retract --- */
-
-static void retract_run(struct publish *publish, struct update *update,
-                        const struct pool_gone *gone, uint32_t from, uint32_t end)
-{
-    uint16_t peer = publish->pairs[from].peer;
-    uint32_t link = link_of(publish, peer), n = end - from;
-    if (peer == CORE_SELF) {
-        for (uint32_t i = from; i < end; i++) {
-            const struct pool_gone *page = &gone[publish->pairs[i].page];
-            directory_remove(publish->rooms.directory, page->digest, CORE_SELF, page->generation);
-        }
-        return;
-    }
-    if (link == LINK_NONE)
-        return; /* the sync of the next connection leaves it out */
-    struct record_filling *entries = update_allocate(update, n * sizeof *entries);
-    for (uint32_t i = 0; i < n; i++) {
-        const struct pool_gone *page = &gone[publish->pairs[from + i].page];
-        entries[i] = (struct record_filling){page->digest, page->generation};
-    }
-    struct message *message = update_send(update, link, MESSAGE_retract);
-    message->u.retract = (struct message_retract){.entries = entries, .n_entries = n};
-    metric_add(publish->rooms.metrics, METRIC_retracts_sent, n);
-}
-
-void publish_retract_gone(struct publish *publish, struct update *update)
-{
-    const struct pool_gone *gone;
-    uint32_t n_gone = pool_take_gone(publish->rooms.pool, &gone), n = 0;
-    if (n_gone == 0)
-        return;
-    const struct ring *ring = ring_borrow(publish->rooms.rings);
-    for (uint32_t i = 0; i < n_gone; i++) {
-        view_prefetch(publish->rooms.view, gone[i].digest); /* for the own shard */
-        n = add_pairs(publish, ring, gone[i].ring_position, (uint16_t)i, n);
-    }
-    ring_return(publish->rooms.rings, ring);
-    qsort(publish->pairs, n, sizeof *publish->pairs, compare_pairs);
-    for (uint32_t from = 0, end; from < n; from = end) {
-        end = run_end(publish, from, n);
-        retract_run(publish, update, gone, from, end);
-    }
+        publish_op_end_if_answered(publish, update, op);
 }

@@ -48,8 +48,12 @@ void publish_cancel(struct publish *publish, const struct update *update, uint32
 /* An owner's reply to an announce of a set. */
 void publish_announced(struct publish *publish, struct update *update, uint16_t peer,
                        const struct message_announced *message);
-/* The connection to @peer broke: its replies will not come. */
-void publish_peer_down(struct publish *publish, struct update *update, uint16_t peer);
+/* @peer has left: its replies will not come. */
+void publish_peer_gone(struct publish *publish, struct update *update, uint16_t peer);
+/* The connection to @peer broke, or there is another one: over that, what it owes a reply for is
+ * announced again. */
+void publish_peer_down(struct publish *publish, const struct update *update, uint16_t peer);
+void publish_peer_up(struct publish *publish, struct update *update, uint16_t peer);
 
 /* Owners that owe a reply for too long are suspected, and not waited for any more. */
 void publish_tick(struct publish *publish, struct update *update);

@@ -120,15 +120,37 @@ static void answers_that_fit_nothing_are_ignored(void **state)
     assert_non_null(world_done(world, SELF, op));
 }
 
+/* After the time that a peer which is alive needs to be connected to again. */
 static void lost_connection_is_an_answer(void **state)
 {
     struct world *world = *state = world_with(1, 2);
     uint32_t op = world_set(world, SELF, 1, 10);
-    assert_null(world_done(world, SELF, op));
     world_break(world, SELF, WORLD_CONTROL);
-    assert_non_null(world_done(world, SELF, op));
+    world_pass(world, 99);
+    assert_null(world_done(world, SELF, op));
     op = world_set(world, SELF, 100, 10); /* and nobody waits for it now */
     assert_non_null(world_done(world, SELF, op));
+    world_pass(world, 1);
+    assert_int_equal(world->nodes[SELF]->n_done, 2);
+}
+
+/* The set that was under way is confirmed by the same owner after all. */
+static void pages_are_announced_again_over_the_next_connection(void **state)
+{
+    struct world *world = *state = world_with(1, 2);
+    uint32_t link, batch, again, n, op = world_set(world, SELF, 1, 10);
+    assert_true(next_announce(world, &link, &batch, &n));
+    world_break(world, SELF, WORLD_CONTROL);
+    world_forget_heard(world);
+    world_link_up(world, SELF, WORLD_CONTROL, PURPOSE_CONTROL, world_id(100), 1);
+    while (next_announce(world, &link, &again, &n))
+        if (again == batch) {
+            assert_int_equal(n, 10);
+            assert_null(world_done(world, SELF, op));
+            answer(world, link, again, NULL, 0);
+        }
+    assert_int_equal(world_done(world, SELF, op)->error, 0);
+    assert_int_equal(count_recorded(world, op), 1);
 }
 
 /* An owner that does not answer is told and not waited for, once its breaker is open. */
@@ -336,6 +358,7 @@ int main(void)
         TEST(refused_entry_is_not_recorded),
         TEST(answers_that_fit_nothing_are_ignored),
         TEST(lost_connection_is_an_answer),
+        TEST(pages_are_announced_again_over_the_next_connection),
         TEST(silent_owner_is_waited_for_once),
         TEST(owner_silent_for_too_long_is_not_waited_for),
         TEST(hasty_cancel_blames_nobody),
