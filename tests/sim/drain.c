@@ -44,7 +44,7 @@ static void send_page(const struct machine *machine, const struct core_page *pag
     memcpy(original->bytes, life->payload + page->offset_bytes, page->length_bytes);
     slot_word_unpin(&header->word);
     struct event *event =
-        world_at(network_arrival_ns(machine->number, to->number), parcel_arrives, to->number);
+        world_at(path_arrival_ns(machine->number, to->number), parcel_arrives, to->number);
     event->a = heat;
     event->box = original;
 }
