@@ -26,6 +26,8 @@
     P(publish_after_seal, "a page is announced before its bytes are there")                        \
     P(holder_incarnation, "locations of a holder's former life are believed")                      \
     P(retract_generation, "a late retract removes the entry of a newer filling")                   \
+    P(retract_overflow, "a third holder's entry outlives the page that it retracts")               \
+    P(sweep_unnamed, "what a holder no longer has stays in the directory after its sync")          \
     P(sync_on_connect, "pages announced before a connection broke are not found again")            \
     P(sync_on_ring_change, "pages are not found at their new owners")                              \
     P(suspect_on_hangup, "exists promises the pages of a holder that was killed")                  \

@@ -410,13 +410,25 @@ int seqtable_walk(const struct seqtable *table, uint64_t *cursor, uint32_t max_b
     return got;
 }
 
-int seqtable_walk_segment(const struct seqtable *table, struct id128 key, uint64_t *cursor,
-                          struct id128 *ret_key, struct seqtable_value *ret_value)
+int seqtable_walk_near(const struct seqtable *table, struct id128 key, uint32_t *cursor,
+                       uint32_t max_buckets, struct id128 *ret_key,
+                       struct seqtable_value *ret_value)
 {
-    uint32_t inner = (uint32_t)*cursor, budget = UINT32_MAX;
-    int got = segment_walk(table, segment_index(table, key), &inner, &budget, ret_key, ret_value);
-    *cursor = inner;
-    return got;
+    uint32_t index = segment_index(table, key), end = table->segments[index].end;
+    struct span span = writer_span(table, index);
+    if (end == 0)
+        return 0;
+    uint32_t home = (uint32_t)(span_home(span, key) - span.buckets) % end;
+    while (*cursor < end && *cursor < max_buckets) {
+        const struct bucket *bucket = &span.buckets[(home + (*cursor)++) % end];
+        struct id128 found = bucket_key(bucket);
+        if (id128_is_zero(found))
+            continue;
+        CHECK(bucket_read(bucket, found, ret_value) == 0);
+        *ret_key = found;
+        return 1;
+    }
+    return 0;
 }
 
 uint64_t seqtable_count(const struct seqtable *table)

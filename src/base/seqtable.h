@@ -56,9 +56,12 @@ int seqtable_remove(struct seqtable *table, struct id128 key);
  * seen at least once, also when the walk itself removes what it is given. */
 int seqtable_walk(const struct seqtable *table, uint64_t *cursor, uint32_t max_buckets,
                   struct id128 *ret_key, struct seqtable_value *ret_value);
-/* The writer only: a walk over the one segment that @key belongs to (to make room in it). */
-int seqtable_walk_segment(const struct seqtable *table, struct id128 key, uint64_t *cursor,
-                          struct id128 *ret_key, struct seqtable_value *ret_value);
+/* The writer only.  Walks entries that lie where @key lies, or would: from its home bucket on, then
+ * from the start of its segment.  @cursor starts at 0; returns 1 with an entry, or 0 when @max_buckets
+ * have been looked at since then, or all of the segment.  Nothing is put or removed meanwhile. */
+int seqtable_walk_near(const struct seqtable *table, struct id128 key, uint32_t *cursor,
+                       uint32_t max_buckets, struct id128 *ret_key,
+                       struct seqtable_value *ret_value);
 
 /* Any thread. */
 uint64_t seqtable_count(const struct seqtable *table);

@@ -414,24 +414,33 @@ static void walk_survives_growth(void **state)
     seqtable_free(table);
 }
 
-static void walk_segment_stays_in_the_segment(void **state)
+/* From the key's home on and once round its segment, so the key itself comes first or nearly so. */
+static void walk_near_goes_once_round_the_segment(void **state)
 {
     (void)state;
     enum { ENTRIES = 10000 }; /* 4 segments: the top two bits of key.hi */
     struct seqtable *table = new_table(ENTRIES);
-    uint64_t expected = 0, found = 0, cursor = 0;
+    uint64_t expected = 0, found = 0;
+    struct id128 key;
+    struct seqtable_value value;
+    uint32_t cursor = 0, until_itself = 0;
+    assert_int_equal(seqtable_walk_near(table, key_of(0), &cursor, 9, &key, &value), 0);
     for (uint64_t i = 0; i < ENTRIES; i++) {
         put(table, i, 1);
         expected += key_of(i).hi >> 62 == key_of(0).hi >> 62;
     }
-    struct id128 key;
-    struct seqtable_value value;
-    while (seqtable_walk_segment(table, key_of(0), &cursor, &key, &value) == 1) {
+    while (seqtable_walk_near(table, key_of(0), &cursor, UINT32_MAX, &key, &value) == 1) {
         assert_int_equal(key.hi >> 62, key_of(0).hi >> 62);
         found++;
+        if (id128_equal(key, key_of(0)))
+            until_itself = found;
     }
     assert_int_equal(found, expected);
-    assert_int_equal(seqtable_walk_segment(table, key_of(0), &cursor, &key, &value), 0);
+    assert_in_range(until_itself, 1, 100);
+    assert_int_equal(seqtable_walk_near(table, key_of(0), &cursor, UINT32_MAX, &key, &value), 0);
+    for (cursor = found = 0; seqtable_walk_near(table, key_of(0), &cursor, 20, &key, &value);)
+        found++;
+    assert_in_range(found, 1, 20);
     seqtable_free(table);
 }
 
@@ -488,7 +497,7 @@ int main(void)
         cmocka_unit_test(walk_keeps_to_its_budget),
         cmocka_unit_test(walk_that_removes_misses_nothing),
         cmocka_unit_test(walk_survives_growth),
-        cmocka_unit_test(walk_segment_stays_in_the_segment),
+        cmocka_unit_test(walk_near_goes_once_round_the_segment),
         cmocka_unit_test(grows_in_locked_memory),
         cmocka_unit_test(injects_again),
     };

@@ -85,6 +85,7 @@ static void fill_view(struct core *core)
     core->view.slot_count = core->config.slot_count;
     core->view.pool_index = pool_index(core->pool);
     core->view.directory = directory_table(core->directory);
+    core->view.directory_overflow = directory_overflow(core->directory);
     core->view.peers = peers_by_index(core->peers);
     core->view.peer_ids = peers_by_id(core->peers);
     core->view.epochs = namespaces_epochs(core->namespaces);

@@ -28,6 +28,7 @@ enum {
     CORE_LINKS_MAX = 4096,
     CORE_PEERS_MAX = 2048, /* incarnations of members known at a time; 0 is this node */
     CORE_OWNERS_MAX = 4,   /* the largest directory_replicas */
+    CORE_HOLDERS_MAX = 4,  /* that a page's owner knows at a time */
     CORE_SELF = 0,         /* this node's own peer index */
     CORE_PEER_NONE = 0xffff,
     CORE_SLOT_NONE = 0xffffffff,

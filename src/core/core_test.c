@@ -186,7 +186,7 @@ static void words_of_a_former_peer_are_not_its_successors(void **state)
                                  .place = {.length_bytes = 5, .generation = 1}};
     struct message announce = {.type = MESSAGE_announce,
                                .u.announce = {.batch = 3, .entries = &entry, .n_entries = 1}};
-    struct location places[2];
+    struct location places[CORE_HOLDERS_MAX];
     world_say(world_now, A, WORLD_CONTROL, &announce);
     assert_int_equal(world_holders(world_now, A, 1, places), 0);
 }
@@ -276,7 +276,7 @@ static uint32_t control_link(int from, int to)
 static void pages_are_named_on_a_new_connection(void **state)
 {
     (void)state;
-    struct location places[2];
+    struct location places[CORE_HOLDERS_MAX];
     world_now = cluster(2);
     world_now->is_cut = true;
     world_break(world_now, A, control_link(A, B));
@@ -291,7 +291,7 @@ static void pages_are_named_on_a_new_connection(void **state)
 static void without_sync_on_connect_they_stay_unknown(void **state)
 {
     (void)state;
-    struct location places[2];
+    struct location places[CORE_HOLDERS_MAX];
     world_now = cluster(2);
     assert_true(protection_disable("sync_on_connect"));
     world_now->is_cut = true;
@@ -329,7 +329,7 @@ static void pages_are_found_at_their_new_owners(void **state)
 static void without_sync_on_ring_change_owners_stay_ignorant(void **state)
 {
     (void)state;
-    struct location places[2];
+    struct location places[CORE_HOLDERS_MAX];
     for (int is_off = 0; is_off < 2; is_off++) {
         world_now = cluster(3);
         world_set(world_now, A, 1, 200);
@@ -356,7 +356,7 @@ static void without_sync_on_ring_change_owners_stay_ignorant(void **state)
 static void evicted_while_apart_is_forgotten_afterwards(void **state)
 {
     (void)state;
-    struct location places[2];
+    struct location places[CORE_HOLDERS_MAX];
     world_now = cluster(2);
     world_set(world_now, A, 1, 100);
     world_run(world_now);
@@ -390,7 +390,7 @@ static struct message stale_message(struct record_stale *entry, uint64_t page, i
 static void stale_report_of_a_former_life_is_ignored(void **state)
 {
     (void)state;
-    struct location places[2];
+    struct location places[CORE_HOLDERS_MAX];
     struct record_stale entry;
     world_now = cluster(2);
     world_set(world_now, A, 1, 1);
@@ -412,7 +412,7 @@ static void stale_report_of_a_former_life_is_ignored(void **state)
 static void failed_read_tells_the_owners(void **state)
 {
     (void)state;
-    struct location places[2];
+    struct location places[CORE_HOLDERS_MAX];
     world_now = cluster(2);
     world_set(world_now, A, 1, 1);
     world_run(world_now);
@@ -457,7 +457,7 @@ static uint64_t damaged_at(int node)
 
 static void assert_gone_everywhere(uint64_t from, uint64_t n)
 {
-    struct location places[2];
+    struct location places[CORE_HOLDERS_MAX];
     for (uint64_t page = from; page < from + n; page++)
         for (int node = A; node <= C; node++)
             assert_int_equal(world_holders(world_now, node, page, places), 0);

@@ -520,7 +520,7 @@ static inline const struct core_completion *world_done(const struct world *world
 
 /* Holders of page @number in a node's own shard. */
 static inline int world_holders(const struct world *world, int index, uint64_t number,
-                                struct location ret_places[2])
+                                struct location ret_places[CORE_HOLDERS_MAX])
 {
     return view_holders(world->nodes[index]->view, world_digest(number), ret_places);
 }

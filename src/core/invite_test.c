@@ -115,7 +115,7 @@ static void own_reads_count_where_no_holder_is_near(void **state)
 {
     struct fixture *fixture = *state;
     const struct core_view *view = fixture->world->nodes[SELF]->view;
-    struct location places[2];
+    struct location places[CORE_HOLDERS_MAX];
     announce(fixture, 0);
     int n = world_holders(fixture->world, SELF, NUMBER, places);
     assert_int_equal(n, 1);

@@ -101,7 +101,7 @@ static void conclude(struct locate_key *key, bool is_final)
 static void ask_own_shard(const struct locate *locate, struct locate_key *key, uint64_t now_ns)
 {
     bool complete = view_is_complete(locate->view, locate->ring_hash);
-    struct location places[2];
+    struct location places[CORE_HOLDERS_MAX];
     int n = view_holders(locate->view, key->digest, places);
     for (int i = 0; i < n; i++)
         if (places[i].holder != CORE_SELF) /* own pages were looked up where they are */

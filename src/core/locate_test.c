@@ -20,7 +20,7 @@ static int setup(void **state)
     struct core_config config = world_config(0);
     fixture->world = world_new();
     world_add(fixture->world, &config);
-    world_add_played(fixture->world, SELF, 4);
+    world_add_played(fixture->world, SELF, 6);
     *state = fixture;
     return 0;
 }
@@ -264,7 +264,7 @@ static void probe_carries_all_keys_of_the_call(void **state)
 static void holder_of_another_life_or_unknown_is_none(void **state)
 {
     struct fixture *fixture = *state;
-    for (uint32_t id = 103; id < 105; id++) { /* 104 is nobody */
+    for (uint32_t id = 103; id < 107; id += 3) { /* 106 is nobody */
         begin(fixture, foreign_page(fixture), 1);
         assert_int_equal(plan(fixture), 1);
         answer_all(fixture, &fixture->asks[0], id, id == 103 ? 2 : 1);
@@ -310,15 +310,15 @@ static void answer_with_numbers_out_of_range(void **state)
 static void holders_are_kept_once_and_no_more_than_there_is_room(void **state)
 {
     struct fixture *fixture = *state;
-    struct record_holder holders[3] = {{world_id(101), 1}, {world_id(102), 1}, {world_id(103), 1}};
-    struct record_found found[] = {
-        {.place = {.holder = 0, .length_bytes = 5, .generation = 1}},
-        {.place = {.holder = 0, .length_bytes = 5, .generation = 2}},
-        {.place = {.holder = 1, .length_bytes = 5}},
-        {.place = {.holder = 2, .length_bytes = 5}},
-    };
+    struct record_holder holders[5];
+    struct record_found found[6] = {{.place = {.length_bytes = 5, .generation = 1}}};
     struct message_locations answer = {
-        .holders = holders, .n_holders = 3, .found = found, .n_found = 4};
+        .holders = holders, .n_holders = 5, .found = found, .n_found = 6};
+    for (uint32_t i = 0; i < 5; i++) {
+        holders[i] = (struct record_holder){world_id(101 + i), 1};
+        found[i + 1].place =
+            (struct location){.holder = (uint16_t)i, .length_bytes = 5, .generation = 2};
+    }
     begin(fixture, foreign_page(fixture), 1);
     assert_int_equal(plan(fixture), 1);
     locate_answer(&fixture->locate, &fixture->asks[0], &answer);
@@ -363,7 +363,7 @@ static void looking_again_does_not_believe_the_own_pool(void **state)
 static void own_shard_is_not_believed_about_this_node(void **state)
 {
     struct fixture *fixture = *state;
-    struct location places[2];
+    struct location places[CORE_HOLDERS_MAX];
     uint64_t page = 1;
     do
         begin(fixture, ++page, 1);

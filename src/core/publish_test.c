@@ -68,7 +68,7 @@ static void set_ends_when_its_owners_have_answered(void **state)
     }
     assert_false(next_announce(world, &link, &batch, &n));
     assert_int_equal(world_done(world, SELF, op)->error, 0);
-    struct location places[2];
+    struct location places[CORE_HOLDERS_MAX];
     for (uint64_t page = 1; page <= 100; page++)
         announced += (uint32_t)world_holders(world, SELF, page, places);
     assert_int_equal(announced, 200);
@@ -294,7 +294,7 @@ static void page_is_announced_after_it_is_sealed(void **state)
     for (int is_off = 0; is_off < 2; is_off++) {
         struct world *world = *state = world_with(0, 2);
         struct core_page page = world_page(1);
-        struct location places[2];
+        struct location places[CORE_HOLDERS_MAX];
         if (is_off)
             assert_true(protection_disable("publish_after_seal"));
         world_reserve(world, SELF, &page, 1);
@@ -309,7 +309,7 @@ static void evicted_pages_are_retracted(void **state)
 {
     struct world *world = *state = world_with(2, 3);
     const struct message *message;
-    struct location places[2];
+    struct location places[CORE_HOLDERS_MAX];
     uint32_t retracted[2] = {0}, messages = 0, link, kept = 0;
     for (uint64_t from = 0; from < 8500; from += 250) {
         world_set(world, SELF, from, 250);

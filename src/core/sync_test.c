@@ -164,7 +164,7 @@ static void own_shard_is_synced_without_messages(void **state)
 {
     struct world *world = *state = world_with_pages(1000);
     struct core_inspection *inspection = calloc(1, sizeof *inspection);
-    struct location places[2];
+    struct location places[CORE_HOLDERS_MAX];
     world_add_played(world, SELF, 3);
     core_inspect(world->nodes[SELF]->core, inspection);
     /* Of four nodes each owns about half of the pages: the others' were swept. */

@@ -8,6 +8,7 @@
 #include "base/hash.h"
 #include "base/protection.h"
 #include "base/seqtable.h"
+#include "core/directory.h"
 
 struct id128 view_peer_key(uint16_t peer)
 {
@@ -44,22 +45,16 @@ int view_own_page(const struct core_view *view, struct id128 digest, struct loca
 }
 
 int view_holders(const struct core_view *view, struct id128 digest,
-                 struct location ret_locations[2])
+                 struct location ret_locations[CORE_HOLDERS_MAX])
 {
-    struct seqtable_value value;
-    int error = seqtable_find(view->directory, digest, &value);
-    if (error)
-        return error == -ENOENT ? 0 : error;
-    int n = 0;
-    for (int i = 0; i < 2; i++) {
-        struct location location;
+    int n = directory_find(view->directory, view->directory_overflow, digest, ret_locations);
+    int kept = 0;
+    for (int i = 0; i < n; i++) {
         struct view_peer holder;
-        location_unpack(value.bytes + i * LOCATION_BYTES, &location);
-        if (location.length_bytes == 0 || view_peer(view, location.holder, &holder) != 0)
-            continue;
-        ret_locations[n++] = location;
+        if (view_peer(view, ret_locations[i].holder, &holder) == 0)
+            ret_locations[kept++] = ret_locations[i];
     }
-    return n;
+    return n < 0 ? n : kept;
 }
 
 int view_peer(const struct core_view *view, uint16_t peer, struct view_peer *ret_peer)
@@ -152,7 +147,7 @@ static void answer_key(const struct core_view *view, uint16_t index, struct id12
                        struct record_holder *holders, struct record_found *found,
                        struct message_locations *answer, bool *complete)
 {
-    struct location places[2];
+    struct location places[CORE_HOLDERS_MAX];
     int n = view_holders(view, digest, places);
     if (n < 0)
         *complete = false;

@@ -23,11 +23,12 @@ struct core_view {
     uint32_t directory_replicas;
     struct slot_header *headers;
     uint32_t slot_count;
-    struct seqtable *pool_index; /* page digest -> own location */
-    struct seqtable *directory;  /* page digest -> up to two packed locations */
-    struct seqtable *peers;      /* peer index -> struct view_peer */
-    struct seqtable *peer_ids;   /* node id and incarnation -> peer index */
-    struct seqtable *epochs;     /* identity of a namespace -> epoch */
+    struct seqtable *pool_index;         /* page digest -> own location */
+    struct seqtable *directory;          /* page digest -> up to two packed locations */
+    struct seqtable *directory_overflow; /* page digest -> two more */
+    struct seqtable *peers;              /* peer index -> struct view_peer */
+    struct seqtable *peer_ids;           /* node id and incarnation -> peer index */
+    struct seqtable *epochs;             /* identity of a namespace -> epoch */
     struct ring_set *rings;
     struct demand *demand;    /* of readers for pages of the own shard */
     uint32_t reader;          /* what this host is called there; 0: readers publish nothing */
@@ -47,9 +48,9 @@ struct view_peer {
 void view_prefetch(const struct core_view *view, struct id128 digest);
 /* A page in the own pool: 0, -ENOENT or -EAGAIN. */
 int view_own_page(const struct core_view *view, struct id128 digest, struct location *ret_location);
-/* Holders in the own shard that are not dead: their number (0 .. 2) or -EAGAIN. */
+/* Holders in the own shard that are not dead: their number or -EAGAIN. */
 int view_holders(const struct core_view *view, struct id128 digest,
-                 struct location ret_locations[2]);
+                 struct location ret_locations[CORE_HOLDERS_MAX]);
 /* 0 or -ENOENT. */
 int view_peer(const struct core_view *view, uint16_t peer, struct view_peer *ret_peer);
 /* The peer index of one life of a node: 0 or -ENOENT. */

@@ -62,7 +62,7 @@ static void own_page_is_here_once_it_is_whole(void **state)
 static void holders_are_those_that_are_not_dead(void **state)
 {
     struct world *world = *state;
-    struct location places[2];
+    struct location places[CORE_HOLDERS_MAX];
     struct record_member members[3] = {world_member(100, 1), world_member(101, 1),
                                        world_member(102, 1)};
     announce(world, 0, 1, 10);
@@ -80,7 +80,7 @@ static void holders_are_those_that_are_not_dead(void **state)
 static void suspect_is_listed_but_not_asked(void **state)
 {
     struct world *world = *state;
-    struct location places[2];
+    struct location places[CORE_HOLDERS_MAX];
     struct record_member members[3] = {world_member(100, 1), world_member(101, 1),
                                        world_member(102, 1)};
     uint16_t peer = world_peer(world, SELF, world_id(100), 1);

@@ -130,7 +130,7 @@ bool check_is_live(const struct life *life, const struct filling *filling, uint6
            page.place.generation == generation;
 }
 
-/* Where more holders came than an entry has room for, the owner forgot one of them. */
+/* Where a fifth holder came, the owner forgot one of them. */
 static void check_forgotten(const struct app *app, uint32_t key, struct id128 digest)
 {
     uint32_t n_lives = 0;
@@ -151,7 +151,7 @@ static void check_forgotten(const struct app *app, uint32_t key, struct id128 di
         }
         n_lives += is_known;
     }
-    if (missed && n_lives <= LOCATE_PLACES_MAX)
+    if (missed && n_lives <= CORE_HOLDERS_MAX)
         world_violated("9", "m%d does not find ns %u number %u, whose set said that it is visible",
                        app->machine, app->keys[key].ns, app->keys[key].number);
 }
