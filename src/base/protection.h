@@ -31,6 +31,9 @@
     P(sync_on_connect, "pages announced before a connection broke are not found again")            \
     P(sync_on_ring_change, "pages are not found at their new owners")                              \
     P(suspect_on_hangup, "exists promises the pages of a holder that was killed")                  \
+    P(old_owners_forget, "former owners keep entries of pages that they own no more")              \
+    P(sync_credit, "a holder sends its owners more than they can take")                            \
+    P(ring_before, "pages are not found while their new owners are being told")                    \
     P(lookup_fallback, "an owner that does not know yet answers for those that do")                \
     P(owner_failover, "pages are missed because one of their owners does not answer")              \
     P(epoch_in_digest, "a cleared page is found again")                                            \

@@ -34,7 +34,7 @@ static void advance(struct core *core)
     publish_retract_gone(core->publish, core->update);
     publish_tick(core->publish, core->update);
     namespaces_tick(core->namespaces, core->peers, &core->view, core->update);
-    more |= sync_advance(&core->sync, core->update);
+    more |= sync_advance(core->sync, core->update);
     more |= directory_sweep(core->directory);
     members_forget_dropped(core);
     members_judge_completeness(core);
@@ -89,7 +89,7 @@ static void fill_view(struct core *core)
     core->view.peers = peers_by_index(core->peers);
     core->view.peer_ids = peers_by_id(core->peers);
     core->view.epochs = namespaces_epochs(core->namespaces);
-    core->view.rings = core->rings;
+    core->view.rings = core->rings.set;
     if (core->config.hot_pages)
         core->view.reader =
             demand_host(core->config.is_apart ? core->config.node_id : core->config.boot_id);
@@ -105,7 +105,7 @@ static int build_rooms(struct core *core)
         return -ENOMEM;
     int error = peers_new(config, &core->peers);
     if (!error)
-        error = ring_set_new(config->vnodes, &core->rings);
+        error = rings_init(&core->rings, config->vnodes, config->directory_replicas);
     if (!error)
         error = directory_new(config->directory_limit, &core->directory);
     if (!error)
@@ -118,16 +118,18 @@ static int build_rooms(struct core *core)
         error = membership_new(config, &sink, &core->membership);
     if (error)
         return error;
-    core->sync = (struct sync_rooms){core->pool, core->directory, core->peers, core->rings,
-                                     config->directory_replicas};
+    struct sync_rooms sync = {core->pool, core->directory, core->peers, &core->rings,
+                              config->member_ttl_ns};
+    error = sync_new(&sync, &core->sync);
+    if (error)
+        return error;
     struct publish_rooms rooms = {.pool = core->pool,
                                   .directory = core->directory,
                                   .peers = core->peers,
-                                  .rings = core->rings,
+                                  .rings = &core->rings,
                                   .metrics = config->metrics,
                                   .headers = config->headers,
-                                  .view = &core->view,
-                                  .replicas = config->directory_replicas};
+                                  .view = &core->view};
     return publish_new(&rooms, &core->publish);
 }
 
@@ -166,11 +168,12 @@ void core_free(struct core *core)
     if (!core)
         return;
     publish_free(core->publish);
+    sync_free(core->sync);
     membership_free(core->membership);
     namespaces_free(core->namespaces);
     pool_free(core->pool);
     directory_free(core->directory);
-    ring_set_free(core->rings);
+    rings_fini(&core->rings);
     peers_free(core->peers);
     update_free(core->update);
     demand_free(core->view.demand);

@@ -6,8 +6,6 @@
 #include "core/replacement.h"
 #include "core/rooms.h"
 
-enum { CREDIT = 1024 };
-
 static void take_announce(struct core *core, uint32_t link, uint16_t peer,
                           const struct message_announce *announce)
 {
@@ -15,6 +13,8 @@ static void take_announce(struct core *core, uint32_t link, uint16_t peer,
     struct record_index *refused =
         update_allocate(core->update, announce->n_entries * sizeof *refused);
     uint32_t n_refused = 0;
+    if (announce->batch & SYNC_BATCH)
+        credit_begin(&core->credit, peer);
     for (uint32_t i = 0; i < announce->n_entries; i++) {
         struct location place = announce->entries[i].place;
         place.holder = peer;
@@ -22,27 +22,37 @@ static void take_announce(struct core *core, uint32_t link, uint16_t peer,
             directory_put(core->directory, announce->entries[i].digest, &place) != 0)
             refused[n_refused++].index = (uint16_t)i;
     }
-    reply->u.announced = (struct message_announced){
-        .batch = announce->batch, .credit = CREDIT, .refused = refused, .n_refused = n_refused};
+    reply->u.announced = (struct message_announced){.batch = announce->batch,
+                                                    .credit = credit_grant(&core->credit),
+                                                    .refused = refused,
+                                                    .n_refused = n_refused};
 }
 
-static void take_retract(struct core *core, uint16_t peer, const struct message_retract *retract)
+static void take_retract(struct core *core, uint32_t link, uint16_t peer,
+                         const struct message_retract *retract)
 {
     for (uint32_t i = 0; i < retract->n_entries; i++)
         directory_remove(core->directory, retract->entries[i].digest, peer,
                          retract->entries[i].generation);
+    if (retract->batch != 0)
+        update_send(core->update, link, MESSAGE_announced)->u.announced =
+            (struct message_announced){.batch = retract->batch,
+                                       .credit = credit_grant(&core->credit)};
 }
 
 static void take_sync(struct core *core, uint16_t index, const struct message_sync *sync)
 {
     struct peer *peer = peers_get(core->peers, index);
-    if (!sync->ends) {
+    if (sync->kind == SYNC_BEGINS) {
         peer->synced_ring_hash = 0;
+        credit_begin(&core->credit, index);
         directory_sync_begin(core->directory, index);
         return;
     }
     peer->synced_ring_hash = sync->ring_hash;
-    directory_sync_end(core->directory, index);
+    credit_end(&core->credit, index);
+    if (sync->kind == SYNC_ENDS)
+        directory_sync_end(core->directory, index);
 }
 
 _Static_assert(POOL_WINDOW_MAX / REPLACEMENT_UNIT_MAX >= BATCH_MAX, "one message fits gone[]");
@@ -130,7 +140,7 @@ static void take_announced(struct core *core, uint16_t peer,
                            const struct message_announced *message)
 {
     if (message->batch & SYNC_BATCH)
-        sync_announced(peers_get(core->peers, peer));
+        sync_answered(core->sync, peers_get(core->peers, peer), message->batch, message->credit);
     else
         publish_announced(core->publish, core->update, peer, message);
 }
@@ -158,7 +168,7 @@ void inbox_take(struct core *core, uint32_t number, const struct message *messag
     switch (message->type) {
     case MESSAGE_announce: take_announce(core, number, peer, &message->u.announce); break;
     case MESSAGE_announced: take_announced(core, peer, &message->u.announced); break;
-    case MESSAGE_retract: take_retract(core, peer, &message->u.retract); break;
+    case MESSAGE_retract: take_retract(core, number, peer, &message->u.retract); break;
     case MESSAGE_sync: take_sync(core, peer, &message->u.sync); break;
     case MESSAGE_touch: take_touches(core, &message->u.touch); break;
     case MESSAGE_stale: inbox_take_stale(core, peer, &message->u.stale); break;

@@ -26,7 +26,7 @@ static void inspect_members(struct core *core, struct core_inspection *ret)
 
 void core_inspect(struct core *core, struct core_inspection *ret_inspection)
 {
-    const struct ring *ring = ring_borrow(core->rings);
+    const struct ring *ring = ring_borrow(core->rings.set);
     /* The list of members is long, and only what is filled in of it is read. */
     memset(ret_inspection, 0, offsetof(struct core_inspection, members));
     ret_inspection->directory_entries = directory_count(core->directory);
@@ -35,7 +35,7 @@ void core_inspect(struct core *core, struct core_inspection *ret_inspection)
     ret_inspection->is_complete = view_is_complete(&core->view, ring_hash(ring));
     ret_inspection->is_connected = membership_is_connected(core->membership);
     ret_inspection->is_head = membership_is_head(core->membership);
-    ring_return(core->rings, ring);
+    ring_return(core->rings.set, ring);
     pool_measure(core->pool, &ret_inspection->pool);
     inspect_members(core, ret_inspection);
 }

@@ -2,8 +2,8 @@
 /*
  * locate.c - own pool, own shard, then the owners one after another until one is sure.
  *
- * "Not here" is final only from an owner that knows all: its ring is the asker's, and every alive
- * member has named its pages to it.  An owner that cannot be asked costs the other keys nothing.
+ * "Not here" is final only from an owner by the newest ring that knows all: its ring is the asker's,
+ * and every alive member has named its pages to it.  Owners by the ring before are asked last.  An owner that cannot be asked costs the other keys nothing.
  */
 #include "core/locate.h"
 
@@ -19,25 +19,45 @@ enum verdict { UNDECIDED = 0, USABLE, UNUSABLE };
 /* Any owner may answer, and the own shard does so without a journey. */
 static void put_self_first(struct locate_key *key)
 {
-    for (uint8_t i = 1; i < key->n_owners; i++)
+    for (uint8_t i = 1; i < key->n_present; i++)
         if (key->owners[i] == CORE_SELF) {
             key->owners[i] = key->owners[0];
             key->owners[0] = CORE_SELF;
         }
 }
 
+/* While owners are told of what a new ring gives them, those by the ring before know it still. */
+static void add_owners_before(const struct ring *before, uint32_t replicas, struct locate_key *key)
+{
+    uint16_t owners[CORE_OWNERS_MAX];
+    uint32_t n = ring_owners(before, key->ring_position, replicas, owners);
+    for (uint32_t i = 0; i < n; i++) {
+        bool is_present = false;
+        for (uint8_t j = 0; j < key->n_present; j++)
+            is_present |= key->owners[j] == owners[i];
+        if (!is_present)
+            key->owners[key->n_owners++] = owners[i];
+    }
+}
+
 static void find_owners(struct locate *locate)
 {
     const struct ring *ring = ring_borrow(locate->view->rings);
+    const struct ring *before =
+        PROTECTED(ring_before) ? ring_borrow_before(locate->view->rings) : NULL;
+    uint32_t replicas = locate->view->directory_replicas;
     locate->ring_hash = ring_hash(ring);
     for (uint32_t i = 0; i < locate->n; i++)
         view_prefetch(locate->view, locate->keys[i].digest);
     for (uint32_t i = 0; i < locate->n; i++) {
         struct locate_key *key = &locate->keys[i];
-        key->n_owners = (uint8_t)ring_owners(ring, key->ring_position,
-                                             locate->view->directory_replicas, key->owners);
+        key->n_present = key->n_owners =
+            (uint8_t)ring_owners(ring, key->ring_position, replicas, key->owners);
         put_self_first(key);
+        if (before)
+            add_owners_before(before, replicas, key);
     }
+    ring_return(locate->view->rings, before);
     ring_return(locate->view->rings, ring);
 }
 
@@ -90,10 +110,10 @@ static void conclude(struct locate_key *key, bool is_final)
 {
     if (key->n_places > 0) {
         key->state = LOCATE_FOUND;
-    } else if (is_final || !PROTECTED(lookup_fallback)) {
+    } else if ((is_final && key->owner < key->n_present) || !PROTECTED(lookup_fallback)) {
         key->state = LOCATE_UNKNOWN;
     } else {
-        key->was_answered = true;
+        key->was_answered |= key->owner < key->n_present;
         next_owner(key);
     }
 }

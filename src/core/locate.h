@@ -27,9 +27,10 @@ struct locate_key {
     uint8_t state;          /* enum locate_state */
     uint8_t n_places;
     uint8_t n_owners, owner; /* the owner to ask now */
-    bool was_answered;       /* by an owner that did not know all */
+    uint8_t n_present;       /* of the owners; those behind them are by the ring before */
+    bool was_answered;       /* by a present owner, which did not know all */
     bool is_hot;             /* an owner says that who reads it may publish it */
-    uint16_t owners[CORE_OWNERS_MAX];
+    uint16_t owners[2 * CORE_OWNERS_MAX];
     struct location places[LOCATE_PLACES_MAX]; /* holder: a peer index of this node */
 };
 

@@ -385,6 +385,77 @@ static void nothing_to_look_for(void **state)
     assert_int_equal(plan(fixture), 0);
 }
 
+/* All members that the test plays tell this node everything, so that nobody needs to fall back behind
+ * the present ring; then one joins.  A page that it owns now, in place of another. */
+static uint64_t page_that_changed_hands(struct fixture *fixture)
+{
+    struct message end = {
+        .type = MESSAGE_sync,
+        .u.sync = {.kind = SYNC_ENDS, .ring_hash = view_ring_hash(view_of(fixture))}};
+    struct record_member members[7];
+    for (uint32_t i = 0; i < 7; i++)
+        members[i] = world_member(100 + i, 1);
+    world_pass(fixture->world, 6000); /* the ring of the node alone no longer counts */
+    for (uint32_t i = 0; i < 6; i++)
+        world_say(fixture->world, SELF, WORLD_CONTROL + i, &end);
+    assert_true(view_is_complete(view_of(fixture), end.u.sync.ring_hash));
+    world_tell_members(fixture->world, SELF, WORLD_DISCOVERY, 2, members, 7);
+    for (uint64_t page = 1;; page++) {
+        begin(fixture, page, 1);
+        const struct locate_key *key = &fixture->keys[0];
+        if (key->n_owners == 3 && key->owners[0] != CORE_SELF && key->owners[1] != CORE_SELF &&
+            key->owners[2] != CORE_SELF)
+            return page;
+    }
+}
+
+/* The new owner has not been told yet and the other one happens not to answer: who owned the page by
+ * the ring before is asked, and its word that a page is there counts, but not that it is not. */
+static void owner_by_the_ring_before_is_asked_last(void **state)
+{
+    struct fixture *fixture = *state;
+    uint64_t page = page_that_changed_hands(fixture);
+    for (int is_there = 0; is_there < 2; is_there++) {
+        begin(fixture, page, 1);
+        struct locate_key *key = &fixture->keys[0];
+        assert_int_equal(key->n_present, 2);
+        assert_int_equal(plan(fixture), 1);
+        assert_int_equal(fixture->asks[0].peer, key->owners[0]);
+        locate_fail(&fixture->locate, &fixture->asks[0]);
+        assert_int_equal(plan(fixture), 1);
+        assert_int_equal(fixture->asks[0].peer, key->owners[1]);
+        answer_nothing(fixture, &fixture->asks[0], false);
+        assert_int_equal(plan(fixture), 1);
+        assert_int_equal(fixture->asks[0].peer, key->owners[2]);
+        if (is_there)
+            answer_all(fixture, &fixture->asks[0], 103, 1);
+        else
+            answer_nothing(fixture, &fixture->asks[0], true);
+        assert_int_equal(plan(fixture), 0);
+        assert_int_equal(key->state, is_there ? LOCATE_FOUND : LOCATE_UNKNOWN);
+    }
+    /* Nobody need ask it when an owner of today knows all. */
+    begin(fixture, page, 1);
+    assert_int_equal(plan(fixture), 1);
+    answer_nothing(fixture, &fixture->asks[0], true);
+    assert_int_equal(plan(fixture), 0);
+    assert_int_equal(fixture->keys[0].state, LOCATE_UNKNOWN);
+}
+
+static void without_the_ring_before_the_page_is_missed(void **state)
+{
+    struct fixture *fixture = *state;
+    uint64_t page = page_that_changed_hands(fixture);
+    assert_true(protection_disable("ring_before"));
+    begin(fixture, page, 1);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(plan(fixture), 1);
+        answer_nothing(fixture, &fixture->asks[0], false);
+    }
+    assert_int_equal(plan(fixture), 0);
+    assert_int_equal(fixture->keys[0].state, LOCATE_UNKNOWN);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -409,6 +480,8 @@ int main(void)
         TEST(page_of_a_holder_in_trouble_is_not_there),
         TEST(looking_again_does_not_believe_the_own_pool),
         TEST(own_shard_is_not_believed_about_this_node),
+        TEST(owner_by_the_ring_before_is_asked_last),
+        TEST(without_the_ring_before_the_page_is_missed),
         TEST(nothing_to_look_for),
     };
     return cmocka_run_group_tests_name("core/locate", tests, NULL, NULL);

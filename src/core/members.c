@@ -6,13 +6,13 @@
 #include "core/rooms.h"
 
 #include "base/metric.h"
-#include "base/protection.h"
 
 static void drop_peer(struct core *core, uint16_t index)
 {
     namespaces_peer_gone(core->namespaces, core->update, index);
     publish_peer_gone(core->publish, core->update, index);
     directory_drop_holder(core->directory, index);
+    credit_end(&core->credit, index);
     core->dropped_ns[index] = update_now_ns(core->update);
     if (core->forget_at_ns > core->dropped_ns[index] + core->config.ring_grace_ns)
         core->forget_at_ns = core->dropped_ns[index] + core->config.ring_grace_ns;
@@ -25,14 +25,26 @@ void members_remove(struct core *core, uint16_t index)
     core->ring_is_old = true;
 }
 
+/* A new life of a member: the ring is the same, and the new life gets its shard by syncs alone. */
+static void replace_peer(struct core *core, uint16_t former, uint16_t present)
+{
+    drop_peer(core, former);
+    if (present == CORE_PEER_NONE)
+        core->ring_is_old = true; /* there was no room for it */
+    else
+        ring_set_replace(core->rings.set, former, present);
+}
+
 static bool member_reported(void *context, struct update *update,
                             const struct record_member *member)
 {
     struct core *core = context;
     uint16_t replaced;
-    core->ring_is_old |= peers_report(core->peers, update, member, &replaced);
-    if (replaced != CORE_PEER_NONE)
-        drop_peer(core, replaced);
+    bool is_news = peers_report(core->peers, update, member, &replaced);
+    if (replaced == CORE_PEER_NONE)
+        core->ring_is_old |= is_news;
+    else
+        replace_peer(core, replaced, peers_find(core->peers, member->node_id));
     return member->state == MEMBER_LEFT ||
            peers_find(core->peers, member->node_id) != CORE_PEER_NONE;
 }
@@ -66,18 +78,18 @@ void members_build_ring(struct core *core)
     uint32_t n = 0;
     for (uint16_t i = 0; peers_next(core->peers, &i) && n < MEMBERS_MAX; i++)
         nodes[n++] = (struct ring_node){peers_get(core->peers, i)->node_id, i};
-    if (ring_set_build(core->rings, nodes, n) != 0) {
+    int built = rings_build(&core->rings, nodes, n);
+    if (built < 0) {
         update_wake_at(core->update, update_now_ns(core->update));
         return;
     }
     core->ring_is_old = false;
-    for (uint16_t i = 0; peers_next(core->peers, &i); i++)
-        if (PROTECTED(sync_on_ring_change) || i == CORE_SELF)
-            sync_want(peers_get(core->peers, i));
+    if (built > 0)
+        sync_ring_changed(core->sync, core->update);
     metric_set(core->config.metrics, METRIC_members, n);
 }
 
-/* The own shard knows all there is once every alive member has named its pages under this ring. */
+/* The own shard knows all there is once every alive member has told it everything for this ring. */
 void members_judge_completeness(struct core *core)
 {
     uint64_t hash = view_ring_hash(&core->view);
@@ -86,6 +98,8 @@ void members_judge_completeness(struct core *core)
         const struct peer *peer = peers_get(core->peers, i);
         complete = peer->synced_ring_hash == hash || peer->state == MEMBER_SUSPECT;
     }
+    if (complete)
+        rings_complete(&core->rings);
     atomic_store_explicit(&core->view.complete_ring_hash, complete ? hash : 0,
                           memory_order_release);
 }

@@ -36,9 +36,7 @@ static void connect_link(struct core *core, uint32_t number)
     link->peer = index;
     peer->link = number;
     breaker_succeeded(&core->view.breakers[index]);
-    peer->sync = (struct peer_sync){0};
-    if (PROTECTED(sync_on_connect))
-        sync_want(peer);
+    sync_connected(core->sync, peer);
     publish_peer_up(core->publish, core->update, index);
     namespaces_tell_all(core->namespaces, core->peers, core->update, index);
 }
@@ -68,7 +66,8 @@ void peer_links_down(struct core *core, uint32_t number)
     if (peer && peer->link == number) {
         peer->link = LINK_NONE;
         peer->synced_ring_hash = 0;
-        sync_peer_down(peer);
+        sync_peer_down(core->sync, peer);
+        credit_end(&core->credit, link->peer);
         if (PROTECTED(suspect_on_hangup))
             breaker_suspect(&core->view.breakers[link->peer], update_now_ns(core->update));
         publish_peer_down(core->publish, core->update, link->peer);

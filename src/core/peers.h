@@ -16,12 +16,16 @@ struct seqtable;
 
 enum { LINK_NONE = 0xffffffff };
 
+enum sync_ride { SYNC_NONE, SYNC_WHOLE, SYNC_GAINED, SYNC_FORGET };
+
 /* How far this node has named its pages to a peer (sync.c). */
 struct peer_sync {
-    bool wanted, running;
-    uint32_t cursor;     /* the next slot to look at */
-    uint32_t unanswered; /* announces of this sync without a reply */
-    uint64_t ring_hash;  /* the ring that the running sync follows */
+    uint8_t ride; /* enum sync_ride: what it is being told */
+    bool is_riding, has_been_round;
+    uint32_t start, cursor;      /* slots: where it got on, and where it is */
+    uint32_t n_notes;            /* found for it and not sent yet */
+    uint32_t unanswered, credit; /* entries sent without a reply, and how many may be */
+    uint64_t told, follows; /* rings by their serials (rings.h): of all it was told, of the ride */
 };
 
 struct peer {
@@ -37,7 +41,7 @@ struct peer {
     uint32_t link;             /* the control connection, or LINK_NONE */
     uint64_t dial_at_ns;       /* not before */
     struct peer_sync sync;     /* what I name to it */
-    uint64_t synced_ring_hash; /* the ring of its last whole sync to me */
+    uint64_t synced_ring_hash; /* the ring for which it has told me everything */
 };
 
 int peers_new(const struct core_config *config, struct peers **ret_peers);

@@ -7,6 +7,9 @@
  * the table of batches under the number that the reply repeats; numbers of sync (sync.c) have
  * SYNC_BATCH set and never come here.
  *
+ * While a change of the ring lasts the owners by the rings before are told as well (rings.h): there are
+ * readers that have not heard of it.
+ *
  * An operation waits for every owner that readers would ask: a reader believes the first complete
  * owner that does not know the page, so with one reply of two the page could still be missed.
  * Owners that are suspect or whose breaker is open are told, and not waited for.
@@ -118,11 +121,9 @@ int publish_compare_pairs(const void *a, const void *b)
 }
 
 /* Adds the owners of the page that stands at @page of the caller's list. */
-uint32_t publish_add_pairs(struct publish *publish, const struct ring *ring, uint64_t position,
+uint32_t publish_add_pairs(struct publish *publish, const uint16_t *owners, uint32_t n_owners,
                            uint16_t page, uint32_t n)
 {
-    uint16_t owners[CORE_OWNERS_MAX];
-    uint32_t n_owners = ring_owners(ring, position, publish->rooms.replicas, owners);
     for (uint32_t i = 0; i < n_owners && n < PAIRS_MAX; i++)
         publish->pairs[n++] = (struct pair){.peer = owners[i], .page = page};
     return n;
@@ -232,12 +233,15 @@ static void count_awaited(struct publish *publish, struct op *op, uint32_t n)
 
 static void announce(struct publish *publish, struct update *update, struct op *op)
 {
-    const struct ring *ring = ring_borrow(publish->rooms.rings);
+    uint16_t owners[RINGS_OWNERS_MAX];
     uint32_t n = 0;
-    for (uint32_t i = 0; i < op->n; i++)
-        if (op->pages[i].error == 0)
-            n = publish_add_pairs(publish, ring, op->pages[i].ring_position, (uint16_t)i, n);
-    ring_return(publish->rooms.rings, ring);
+    for (uint32_t i = 0; i < op->n; i++) {
+        if (op->pages[i].error != 0)
+            continue;
+        uint32_t n_owners =
+            rings_owners_of_new(publish->rooms.rings, op->pages[i].ring_position, owners);
+        n = publish_add_pairs(publish, owners, n_owners, (uint16_t)i, n);
+    }
     qsort(publish->pairs, n, sizeof *publish->pairs, publish_compare_pairs);
     op->announced_at_ns = update_now_ns(update);
     count_awaited(publish, op, n);

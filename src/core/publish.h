@@ -11,7 +11,7 @@
 #include "core/directory.h"
 #include "core/peers.h"
 #include "core/pool.h"
-#include "core/ring.h"
+#include "core/rings.h"
 #include "core/update.h"
 #include "core/view.h"
 
@@ -24,11 +24,10 @@ struct publish_rooms {
     struct pool *pool;
     struct directory *directory;
     struct peers *peers;
-    struct ring_set *rings;
+    const struct rings *rings;
     struct metrics *metrics;
     struct slot_header *headers;
     const struct core_view *view;
-    uint32_t replicas;
 };
 
 int publish_new(const struct publish_rooms *rooms, struct publish **ret_publish);

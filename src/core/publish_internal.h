@@ -10,7 +10,7 @@
 
 enum {
     BATCHES_MAX = 1024,
-    PAIRS_MAX = POOL_GONE_MAX * CORE_OWNERS_MAX,
+    PAIRS_MAX = POOL_GONE_MAX * RINGS_OWNERS_MAX,
     BATCH_NONE = 0xffff, /* its reply interests nobody */
 };
 /* An owner that has not replied by then hangs: the operation goes on without it, and so do the next
@@ -63,7 +63,7 @@ void publish_check_by(struct publish *publish, uint64_t at_ns);
 
 /* The pairs of a list of pages: added page by page behind @n of them, sorted, and taken in runs that
  * share a peer and fit into one message. */
-uint32_t publish_add_pairs(struct publish *publish, const struct ring *ring, uint64_t position,
+uint32_t publish_add_pairs(struct publish *publish, const uint16_t *owners, uint32_t n_owners,
                            uint16_t page, uint32_t n);
 int publish_compare_pairs(const void *a, const void *b);
 uint32_t publish_run_end(const struct publish *publish, uint32_t from, uint32_t n);

@@ -35,12 +35,12 @@ void publish_retract_gone(struct publish *publish, struct update *update)
     uint32_t n_gone = pool_take_gone(publish->rooms.pool, &gone), n = 0;
     if (n_gone == 0)
         return;
-    const struct ring *ring = ring_borrow(publish->rooms.rings);
+    uint16_t owners[RINGS_OWNERS_MAX];
     for (uint32_t i = 0; i < n_gone; i++) {
         view_prefetch(publish->rooms.view, gone[i].digest); /* for the own shard */
-        n = publish_add_pairs(publish, ring, gone[i].ring_position, (uint16_t)i, n);
+        uint32_t n_owners = rings_owners(publish->rooms.rings, gone[i].ring_position, owners);
+        n = publish_add_pairs(publish, owners, n_owners, (uint16_t)i, n);
     }
-    ring_return(publish->rooms.rings, ring);
     qsort(publish->pairs, n, sizeof *publish->pairs, publish_compare_pairs);
     for (uint32_t from = 0, end; from < n; from = end) {
         end = publish_run_end(publish, from, n);

@@ -51,10 +51,8 @@ static struct record_stale stale_entry(const struct peer *holder, const struct c
 static void tell_owners(struct core *core, const struct core_stale *stale)
 {
     const struct peer *holder = peers_get(core->peers, stale->peer);
-    uint16_t owners[CORE_OWNERS_MAX];
-    const struct ring *ring = ring_borrow(core->rings);
-    uint32_t n = ring_owners(ring, stale->ring_position, core->config.directory_replicas, owners);
-    ring_return(core->rings, ring);
+    uint16_t owners[RINGS_OWNERS_MAX];
+    uint32_t n = rings_owners(&core->rings, stale->ring_position, owners);
     for (uint32_t i = 0; holder && i < n; i++) {
         const struct peer *owner = peers_get(core->peers, owners[i]);
         if (stale->is_damaged && owners[i] == stale->peer)

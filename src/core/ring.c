@@ -212,6 +212,11 @@ void ring_set_fall_back(struct ring_set *set, const struct ring *ring)
     atomic_store(&set->before, ring ? (uint32_t)(ring - set->rings) : NONE);
 }
 
+bool ring_set_has_before(const struct ring_set *set)
+{
+    return atomic_load(&set->before) != NONE;
+}
+
 /* --- reading --- */
 
 /* Who raises the count of a snapshot that is no longer wanted gives it back at once, before looking

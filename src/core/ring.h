@@ -41,6 +41,7 @@ int ring_set_build(struct ring_set *set, const struct ring_node *nodes, uint32_t
 void ring_set_replace(struct ring_set *set, uint16_t old_peer, uint16_t new_peer);
 /* The core only.  @ring, which it has borrowed, is what readers fall back to; NULL: to none. */
 void ring_set_fall_back(struct ring_set *set, const struct ring *ring);
+bool ring_set_has_before(const struct ring_set *set);
 
 /* Any thread; never waits.  Each borrow is returned once, soon; the core may keep one for longer. */
 const struct ring *ring_borrow(struct ring_set *set);

@@ -9,13 +9,14 @@
 #define CORE_ROOMS_H
 
 #include "core/core.h"
+#include "core/credit.h"
 #include "core/directory.h"
 #include "core/membership.h"
 #include "core/namespaces.h"
 #include "core/peers.h"
 #include "core/pool.h"
 #include "core/publish.h"
-#include "core/ring.h"
+#include "core/rings.h"
 #include "core/sync.h"
 #include "core/update.h"
 #include "core/view.h"
@@ -43,13 +44,14 @@ struct core {
     struct core_view view;
     struct update *update;
     struct peers *peers;
-    struct ring_set *rings;
+    struct rings rings;
     struct directory *directory;
     struct pool *pool;
     struct publish *publish;
     struct membership *membership;
     struct namespaces *namespaces;
-    struct sync_rooms sync;
+    struct sync *sync;
+    struct credit credit;
     bool ring_is_old; /* to be built */
     bool is_draining;
     uint64_t forget_at_ns;               /* look for peers to forget then; UINT64_MAX: none */

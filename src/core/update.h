@@ -13,13 +13,14 @@
 
 enum {
     UPDATE_SENDS_MAX = 4096,
-    UPDATE_SCRATCH_BYTES = 8 << 20,
+    UPDATE_SCRATCH_BYTES = 32 << 20, /* resident only as far as used */
     UPDATE_DIALS_MAX = 64,
     UPDATE_HANGUPS_MAX = CORE_LINKS_MAX,
     UPDATE_COMPLETIONS_MAX = 1024,
     UPDATE_PEER_CHANGES_MAX =
-        3 * MEMBERS_MAX,            /* a list's members replaced twice, all others gone */
-    UPDATE_RESERVE_BYTES = 2 << 20, /* what one handler may need at most: a window retracted */
+        3 * MEMBERS_MAX, /* a list's members replaced twice, all others gone */
+    /* What one handler may need at most: a window retracted at the owners by RINGS_MAX rings. */
+    UPDATE_RESERVE_BYTES = 8 << 20,
 };
 
 struct update;

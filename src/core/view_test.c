@@ -151,7 +151,7 @@ static void say_all_synced(struct world *world)
     for (uint32_t i = 0; i < 3; i++)
         for (uint8_t ends = 0; ends < 2; ends++) {
             struct message sync = {.type = MESSAGE_sync,
-                                   .u.sync = {.ends = ends, .ring_hash = hash}};
+                                   .u.sync = {.kind = ends, .ring_hash = hash}};
             world_say(world, SELF, WORLD_CONTROL + i, &sync);
         }
     world_run(world);
@@ -202,7 +202,7 @@ static void answer_with_too_many_holders_is_not_complete(void **state)
         world_say(world, SELF, WORLD_CONTROL + i, &sync);
         if (i < 2 * BATCH_MAX)
             announce(world, i, i / 2, 1);
-        sync.u.sync.ends = 1;
+        sync.u.sync.kind = SYNC_ENDS;
         world_say(world, SELF, WORLD_CONTROL + i, &sync);
     }
     world_run(world);

@@ -74,8 +74,8 @@ enum { BATCH_MAX = 256, MEMBERS_MAX = 1024, FOUND_MAX = 1024, GROUP_MAX = 64, TE
 #define FIELDS_ANNOUNCE(num, id, text, list)  num(u32, batch) list(entry, entries, BATCH_MAX)
 #define FIELDS_ANNOUNCED(num, id, text, list)                                                     \
     num(u32, batch) num(u32, credit) list(index, refused, BATCH_MAX)
-#define FIELDS_RETRACT(num, id, text, list)   list(filling, entries, BATCH_MAX)
-#define FIELDS_SYNC(num, id, text, list)      num(u8, ends) num(u64, ring_hash)
+#define FIELDS_RETRACT(num, id, text, list)   num(u32, batch) list(filling, entries, BATCH_MAX)
+#define FIELDS_SYNC(num, id, text, list)      num(u8, kind) num(u64, ring_hash)
 #define FIELDS_TOUCH(num, id, text, list)     list(touched, slots, BATCH_MAX)
 #define FIELDS_STALE(num, id, text, list)     list(stale, entries, BATCH_MAX)
 #define FIELDS_EPOCHS(num, id, text, list)    num(u32, batch) list(epoch, entries, BATCH_MAX)
@@ -100,9 +100,9 @@ enum { BATCH_MAX = 256, MEMBERS_MAX = 1024, FOUND_MAX = 1024, GROUP_MAX = 64, TE
     M(5, members, MEMBERS, "head to node: who is there")                                          \
     M(6, leave, LEAVE, "node to head: gone for good")                                             \
     M(7, announce, ANNOUNCE, "holder to owner: I have these pages")                               \
-    M(8, announced, ANNOUNCED, "owner to holder: recorded, but for these; room for so many more") \
-    M(9, retract, RETRACT, "holder to owner: I no longer have these fillings")                    \
-    M(10, sync, SYNC, "holder to owner: what follows is (ends 0) or was (1) all I have for you")  \
+    M(8, announced, ANNOUNCED, "owner to holder: done, but for these; so many more may be under way") \
+    M(9, retract, RETRACT, "holder to owner: forget these fillings; batch 0: without an answer")                    \
+    M(10, sync, SYNC, "holder to owner: of what I have for you, enum sync_kind")  \
     M(11, touch, TOUCH, "reader to holder: these were read past you")                             \
     M(12, stale, STALE, "reader to owner: they were gone; to their holder: they are damaged")     \
     M(13, epochs, EPOCHS, "node to node: these namespaces were cleared")                          \
@@ -125,6 +125,8 @@ enum message_type {
 /* What a connection is for, in its hello. */
 enum purpose { PURPOSE_CONTROL = 1, PURPOSE_DISCOVERY, PURPOSE_CHANNEL, PURPOSE_TOOL };
 enum auth { AUTH_NONE = 0 };
+/* What follows is all; that was all; that was all that you gained with this ring. */
+enum sync_kind { SYNC_BEGINS = 0, SYNC_ENDS = 1, SYNC_TOLD_GAINED = 2 };
 enum member_state { MEMBER_ALIVE = 1, MEMBER_DRAINING, MEMBER_LEFT, MEMBER_SUSPECT };
 
 /* --- the structs of the table above --- */
