@@ -72,6 +72,30 @@ static int check_purpose(const struct message_hello *theirs, char *ret_reason)
     return -EPROTO;
 }
 
+static int check_same(const char *option, uint32_t mine, uint32_t theirs, char *ret_reason)
+{
+    if (mine == theirs)
+        return 0;
+    snprintf(ret_reason, HELLO_REASON_BYTES,
+             "%s differs: a node with %u asked one with %u; set it to the same on all nodes", option,
+             theirs, mine);
+    return -EPERM;
+}
+
+/* Members with other points on the ring, or other numbers of owners, would look for pages in other
+ * places than where these are announced.  Tools have no part in it. */
+static int check_ring(const struct message_hello *mine, const struct message_hello *theirs,
+                      char *ret_reason)
+{
+    if (theirs->purpose != PURPOSE_CONTROL && theirs->purpose != PURPOSE_DISCOVERY)
+        return 0;
+    int error = check_same("vnodes", mine->vnodes, theirs->vnodes, ret_reason);
+    if (error == 0)
+        error = check_same("directory_replicas", mine->directory_replicas,
+                           theirs->directory_replicas, ret_reason);
+    return error;
+}
+
 /* The version comes first: between other versions the rest may mean something else. */
 int hello_check(const struct message_hello *mine, const struct message_hello *theirs,
                 char ret_reason[HELLO_REASON_BYTES])
@@ -83,6 +107,8 @@ int hello_check(const struct message_hello *mine, const struct message_hello *th
         error = check_cluster(mine, theirs, ret_reason);
     if (error == 0)
         error = check_purpose(theirs, ret_reason);
+    if (error == 0)
+        error = check_ring(mine, theirs, ret_reason);
     return error;
 }
 

@@ -73,12 +73,36 @@ static void test_auth_and_purpose(void **state)
     expect(hello(1, 1), theirs, -EPROTO, "connections of purpose 5 are not known here");
 }
 
+/* Members must agree on the ring; who only asks or reads need not. */
+static void test_ring(void **state)
+{
+    (void)state;
+    struct message_hello mine = hello(1, 1), theirs = hello(1, 1);
+    mine.vnodes = theirs.vnodes = 160;
+    mine.directory_replicas = theirs.directory_replicas = 2;
+    expect(mine, theirs, 0, "untouched");
+    theirs.vnodes = 161;
+    theirs.purpose = PURPOSE_DISCOVERY;
+    expect(mine, theirs, -EPERM,
+           "vnodes differs: a node with 161 asked one with 160; set it to the same on all nodes");
+    theirs.vnodes = 160;
+    theirs.directory_replicas = 3;
+    expect(mine, theirs, -EPERM,
+           "directory_replicas differs: a node with 3 asked one with 2; set it to the same on all "
+           "nodes");
+    theirs.purpose = PURPOSE_TOOL;
+    expect(mine, theirs, 0, "untouched");
+    theirs.purpose = PURPOSE_CHANNEL;
+    expect(mine, theirs, 0, "untouched");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_versions),
         cmocka_unit_test(test_cluster),
         cmocka_unit_test(test_auth_and_purpose),
+        cmocka_unit_test(test_ring),
     };
     return cmocka_run_group_tests_name("hello", tests, NULL, NULL);
 }

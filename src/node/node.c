@@ -115,6 +115,8 @@ static int identify(struct node *node, char ret_error[NODE_ERROR_BYTES])
         .node_id = config->node_id,
         .incarnation = node->incarnation,
         .boot_id = node->boot_id,
+        .vnodes = config->vnodes,
+        .directory_replicas = (uint8_t)config->directory_replicas,
     };
     node->peers[CORE_SELF].identity = (struct shm_identity){
         .node_id = config->node_id,

@@ -63,7 +63,7 @@ enum { BATCH_MAX = 256, MEMBERS_MAX = 1024, FOUND_MAX = 1024, GROUP_MAX = 64, TE
 #define FIELDS_HELLO(num, id, text, list)                                                         \
     num(u16, version_min) num(u16, version_max) num(u8, auth) num(u8, purpose)                    \
     num(u64, capabilities) text(cluster, 63) id(node_id) num(u64, incarnation) id(boot_id)        \
-    num(u64, ring_hash)
+    num(u64, ring_hash) num(u32, vnodes) num(u8, directory_replicas)
 #define FIELDS_REFUSE(num, id, text, list)    num(i32, error) text(reason, 255)
 #define FIELDS_JOIN(num, id, text, list)      list(member, members, 1)
 #define FIELDS_HEARTBEAT(num, id, text, list)                                                     \

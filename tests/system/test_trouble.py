@@ -265,6 +265,17 @@ class Discovery(Trouble):
         self.assertEqual(len(first.members()), 1)
         self.assertEqual(len(second.status()["members"]), 1)
 
+    def test_other_ring(self):
+        """A node that would look for pages in other places is refused, and both say which option."""
+        first = self.daemon()
+        for option, value in ("vnodes", 100), ("directory_replicas", 3):
+            second = self.caller(**{option: value})
+            self.assert_serves_its_own(second)
+            for node in first, second:
+                wait_for(lambda: f"{option} differs" in node.log(), "the log to say so")
+            self.assertEqual(len(first.members()), 1)
+            self.assertEqual(len(second.status()["members"]), 1)
+
 
 def frame(kind, body, length=None):
     return struct.pack("<IHHII", 0x31574350, kind, 0, 0,
@@ -287,7 +298,7 @@ class Garbage(Trouble):
     def hello(self, purpose, versions=(1, 1), cluster=None, auth=0):
         cluster = (cluster or CLUSTER).encode()
         body = struct.pack("<HHBBQH", *versions, auth, purpose, 0, len(cluster)) + cluster
-        return frame(HELLO, body + struct.pack("<QQQQQQ", 1, 2, 3, 4, 5, 6))
+        return frame(HELLO, body + struct.pack("<QQQQQQIB", 1, 2, 3, 4, 5, 6, 160, 2))
 
     def send(self, port, data, ends=False):
         """Sends, and reads until the node hangs up.  Returns what it sent."""
