@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include "base/protection.h"
 
@@ -30,13 +31,15 @@ struct note {
     uint64_t generation;
 };
 
+#define NOTES_BYTES (sizeof(struct note[CORE_PEERS_MAX][NOTES_MAX]))
+
 struct sync {
     struct sync_rooms rooms;
     bool is_idle;  /* nothing to do until something happens */
     uint32_t at;   /* where the walk last was */
     uint16_t next; /* the peer to serve first in the next piece */
     uint64_t forget_at_ns;
-    struct note notes[CORE_PEERS_MAX][NOTES_MAX]; /* resident only as far as used */
+    struct note (*notes)[NOTES_MAX]; /* by peer; resident only as far as used */
 };
 
 int sync_new(const struct sync_rooms *rooms, struct sync **ret_sync)
@@ -44,6 +47,12 @@ int sync_new(const struct sync_rooms *rooms, struct sync **ret_sync)
     struct sync *sync = calloc(1, sizeof *sync);
     if (!sync)
         return -ENOMEM;
+    sync->notes = mmap(NULL, NOTES_BYTES, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (sync->notes == MAP_FAILED) {
+        free(sync);
+        return -ENOMEM;
+    }
     sync->rooms = *rooms;
     *ret_sync = sync;
     return 0;
@@ -51,6 +60,9 @@ int sync_new(const struct sync_rooms *rooms, struct sync **ret_sync)
 
 void sync_free(struct sync *sync)
 {
+    if (!sync)
+        return;
+    munmap(sync->notes, NOTES_BYTES);
     free(sync);
 }
 
