@@ -26,13 +26,22 @@ void copies_note(struct copies *copies, struct node *node, const struct copy *co
     }
 }
 
-/* So many of the first pages can be copied in this time; one at least is tried. */
-static uint32_t fit(const struct copies *copies, uint64_t time_ns)
+static uint64_t copy_time_ns(const struct copy *copy)
 {
-    uint64_t bytes = 0;
+    return copy->page->length_bytes / BYTES_A_US * 1000;
+}
+
+/* So many of the first pages can be copied until then; a single one only has to be ready in time for
+ * the call. */
+static uint32_t fit(const struct copies *copies, uint64_t now_ns, uint64_t until_ns,
+                    uint64_t deadline_ns)
+{
     uint32_t n = 0;
-    while (n < copies->n && (n == 0 || bytes / BYTES_A_US * 1000 < time_ns))
-        bytes += copies->list[n++].page->length_bytes;
+    for (uint64_t at_ns = now_ns; n < copies->n; n++) {
+        at_ns += copy_time_ns(&copies->list[n]);
+        if (at_ns >= (n == 0 ? deadline_ns : until_ns))
+            break;
+    }
     return n;
 }
 
@@ -81,7 +90,7 @@ void copies_publish(struct copies *copies, struct node *node, const struct node_
     uint64_t n_published = 0;
     if (copies->n == 0)
         return;
-    uint32_t n = now_ns < until_ns ? fit(copies, until_ns - now_ns) : 0;
+    uint32_t n = fit(copies, now_ns, until_ns, deadline_ns);
     uint32_t op = n > 0 ? reserve(copies, node, ns, pages, n) : 0;
     for (uint32_t i = 0; op != 0 && i < n; i++) {
         if (pages[i].error == 0)
