@@ -37,8 +37,8 @@ int pool_new(const struct core_config *config, struct pool **ret_pool);
 void pool_free(struct pool *pool);
 struct seqtable *pool_index(const struct pool *pool);
 
-/* The pages reserved from here on come at about one time: for what the pool was found to have no
- * room, it does not look again until pages left it. */
+/* The pages reserved from here on come at about one time, and have one claim: for what the pool was
+ * found to have no room, it does not look again until pages left it. */
 void pool_begin_batch(struct pool *pool);
 /* Takes a slot and room for a page and fills in slot, generation and offset.  What may go for
  * it is its claim.  0; -EEXIST: the page

@@ -96,6 +96,7 @@ static void copy_takes_no_live_pages_room(void **state)
     assert_int_equal(usage_of(fixture).live_pages, 16);
     struct pool_page retired;
     assert_true(pool_retire_damaged(fixture->pool, pages[9].digest, pages[9].generation, &retired));
+    pool_begin_batch(fixture->pool);
     assert_int_equal(store_page(fixture, &copy), 0);
     assert_true(is_here(fixture, 100));
     assert_int_equal(usage_of(fixture).live_pages, 16);
