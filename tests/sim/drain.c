@@ -20,6 +20,8 @@ static struct draining {
 static void parcel_arrives(struct event *event)
 {
     const struct original *original = event->box;
+    if (world.is_settling)
+        return;
     world.totals.handed_over +=
         copies_keep(&world.machines[event->machine], original,
                     event->a > REPLACEMENT_HEAT_MAX / 2 ? CORE_CLAIM_RETIRED : CORE_CLAIM_FREE);

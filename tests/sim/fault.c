@@ -173,22 +173,23 @@ static void leave(struct machine *machine)
     world_after(world_spread(MS), gone, machine->number);
 }
 
+static void strike_leave(void)
+{
+    leave(any_machine());
+}
+
 static void drained(struct event *event)
 {
     leave(&world.machines[event->machine]);
 }
 
-/* Half of those that leave hand over what they have. */
-static void strike_leave(void)
+static void strike_drain(void)
 {
     struct machine *machine = any_machine();
     if (!machine_is_up(machine) || machine->is_draining || machine->paused_until_ns > world.now_ns)
         return;
-    machine->is_draining = world_chance(50);
-    if (machine->is_draining)
-        drain_begin(machine, drained);
-    else
-        leave(machine);
+    machine->is_draining = true;
+    drain_begin(machine, drained);
 }
 
 /* --- load --- */

@@ -23,6 +23,7 @@
     F(blackout, 5, "all processes of all hosts die")                                               \
     F(pause, 35, "a process is stopped, and continued")                                            \
     F(leave, 25, "a process says goodbye, and mostly comes back")                                  \
+    F(drain, 20, "a process hands its pages to others, says goodbye, and mostly comes back")       \
     F(burst, 20, "all applications make their calls without a pause")
 
 enum fault {
