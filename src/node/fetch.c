@@ -199,15 +199,22 @@ static bool same_host(const struct fetch *fetch, uint16_t peer)
     return view_peer(fetch->node->view, peer, &info) == 0 && info.same_host;
 }
 
+/* Peers that hang cost this together, not each; who comes too late for it is read over the network,
+ * this once. */
+#define ATTACH_TIMEOUT_NS UINT64_C(100000000)
+
 /* Shared memory where it works; what it does not reach is left to the network. */
 static uint32_t split_remote(struct fetch *fetch, struct local_read *reads, uint32_t n,
                              const struct arena_mapping **mappings)
 {
     uint32_t kept = 0;
+    uint64_t until_ns = clock_now_ns() + ATTACH_TIMEOUT_NS;
+    if (until_ns > fetch->deadline_ns)
+        until_ns = fetch->deadline_ns;
     for (uint32_t i = 0; i < n; i++) {
         uint16_t peer = reads[i].peer;
         if (peer != CORE_SELF && !mappings[peer] && same_host(fetch, peer))
-            mappings[peer] = peers_borrow_mapping(fetch->node, peer, fetch->deadline_ns);
+            mappings[peer] = peers_borrow_mapping(fetch->node, peer, until_ns);
         if (peer == CORE_SELF || mappings[peer])
             reads[kept++] = reads[i];
         else

@@ -130,7 +130,8 @@ void links_try_head(struct node *node);
 void peers_apply(struct node *node, const struct core_peer_change *change);
 void peers_stop(struct node *node);
 void peers_close(struct node *node);
-/* The peer's arena, mapped; NULL: not by shared memory.  Returned by peers_return_mapping(). */
+/* The peer's arena, mapped; NULL: not by shared memory, or not by the deadline, which should be near.
+ * Returned by peers_return_mapping(). */
 const struct arena_mapping *peers_borrow_mapping(struct node *node, uint16_t peer,
                                                  uint64_t deadline_ns);
 void peers_return_mapping(struct node *node, uint16_t peer);

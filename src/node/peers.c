@@ -12,7 +12,6 @@
 #include "base/hash.h"
 #include "node/internal.h"
 
-#define ATTACH_TIMEOUT_NS UINT64_C(100000000)
 #define ATTACH_PAUSE_NS UINT64_C(1000000000)
 /* For a host's name, or for one of a peer's channels when all are lent. */
 #define CHANNEL_TIMEOUT_NS UINT64_C(200000000)
@@ -110,8 +109,6 @@ static void try_attach(struct node *node, struct node_peer *peer, uint64_t now_n
     char reason[SHM_REASON_BYTES];
     struct shm_identity wanted = peer->identity;
     struct arena_mapping mapping;
-    if (deadline_ns > now_ns + ATTACH_TIMEOUT_NS)
-        deadline_ns = now_ns + ATTACH_TIMEOUT_NS;
     peer->attach_after_ns = now_ns + ATTACH_PAUSE_NS;
     pthread_mutex_unlock(&peer->lock);
     int error = shm_attach(&wanted, node->boot_id, deadline_ns, &mapping, reason);
