@@ -2,8 +2,9 @@
 """Processes that seem to be on one host and cannot share memory, as in two containers: one boot id,
 network namespaces of their own.
 
-Bounds: with protocol=auto, pages come over TCP, the attempts cost no call more than a millisecond on
-the average, and the log says so once for each peer; with protocol=shm they are misses, at once.
+Bounds: with protocol=auto, pages come over TCP, as fast as with protocol=tcp (the attempts at shared
+memory, one a second and peer, may take 100 ms each where they are not refused), and the log says so
+once for each peer; with protocol=shm they are misses, at once.
 """
 import unittest
 
@@ -33,7 +34,7 @@ class Protocol(OnHosts):
         for called in auto.calls:
             self.assertEqual(called.outcomes, ["HIT"] * BATCH)
             self.assertEqual(set(called.ways), {"tcp"})
-        self.assertLess(auto.median, tcp.median + 1)
+        self.assertLess(auto.slowest, tcp.slowest * 2 + 50)
         said = self.lines(reader)
         self.assertEqual(len(said), 2, said)
         self.assertTrue(all("protocol=tcp" in line for line in said), said)

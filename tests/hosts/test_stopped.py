@@ -27,6 +27,9 @@ TRIES = 4
 
 
 class Stopped(OnHosts):
+    # Longer than a stop: what calls find out by themselves is looked at, not what discovery says.
+    MEMBER_TTL_S = 6
+
     def setUp(self):
         self.make_hosts()
         self.nodes = self.cluster()
