@@ -40,10 +40,12 @@ class OnHosts(ClusterCase):
         self.hosts = Hosts(self, count, **options)
 
     def caller(self, number, **options):
-        """An application on host @number; discovery starts at host 1."""
+        """An application on host @number; discovery starts at host 1.  Pages stay where they were
+        set, so that a test knows who has them."""
         values = {"discovery_addr": f"{self.hosts[1].address}:{DISCOVERY_PORT}",
                   "cluster_name": CLUSTER, "heartbeat_interval": self.HEARTBEAT_S,
-                  "member_ttl": self.MEMBER_TTL_S, "protocol": "tcp", **options}
+                  "member_ttl": self.MEMBER_TTL_S, "protocol": "tcp",
+                  "hot_pages": "false", **options}
         return Caller(self, *[f"--{name}={value}" for name, value in values.items()],
                       prefix=self.hosts[number].prefix)
 

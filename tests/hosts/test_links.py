@@ -12,17 +12,11 @@ import unittest
 from cluster import LARGE, OnHosts, say
 from hosts import require_hosts
 
-from processes import PEERCACHED, run
-
 require_hosts()
 
 LINK_MBIT = 200
 PAGES, BATCH, PASSES, READERS = 16, 4, 4, 4
 SHARE = LINK_MBIT / 8 / READERS
-
-
-def has_hot_pages():
-    return b"hot_pages" in run(PEERCACHED, "--help").stdout
 
 
 class Links(OnHosts):
@@ -62,10 +56,9 @@ class Links(OnHosts):
         return rates
 
     def test_from_the_producer_alone(self):
-        rates = self.measure("no hot pages", **{"hot_pages": "false"} if has_hot_pages() else {})
+        rates = self.measure("no hot pages")
         self.assertGreater(min(rates), 0.7 * SHARE)
 
-    @unittest.skipUnless(has_hot_pages(), "this build keeps no hot pages")
     def test_hot_pages(self):
         rates = self.measure("hot pages", hot_pages="true")
         self.assertGreater(min(rates), SHARE)
