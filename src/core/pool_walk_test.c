@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pool_walk_test.c - a random walk: the sums agree with what is there, no two pages share a byte, and
- * no group is in pieces. */
+/* pool_walk_test.c - a random walk: the sums agree with what is there, no two pages share a byte,
+ * and no group is in pieces. */
 #include "core/pool_test_harness.h"
 
 struct held {
