@@ -261,7 +261,8 @@ static uint32_t take_from_window(struct pool *pool, uint64_t units, uint32_t slo
     uint32_t *victims = pool->victims, n;
     if (room_make(pool->extents, pool->replacement, units, may_evict, pool, victims,
                   POOL_WINDOW_MAX, &n)) {
-        pool->vain_units = units;
+        if (pool->claim == CORE_CLAIM_ANY)
+            pool->vain_units = units; /* a lesser claim in vain says nothing of others */
         return EXTENT_NONE;
     }
     for (uint32_t i = 0; i < n; i++) {

@@ -217,6 +217,18 @@ static void search_in_vain_is_made_once_a_batch(void **state)
     assert_int_equal(pool_reserve(fixture->pool, &next), 0);
 }
 
+/* A page that may only take retired pages' room found none; one that may take any does. */
+static void search_in_vain_of_a_copy_is_its_own(void **state)
+{
+    struct fixture *fixture = *state;
+    struct core_page copy = page_of(100, PAGE_BYTES), own = page_of(101, PAGE_BYTES);
+    copy.claim = CORE_CLAIM_RETIRED;
+    assert_int_equal(fill(fixture, 0, 16), 16);
+    pool_begin_batch(fixture->pool);
+    assert_int_equal(pool_reserve(fixture->pool, &copy), -EBUSY);
+    assert_int_equal(pool_reserve(fixture->pool, &own), 0);
+}
+
 /* Small pages use up the headers before the room; the coldest is pinned, the next one will do. */
 static void pinned_page_is_passed_over_for_its_header_too(void **state)
 {
@@ -387,6 +399,7 @@ int main(void)
         TEST(pinned_page_is_passed_over),
         TEST(pool_whose_pages_are_all_pinned_is_busy),
         TEST(search_in_vain_is_made_once_a_batch),
+        TEST(search_in_vain_of_a_copy_is_its_own),
         TEST(pinned_page_is_passed_over_for_its_header_too),
         TEST(generation_is_never_used_twice),
         TEST(without_fresh_generation_old_locations_match),
