@@ -13,68 +13,20 @@
 
 #include "base/check.h"
 #include "base/hash.h"
-#include "core/inspection.h"
-#include "core/ring.h"
+#include "events.h"
 #include "wire/codec.h"
 
 #define DELAY_NS (100 * US)
-enum { FILL_BATCH = 256, PAGE_BYTES = 64, PAGE_ROOM_BYTES = 128, NAME_LEN = 8 };
-
-enum what { TAKE, WAKE, MEET, UP, DOWN };
-
-struct event {
-    uint64_t at_ns, order;
-    enum what what;
-    int node;
-    uint32_t link;      /* of the node */
-    int from;           /* MEET, UP: who is at the other end, */
-    uint32_t from_link; /* and its number of the link */
-    enum purpose purpose;
-    uint8_t *frame;
-};
 
 struct cluster cluster;
-static struct event *events;
-static uint32_t n_events, events_size;
+static struct events events;
 static uint64_t n_orders;
 static uint8_t frame_bytes[FRAME_HEAD_BYTES + FRAME_BODY_MAX_BYTES];
 static struct message_scratch scratch;
 
-/* --- events: a heap by time and order --- */
-
-static bool is_before(const struct event *a, const struct event *b)
+static struct event at(uint64_t at_ns, event_run *run, int node)
 {
-    return a->at_ns != b->at_ns ? a->at_ns < b->at_ns : a->order < b->order;
-}
-
-static void later(uint64_t at_ns, struct event event)
-{
-    if (n_events == events_size) {
-        events_size = events_size ? 2 * events_size : 4096;
-        events = realloc(events, events_size * sizeof *events);
-        CHECK(events);
-    }
-    event.at_ns = at_ns;
-    event.order = n_orders++;
-    uint32_t at = n_events++;
-    for (; at > 0 && is_before(&event, &events[(at - 1) / 2]); at = (at - 1) / 2)
-        events[at] = events[(at - 1) / 2];
-    events[at] = event;
-}
-
-static struct event take_next(void)
-{
-    struct event next = events[0], moving = events[--n_events];
-    uint32_t at = 0, child;
-    for (; (child = 2 * at + 1) < n_events; at = child) {
-        if (child + 1 < n_events && is_before(&events[child + 1], &events[child]))
-            child++;
-        if (!is_before(&events[child], &moving))
-            break;
-        events[at] = events[child];
-    }
-    events[at] = moving;
-    return next;
+    return (struct event){.at_ns = at_ns, .order = n_orders++, .run = run, .machine = node};
 }
 
 /* --- links: both ends know each other's number --- */
@@ -99,7 +51,24 @@ static void join_links(int a, uint32_t a_link, int b, uint32_t b_link)
     cluster.nodes[b].links[b_link].number = a_link;
 }
 
+/* Who is at the other end, and its number of the link. */
+struct meeting {
+    int other;
+    uint32_t link;
+    enum purpose purpose;
+};
+
+static struct meeting *new_meeting(int other, uint32_t link, enum purpose purpose)
+{
+    struct meeting *meeting = malloc(sizeof *meeting);
+    CHECK(meeting);
+    *meeting = (struct meeting){other, link, purpose};
+    return meeting;
+}
+
 /* --- a step --- */
+
+static event_run take, wake, meet, come_up, go_down;
 
 static bool is_sign_of_life(const struct message *message)
 {
@@ -131,8 +100,10 @@ static void send(int from, const struct core_send *what)
     uint8_t *frame = malloc((size_t)len);
     CHECK(frame);
     memcpy(frame, frame_bytes, (size_t)len);
-    later(cluster.now_ns + DELAY_NS,
-          (struct event){.what = TAKE, .node = link.node, .link = link.number, .frame = frame});
+    struct event event = at(cluster.now_ns + DELAY_NS, take, link.node);
+    event.a = link.number;
+    event.box = frame;
+    events_put(&events, &event);
 }
 
 static void dial(int from, const struct core_dial *what)
@@ -141,10 +112,9 @@ static void dial(int from, const struct core_dial *what)
     if (to == from || !cluster.nodes[to].is_up)
         return;
     uint32_t number = new_link(&cluster.nodes[from], to);
-    later(
-        cluster.now_ns + DELAY_NS,
-        (struct event){
-            .what = MEET, .node = to, .from = from, .from_link = number, .purpose = what->purpose});
+    struct event event = at(cluster.now_ns + DELAY_NS, meet, to);
+    event.box = new_meeting(from, number, what->purpose);
+    events_put(&events, &event);
 }
 
 static void hang_up(int from, uint32_t number)
@@ -153,9 +123,12 @@ static void hang_up(int from, uint32_t number)
     struct cluster_link link = node->links[number];
     if (link.node == NOBODY)
         return;
-    later(cluster.now_ns, (struct event){.what = DOWN, .node = from, .link = number});
-    later(cluster.now_ns + DELAY_NS,
-          (struct event){.what = DOWN, .node = link.node, .link = link.number});
+    struct event here = at(cluster.now_ns, go_down, from);
+    struct event there = at(cluster.now_ns + DELAY_NS, go_down, link.node);
+    here.a = number;
+    there.a = link.number;
+    events_put(&events, &here);
+    events_put(&events, &there);
 }
 
 static void note_peer(struct cluster_node *node, const struct core_peer_change *change)
@@ -180,7 +153,7 @@ static double seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-static void step(int number, struct core_event *event)
+void cluster_step(int number, struct core_event *event)
 {
     struct cluster_node *node = &cluster.nodes[number];
     struct core_update update;
@@ -197,97 +170,94 @@ static void step(int number, struct core_event *event)
     for (size_t i = 0; i < update.n_hangups; i++)
         hang_up(number, update.hangups[i]);
     note_ring(node);
-    if (update.wake_at_ns != node->wake_at_ns && update.wake_at_ns != UINT64_MAX)
-        later(update.wake_at_ns, (struct event){.what = WAKE, .node = number});
+    if (update.wake_at_ns != node->wake_at_ns && update.wake_at_ns != UINT64_MAX) {
+        struct event later = at(update.wake_at_ns, wake, number);
+        events_put(&events, &later);
+    }
     node->wake_at_ns = update.wake_at_ns;
 }
 
 /* --- what happens --- */
 
-static void take(const struct event *event)
+static bool is_link_there(const struct event *event)
+{
+    const struct cluster_node *node = &cluster.nodes[event->machine];
+    return event->a < node->n_links && node->links[event->a].node != NOBODY;
+}
+
+static void take(struct event *event)
 {
     struct frame_head head;
     struct message message;
-    CHECK(frame_head_decode(event->frame, &head) == 0);
-    CHECK(message_decode(&head, event->frame + FRAME_HEAD_BYTES, &scratch, &message) == 0);
-    struct cluster_node *node = &cluster.nodes[event->node];
+    const uint8_t *frame = event->box;
+    if (!is_link_there(event))
+        return;
+    CHECK(frame_head_decode(frame, &head) == 0);
+    CHECK(message_decode(&head, frame + FRAME_HEAD_BYTES, &scratch, &message) == 0);
+    struct cluster_node *node = &cluster.nodes[event->machine];
     int64_t len = FRAME_HEAD_BYTES + (int64_t)head.body_len_bytes;
     node->traffic.messages++;
     node->traffic.bytes += (uint64_t)len;
-    step(event->node,
-         &(struct core_event){.type = CORE_MESSAGE, .link = event->link, .u.message = &message});
+    cluster_step(event->machine, &(struct core_event){.type = CORE_MESSAGE,
+                                                      .link = (uint32_t)event->a,
+                                                      .u.message = &message});
 }
 
-static void say_up(int number, uint32_t link, int other, enum purpose purpose)
+static void wake(struct event *event)
 {
-    step(number, &(struct core_event){.type = CORE_LINK_UP,
+    struct cluster_node *node = &cluster.nodes[event->machine];
+    if (node->wake_at_ns != event->at_ns)
+        return;
+    node->wake_at_ns = UINT64_MAX;
+    cluster_step(event->machine, &(struct core_event){.type = CORE_TICK});
+}
+
+static void say_up(int number, uint32_t link, const struct meeting *with)
+{
+    cluster_step(number,
+                 &(struct core_event){.type = CORE_LINK_UP,
                                       .link = link,
-                                      .u.up = {.purpose = purpose,
-                                               .node_id = cluster.nodes[other].node_id,
+                                      .u.up = {.purpose = with->purpose,
+                                               .node_id = cluster.nodes[with->other].node_id,
                                                .incarnation = 1}});
 }
 
-static void meet(const struct event *event)
+static void meet(struct event *event)
 {
-    uint32_t number = new_link(&cluster.nodes[event->node], event->from);
-    join_links(event->node, number, event->from, event->from_link);
-    later(cluster.now_ns + DELAY_NS, (struct event){.what = UP,
-                                                    .node = event->from,
-                                                    .link = event->from_link,
-                                                    .from = event->node,
-                                                    .purpose = event->purpose});
-    say_up(event->node, number, event->from, event->purpose);
+    struct meeting *meeting = event->box;
+    int here = event->machine;
+    uint32_t number = new_link(&cluster.nodes[here], meeting->other);
+    join_links(here, number, meeting->other, meeting->link);
+    struct event up = at(cluster.now_ns + DELAY_NS, come_up, meeting->other);
+    up.a = meeting->link;
+    up.box = new_meeting(here, number, meeting->purpose);
+    events_put(&events, &up);
+    say_up(here, number, meeting);
 }
 
-static void go_down(const struct event *event)
+static void come_up(struct event *event)
 {
-    struct cluster_link *link = &cluster.nodes[event->node].links[event->link];
-    if (link->node == NOBODY)
+    if (is_link_there(event))
+        say_up(event->machine, (uint32_t)event->a, event->box);
+}
+
+static void go_down(struct event *event)
+{
+    if (!is_link_there(event))
         return;
-    link->node = NOBODY;
-    step(event->node, &(struct core_event){.type = CORE_LINK_DOWN, .link = event->link});
-}
-
-static bool is_link_there(const struct event *event)
-{
-    const struct cluster_node *node = &cluster.nodes[event->node];
-    return event->link < node->n_links && node->links[event->link].node != NOBODY;
-}
-
-static void run(const struct event *event)
-{
-    struct cluster_node *node = &cluster.nodes[event->node];
-    if (!node->is_up)
-        return;
-    switch (event->what) {
-    case TAKE:
-        if (is_link_there(event))
-            take(event);
-        break;
-    case WAKE:
-        if (node->wake_at_ns != event->at_ns)
-            break;
-        node->wake_at_ns = UINT64_MAX;
-        step(event->node, &(struct core_event){.type = CORE_TICK});
-        break;
-    case MEET: meet(event); break;
-    case UP:
-        if (is_link_there(event))
-            say_up(event->node, event->link, event->from, event->purpose);
-        break;
-    case DOWN: go_down(event); break;
-    }
+    cluster.nodes[event->machine].links[event->a].node = NOBODY;
+    cluster_step(event->machine,
+                 &(struct core_event){.type = CORE_LINK_DOWN, .link = (uint32_t)event->a});
 }
 
 void cluster_run(uint64_t for_ns)
 {
     uint64_t until_ns = cluster.now_ns + for_ns;
-    while (n_events > 0 && events[0].at_ns <= until_ns) {
-        struct event event = take_next();
+    for (struct event event; events_take(&events, until_ns, &event); free(event.box)) {
         if (event.at_ns > cluster.now_ns)
             cluster.now_ns = event.at_ns;
-        run(&event);
-        free(event.frame);
+        if (cluster.nodes[event.machine].is_up)
+            event.run(&event);
     }
     cluster.now_ns = until_ns;
 }
@@ -325,7 +295,7 @@ static struct core_config config_of(uint32_t number)
         .directory_limit = 1 << 20,
         .headers = node->headers,
         .slot_count = config->pages,
-        .pool_bytes = (uint64_t)config->pages * PAGE_ROOM_BYTES,
+        .pool_bytes = (uint64_t)config->pages * CLUSTER_PAGE_BYTES,
     };
     snprintf(core.host, sizeof core.host, "n%u", number);
     return core;
@@ -348,8 +318,8 @@ uint32_t cluster_start(void)
     node->wake_at_ns = UINT64_MAX;
     node->is_up = true;
     if (number == 0)
-        step(0, &(struct core_event){.type = CORE_HEAD, .u.is_head = true});
-    step((int)number, &(struct core_event){.type = CORE_TICK});
+        cluster_step(0, &(struct core_event){.type = CORE_HEAD, .u.is_head = true});
+    cluster_step((int)number, &(struct core_event){.type = CORE_TICK});
     return number;
 }
 
@@ -373,81 +343,11 @@ void cluster_begin(const struct cluster_config *config)
 
 void cluster_end(void)
 {
-    for (uint32_t i = 0; i < n_events; i++)
-        free(events[i].frame);
-    n_events = 0;
+    events_clear(&events);
     for (uint32_t i = 0; i < cluster.n_nodes; i++) {
         core_free(cluster.nodes[i].core);
         free(cluster.nodes[i].headers);
         free(cluster.nodes[i].links);
     }
     cluster.n_nodes = 0;
-}
-
-/* --- pages --- */
-
-static uint32_t fill_batch(uint32_t number, uint32_t first, uint32_t n)
-{
-    struct core_page pages[FILL_BATCH];
-    uint32_t op = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        uint64_t name[2] = {number, first + i};
-        pages[i] = (struct core_page){.digest = hash_bytes128(name, sizeof name, 13),
-                                      .identity = {5, 5},
-                                      .ring_position = hash_ring_position(name, sizeof name),
-                                      .length_bytes = PAGE_BYTES,
-                                      .name_len = NAME_LEN};
-    }
-    step((int)number, &(struct core_event){.type = CORE_RESERVE,
-                                           .u.set = {.pages = pages, .n = n, .ret_op = &op}});
-    for (uint32_t i = 0; i < n; i++)
-        if (pages[i].error == 0)
-            CHECK(slot_word_seal(&cluster.nodes[number].headers[pages[i].slot].word,
-                                 pages[i].generation));
-    step((int)number,
-         &(struct core_event){.type = CORE_COPIED, .u.set = {.pages = pages, .n = n, .op = op}});
-    return n;
-}
-
-void cluster_fill(uint32_t number, uint32_t pages)
-{
-    for (uint32_t first = 0; first < pages;)
-        first += fill_batch(number, first, pages - first < FILL_BATCH ? pages - first : FILL_BATCH);
-}
-
-/* --- questions --- */
-
-bool cluster_agrees(void)
-{
-    static struct core_inspection inspection;
-    uint32_t n_up = 0;
-    uint64_t hash = 0;
-    for (uint32_t i = 0; i < cluster.n_nodes; i++)
-        n_up += cluster.nodes[i].is_up;
-    for (uint32_t i = 0; i < cluster.n_nodes; i++) {
-        if (!cluster.nodes[i].is_up)
-            continue;
-        core_inspect(cluster.nodes[i].core, &inspection);
-        hash = hash ? hash : cluster.nodes[i].ring_hash;
-        if (inspection.ring_nodes == n_up && cluster.nodes[i].ring_hash == hash &&
-            inspection.is_complete)
-            continue;
-        fprintf(stderr, "sim-cost: at %.3f s node %u has a ring of %u nodes of %u, shard %s\n",
-                (double)cluster.now_ns / 1e9, i, inspection.ring_nodes, n_up,
-                inspection.is_complete ? "whole" : "not whole");
-        return false;
-    }
-    return true;
-}
-
-uint32_t cluster_owners(uint32_t number, uint64_t position, int ret_nodes[CORE_OWNERS_MAX])
-{
-    uint16_t peers[CORE_OWNERS_MAX];
-    const struct cluster_node *node = &cluster.nodes[number];
-    const struct ring *ring = ring_borrow(node->view->rings);
-    uint32_t n = ring_owners(ring, position, cluster.config.replicas, peers);
-    ring_return(node->view->rings, ring);
-    for (uint32_t i = 0; i < n; i++)
-        ret_nodes[i] = node->routes[peers[i]];
-    return n;
 }

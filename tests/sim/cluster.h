@@ -16,7 +16,7 @@
 #include "limits.h"
 #include "wire/schema.h"
 
-enum { CLUSTER_NODES_MAX = MEMBERS_MAX };
+enum { CLUSTER_NODES_MAX = MEMBERS_MAX, CLUSTER_PAGE_BYTES = 128 /* of a pool, name included */ };
 
 struct cluster_config {
     uint32_t vnodes, replicas, pages; /* pages: the most that one node holds */
@@ -67,6 +67,7 @@ uint32_t cluster_start(void);
 void cluster_kill(uint32_t node);
 /* Fills the node's pool with pages of its own. */
 void cluster_fill(uint32_t node, uint32_t pages);
+void cluster_step(int node, struct core_event *event);
 void cluster_run(uint64_t for_ns);
 /* Until nothing but signs of life has gone for @quiet_ns; false: not within @most_ns. */
 bool cluster_rest(uint64_t quiet_ns, uint64_t most_ns);

@@ -56,7 +56,7 @@ void report_totals(uint64_t seeds, double took_s)
     printf("%llu seeds, no violation, %.0f seeds/s, %llu events, %llu steps, %llu messages, "
            "%.0f s of their time; at most %u messages on one connection, %u events waiting\n",
            (count)seeds, (double)seeds / took_s, (count)t->events, (count)t->steps,
-           (count)t->messages, (double)t->active_ns / SECOND, t->most_in_flight, t->most_events);
+           (count)t->messages, (double)t->active_ns / SECOND, t->most_in_flight, world.events.most);
     report_calls(t);
     report_faults(t);
     report_findings(t);

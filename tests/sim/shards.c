@@ -57,7 +57,11 @@ void check_shard(const struct machine *owner)
     uint64_t cursor = 0;
     while (seqtable_walk(owner->view->directory, &cursor, UINT32_MAX, &digest, &value) == 1) {
         struct location places[LOCATE_PLACES_MAX];
-        for (int n = view_holders(owner->view, digest, places); n > 0; n--)
+        int n = view_holders(owner->view, digest, places);
+        if (n <= 0)
+            world_violated("9", "the directory of m%d keeps an entry without a holder",
+                           owner->number);
+        for (; n > 0; n--)
             check_entry(owner, digest, &places[n - 1]);
     }
 }

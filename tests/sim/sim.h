@@ -2,7 +2,8 @@
 /*
  * sim.h - a cluster of cores in one process, under one seed: what the simulator's files share.
  *
- *     world.c        the seed, the event queue, a run from its plan to its end
+ *     world.c        the seed, a run from its plan to its end
+ *     events.c       what is yet to happen
  *     plan.c         what a seed decides
  *     clock.c        what time it is on a host
  *     path.c         from machine to machine: how long it takes, and whether it is cut
@@ -32,25 +33,12 @@
 #include "core/core.h"
 #include "core/inspection.h"
 #include "core/view.h"
+#include "events.h"
 #include "limits.h"
 #include "narrate.h"
 #include "plan.h"
 #include "wire/codec.h"
 #include "wire/slot_header.h"
-
-struct event;
-typedef void event_run(struct event *event);
-
-/* Something that happens to one machine in one of its lives; it is dropped when that life is over.
- * machine NOBODY: it happens to the world. */
-struct event {
-    uint64_t at_ns, order;
-    event_run *run;
-    int machine, life;
-    uint64_t a, b;
-    void *box; /* freed behind the event, unless it is taken out */
-    uint32_t box_len;
-};
 
 /* --- machines --- */
 
@@ -144,7 +132,7 @@ struct totals {
         broken[2] /* [1]: in calm runs */, until_false, until_false_ns, longest_until_false_ns,
         beside_stopped, waited_for_stopped, missed_beside, strikes[FAULT_COUNT];
     const char *longest_heal_by;
-    uint32_t most_events, most_in_flight;
+    uint32_t most_in_flight;
 };
 
 struct world {
@@ -162,8 +150,7 @@ struct world {
     uint64_t strike_at, burst_until_ns, last_start_ns, calm_ns, changed_ns;
     const char *changed_by;
     uint64_t stopped_at; /* at which event a process was stopped last */
-    struct event *events;
-    uint32_t n_events, events_size;
+    struct events events;
     struct id128 identities[NAMESPACES];
     struct page_key recent[RECENT_MAX]; /* what was set lately, by anybody */
     uint32_t n_recent;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * world.c - the seed, the queue of events, and one run from its plan to its end.
+ * world.c - the seed, and one run from its plan to its end.
  *
  * A run has three parts: the machines work while faults happen; the faults stop and all calls end;
  * the cluster has time to settle.  Then what must hold of a quiet cluster is checked.  A violated
@@ -69,58 +69,7 @@ uint64_t world_spread(uint64_t typical_ns)
     return 1 + world_below(typical_ns * 2);
 }
 
-/* --- events: a heap by time, and by order of arrival where times are equal --- */
-
-static bool is_before(const struct event *a, const struct event *b)
-{
-    return a->at_ns != b->at_ns ? a->at_ns < b->at_ns : a->order < b->order;
-}
-
-static void sift_up(uint32_t at)
-{
-    struct event moving = world.events[at];
-    for (; at > 0 && is_before(&moving, &world.events[(at - 1) / 2]); at = (at - 1) / 2)
-        world.events[at] = world.events[(at - 1) / 2];
-    world.events[at] = moving;
-}
-
-static void sift_down(struct event moving)
-{
-    uint32_t at = 0, child;
-    for (; (child = 2 * at + 1) < world.n_events; at = child) {
-        if (child + 1 < world.n_events && is_before(&world.events[child + 1], &world.events[child]))
-            child++;
-        if (!is_before(&world.events[child], &moving))
-            break;
-        world.events[at] = world.events[child];
-    }
-    world.events[at] = moving;
-}
-
-static void insert(const struct event *event)
-{
-    if (world.n_events == world.events_size) {
-        world.events_size = world.events_size ? 2 * world.events_size : 1024;
-        world.events = realloc(world.events, world.events_size * sizeof *world.events);
-        if (!world.events)
-            abort();
-    }
-    world.events[world.n_events++] = *event;
-    sift_up(world.n_events - 1);
-    if (world.n_events > world.totals.most_events)
-        world.totals.most_events = world.n_events;
-}
-
-static bool take_next(struct event *ret_event)
-{
-    if (world.n_events == 0)
-        return false;
-    *ret_event = world.events[0];
-    struct event last = world.events[--world.n_events];
-    if (world.n_events > 0)
-        sift_down(last);
-    return true;
-}
+/* --- events --- */
 
 /* The caller fills the rest in before anything else is scheduled: it is inserted by then. */
 static struct event pending;
@@ -129,7 +78,7 @@ static bool has_pending;
 static void insert_pending(void)
 {
     if (has_pending)
-        insert(&pending);
+        events_put(&world.events, &pending);
     has_pending = false;
 }
 
@@ -166,12 +115,12 @@ static bool run_next(uint64_t until_ns)
 {
     struct event event;
     insert_pending();
-    if (world.n_events == 0 || world.events[0].at_ns > until_ns || !take_next(&event))
+    if (!events_take(&world.events, until_ns, &event))
         return false;
     world.now_ns = event.at_ns;
     if (!is_over(&event) && is_held_up(&event)) {
         event.at_ns = world.machines[event.machine].paused_until_ns;
-        insert(&event);
+        events_put(&world.events, &event);
         return true;
     }
     if (!is_over(&event)) {
@@ -198,14 +147,12 @@ static void start_machine(struct event *event)
 
 static void set_up(uint64_t seed)
 {
-    struct event *events = world.events;
-    uint32_t events_size = world.events_size;
+    struct events events = world.events;
     bool is_tracing = world.is_tracing;
     struct totals totals = world.totals;
     uint64_t keep = offsetof(struct world, scratch);
     memset(&world, 0, keep);
     world.events = events;
-    world.events_size = events_size;
     world.is_tracing = is_tracing;
     world.totals = totals;
     world.seed = seed;
@@ -254,9 +201,7 @@ static void run_parts(uint32_t steps)
 static void take_down(void)
 {
     insert_pending();
-    for (uint32_t i = 0; i < world.n_events; i++)
-        free(world.events[i].box);
-    world.n_events = 0;
+    events_clear(&world.events);
     machine_free_all();
     filling_free_all();
 }
