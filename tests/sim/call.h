@@ -124,7 +124,7 @@ struct app {
     /* set */
     struct core_page pages[BATCH_PAGES];
     uint32_t n_pages, tries, copying, chunk;
-    bool gives_up;
+    bool gives_up, doubles;
     /* an operation of the core that is waited for */
     uint32_t op;
     bool is_waiting;

@@ -49,6 +49,7 @@ static void plan_faults(struct plan *plan)
     world.had_lies = plan->lies;
     plan->clears = world_chance(50);
     plan->gives_up = world_chance(50);
+    plan->doubles = world_chance(30);
     plan->is_calm = !any && !plan->lies && world_chance(70);
     plan->again_every_nth = !plan->is_calm && world_chance(50) ? 2 + (uint32_t)world_below(40) : 0;
 }
@@ -76,7 +77,7 @@ static void plan_one_pause(struct plan *plan)
     plan->chunk_ns = 20 * US;
     plan->think_ns = 10 * MS;
     plan->warm_up_ns = 8 * SECOND;
-    plan->clears = plan->gives_up = false;
+    plan->clears = plan->gives_up = plan->doubles = false;
 }
 
 void plan_run(void)

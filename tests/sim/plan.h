@@ -42,6 +42,7 @@ struct plan {
     bool is_calm;                          /* nothing goes wrong, and nobody lies */
     bool lies, clears, gives_up;
     bool hot_pages;      /* readers keep what many ask for; every machine is a host of its own */
+    bool doubles;        /* sets store what is stored: two that began at once, many holders */
     bool groups;         /* pages of one number are parts of one, of which the first has parents */
     uint32_t late_joins; /* machines that start only after a while */
     uint64_t warm_up_ns; /* how long after its start a machine's applications begin */

@@ -248,7 +248,8 @@ static void located(struct app *app)
 {
     bool any = false;
     for (uint32_t i = 0; i < app->n; i++) {
-        app->is_done[i] = locate_is_there(&app->asking.locate, &app->asking.keys[i]);
+        app->is_done[i] =
+            !app->doubles && locate_is_there(&app->asking.locate, &app->asking.keys[i]);
         any |= !app->is_done[i];
     }
     if (any)
@@ -261,6 +262,7 @@ void set_begin(struct app *app)
 {
     uint64_t until_ns = world.now_ns + EXISTS_TIMEOUT_NS;
     app->tries = 0;
+    app->doubles = world.plan.doubles && world_chance(70);
     app->gives_up = world.plan.gives_up && world_chance(20);
     ask_begin(app, until_ns < app->deadline_ns ? until_ns : app->deadline_ns, located);
 }
