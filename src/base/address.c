@@ -102,6 +102,33 @@ int address_parse(const char *text, uint16_t default_port, struct address *ret_a
     return 0;
 }
 
+int address_parse_list(const char *text, uint16_t default_port, uint32_t most,
+                       struct address *ret_addresses, uint32_t *ret_n,
+                       char ret_error[ADDRESS_ERROR_BYTES])
+{
+    uint32_t n = 0;
+    for (const char *next = text; next; n++) {
+        char one[ADDRESS_TEXT_BYTES + 64];
+        next += strspn(next, " ");
+        size_t len = strcspn(next, ",");
+        const char *comma = next[len] ? next + len : NULL;
+        size_t kept = len < sizeof one - 1 ? len : sizeof one - 1; /* too long in any case */
+        while (kept > 0 && next[kept - 1] == ' ')
+            kept--;
+        snprintf(one, sizeof one, "%.*s", (int)kept, next);
+        if (n == most) {
+            snprintf(ret_error, ADDRESS_ERROR_BYTES, "has more than %u addresses", most);
+            return -EINVAL;
+        }
+        int error = address_parse(one, default_port, &ret_addresses[n], ret_error);
+        if (error)
+            return error;
+        next = comma ? comma + 1 : NULL;
+    }
+    *ret_n = n;
+    return 0;
+}
+
 void address_format(const struct address *address, char ret_text[ADDRESS_TEXT_BYTES])
 {
     bool is_v6 = strchr(address->host, ':') != NULL;

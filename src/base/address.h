@@ -25,6 +25,12 @@ struct address {
 int address_parse(const char *text, uint16_t default_port, struct address *ret_address,
                   char ret_error[ADDRESS_ERROR_BYTES]);
 
+/* The same for several, separated by commas, with spaces around them or not.  0, or -EINVAL and a
+ * sentence: also for an empty one and for more than @most. */
+int address_parse_list(const char *text, uint16_t default_port, uint32_t most,
+                       struct address *ret_addresses, uint32_t *ret_n,
+                       char ret_error[ADDRESS_ERROR_BYTES]);
+
 /* Writes "host:port", with brackets where the host is an IPv6 address. */
 void address_format(const struct address *address, char ret_text[ADDRESS_TEXT_BYTES]);
 

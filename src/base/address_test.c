@@ -105,11 +105,49 @@ static void longest_host_fits(void **state)
     assert_string_equal(formatted, text);
 }
 
+static void lists_are_taken_apart(void **state)
+{
+    (void)state;
+    struct address list[3];
+    char error[ADDRESS_ERROR_BYTES];
+    uint32_t n = 0;
+    assert_int_equal(address_parse_list("a", 5, 3, list, &n, error), 0);
+    assert_int_equal(n, 1);
+    assert_int_equal(list[0].port, 5);
+    assert_int_equal(address_parse_list(" a:1 , [::1]:2,c", 5, 3, list, &n, error), 0);
+    assert_int_equal(n, 3);
+    assert_string_equal(list[0].host, "a");
+    assert_string_equal(list[1].host, "::1");
+    assert_int_equal(list[1].port, 2);
+    assert_string_equal(list[2].host, "c");
+}
+
+static void lists_are_refused_with_a_reason(void **state)
+{
+    static const char *const cases[][2] = {
+        {"a,", "has no host"},      {",a", "has no host"}, {"a,,b", "has no host"},
+        {"", "has no host"},        {"a,b:x", "\"b:x\""},  {"a b", "no host has"},
+        {"a,b,c,d", "more than 3"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct address list[3];
+        char error[ADDRESS_ERROR_BYTES] = "", text[400] = "a,";
+        uint32_t n = 77;
+        assert_int_equal(address_parse_list(cases[i][0], 5, 3, list, &n, error), -EINVAL);
+        if (!strstr(error, cases[i][1]))
+            fail_msg("\"%s\" gave: %s", cases[i][0], error);
+        assert_int_equal(n, 77);
+        memset(text + 2, 'x', sizeof text - 3);
+        assert_int_equal(address_parse_list(text, 5, 3, list, &n, error), -EINVAL);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(parses_and_formats),
-        cmocka_unit_test(refuses_with_a_reason),
+        cmocka_unit_test(lists_are_taken_apart), cmocka_unit_test(lists_are_refused_with_a_reason),
+        cmocka_unit_test(parses_and_formats),    cmocka_unit_test(refuses_with_a_reason),
         cmocka_unit_test(longest_host_fits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
