@@ -318,7 +318,9 @@ int conn_dial(struct conn_set *set, const struct address *to, enum purpose purpo
     conn->user = user;
     conn->state = CONN_RESOLVING;
     address_format(to, conn->peer_text);
-    int error = resolve_start(set->loop, to, on_resolved, conn, &conn->resolve);
+    /* A name that stands for several masters is tried with another of them each time. */
+    uint32_t turn = purpose == PURPOSE_DISCOVERY ? (uint32_t)(clock_now_ns() / 1024) : 0;
+    int error = resolve_start(set->loop, to, turn, on_resolved, conn, &conn->resolve);
     if (error < 0)
         conn_fail_later(conn, error);
     *ret_conn = conn;

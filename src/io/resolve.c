@@ -33,7 +33,8 @@ struct resolve {
     void *context;
     int error; /* -EINPROGRESS until the thread is done */
     int owners;
-    struct socket_name name;
+    uint32_t turn, n_names;
+    struct socket_name names[RESOLVE_NAMES_MAX];
 };
 
 static _Atomic int threads_now;
@@ -54,7 +55,18 @@ static void drop_and_unlock(struct resolve *resolve)
         resolve_free(resolve);
 }
 
-static int look_up(const struct address *address, struct socket_name *ret_name)
+/* An address may be said twice, for instance by two lines of /etc/hosts. */
+static bool is_among(const struct socket_name *names, uint32_t n, const struct addrinfo *found)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (names[i].len == found->ai_addrlen &&
+            memcmp(&names[i].storage, found->ai_addr, found->ai_addrlen) == 0)
+            return true;
+    return false;
+}
+
+static int look_up(const struct address *address, struct socket_name ret_names[RESOLVE_NAMES_MAX],
+                   uint32_t *ret_n)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *found = NULL;
@@ -65,9 +77,14 @@ static int look_up(const struct address *address, struct socket_name *ret_name)
         return -ENOMEM;
     if (error != 0)
         return -EHOSTUNREACH;
-    memset(ret_name, 0, sizeof *ret_name);
-    memcpy(&ret_name->storage, found->ai_addr, found->ai_addrlen);
-    ret_name->len = found->ai_addrlen;
+    *ret_n = 0;
+    memset(ret_names, 0, RESOLVE_NAMES_MAX * sizeof *ret_names);
+    for (const struct addrinfo *at = found; at && *ret_n < RESOLVE_NAMES_MAX; at = at->ai_next) {
+        if (is_among(ret_names, *ret_n, at))
+            continue;
+        memcpy(&ret_names[*ret_n].storage, at->ai_addr, at->ai_addrlen);
+        ret_names[(*ret_n)++].len = at->ai_addrlen;
+    }
     freeaddrinfo(found);
     return 0;
 }
@@ -75,13 +92,16 @@ static int look_up(const struct address *address, struct socket_name *ret_name)
 static void *thread_main(void *argument)
 {
     struct resolve *resolve = argument;
-    struct socket_name name;
-    int error = look_up(&resolve->address, &name);
+    struct socket_name names[RESOLVE_NAMES_MAX];
+    uint32_t n_names;
+    int error = look_up(&resolve->address, names, &n_names);
     atomic_fetch_sub(&threads_now, 1);
     pthread_mutex_lock(&resolve->mutex);
     resolve->error = error;
-    if (error == 0)
-        resolve->name = name;
+    if (error == 0) {
+        memcpy(resolve->names, names, n_names * sizeof *names);
+        resolve->n_names = n_names;
+    }
     pthread_cond_signal(&resolve->done);
     /* On a loop the asker's share is dropped by the task, which runs after this. */
     if (resolve->loop != NULL)
@@ -134,7 +154,19 @@ static struct resolve *resolve_alloc(const struct address *address)
 
 int resolve_wait(const struct address *address, uint64_t deadline_ns, struct socket_name *ret_name)
 {
-    if (socket_name_parse(address, ret_name) == 0)
+    struct socket_name names[RESOLVE_NAMES_MAX];
+    uint32_t n;
+    int error = resolve_wait_all(address, deadline_ns, names, &n);
+    if (error == 0)
+        *ret_name = names[0];
+    return error;
+}
+
+int resolve_wait_all(const struct address *address, uint64_t deadline_ns,
+                     struct socket_name ret_names[RESOLVE_NAMES_MAX], uint32_t *ret_n)
+{
+    *ret_n = 1;
+    if (socket_name_parse(address, &ret_names[0]) == 0)
         return 0;
     if (deadline_ns <= clock_now_ns())
         return -ETIMEDOUT;
@@ -153,8 +185,10 @@ int resolve_wait(const struct address *address, uint64_t deadline_ns, struct soc
     while (resolve->error == -EINPROGRESS && late == 0)
         late = pthread_cond_timedwait(&resolve->done, &resolve->mutex, &until);
     error = resolve->error == -EINPROGRESS ? -ETIMEDOUT : resolve->error;
-    if (error == 0)
-        *ret_name = resolve->name;
+    if (error == 0) {
+        memcpy(ret_names, resolve->names, resolve->n_names * sizeof *ret_names);
+        *ret_n = resolve->n_names;
+    }
     drop_and_unlock(resolve);
     return error;
 }
@@ -170,14 +204,16 @@ static void task_run(struct loop_task *task)
     resolve_callback *callback = resolve->callback;
     void *context = resolve->context;
     int error = resolve->error;
-    struct socket_name name = resolve->name;
+    struct socket_name name = {0};
+    if (error == 0)
+        name = resolve->names[resolve->turn % resolve->n_names];
     drop_and_unlock(resolve);
     if (callback != NULL)
         callback(context, error, error == 0 ? &name : NULL);
 }
 
-int resolve_start(struct loop *loop, const struct address *address, resolve_callback *callback,
-                  void *context, struct resolve **ret_resolve)
+int resolve_start(struct loop *loop, const struct address *address, uint32_t turn,
+                  resolve_callback *callback, void *context, struct resolve **ret_resolve)
 {
     struct resolve *resolve = resolve_alloc(address);
     if (resolve == NULL)
@@ -186,7 +222,9 @@ int resolve_start(struct loop *loop, const struct address *address, resolve_call
     resolve->loop = loop;
     resolve->callback = callback;
     resolve->context = context;
-    if (socket_name_parse(address, &resolve->name) == 0) {
+    resolve->turn = turn;
+    if (socket_name_parse(address, &resolve->names[0]) == 0) {
+        resolve->n_names = 1;
         resolve->error = 0;
         resolve->owners = 1;
         loop_defer(loop, &resolve->task);

@@ -68,6 +68,21 @@ int socket_name_parse(const struct address *address, struct socket_name *ret_nam
     return 0;
 }
 
+bool socket_name_is_own(const struct socket_name *name)
+{
+    struct socket_name any_port = *name;
+    int fd = socket(name->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return false;
+    if (name->storage.ss_family == AF_INET6)
+        ((struct sockaddr_in6 *)&any_port.storage)->sin6_port = 0;
+    else
+        ((struct sockaddr_in *)&any_port.storage)->sin_port = 0;
+    bool is_own = bind(fd, (const struct sockaddr *)&any_port.storage, any_port.len) == 0;
+    close(fd);
+    return is_own;
+}
+
 void socket_peer_text(int fd, char ret_text[SOCKET_TEXT_BYTES])
 {
     struct sockaddr_storage storage;

@@ -21,6 +21,8 @@ struct socket_name {
 
 /* Only numeric hosts ("127.0.0.1", "::1"); -EINVAL otherwise. */
 int socket_name_parse(const struct address *address, struct socket_name *ret_name);
+/* Whether it is an address of this machine. */
+bool socket_name_is_own(const struct socket_name *name);
 /* "127.0.0.1:31998" or "[::1]:31998" of the other end; "?" when it has none. */
 void socket_peer_text(int fd, char ret_text[SOCKET_TEXT_BYTES]);
 
