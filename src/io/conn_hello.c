@@ -12,12 +12,15 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "io/conn.h"
 #include "io/conn_internal.h"
 
-/* About strangers; more are counted only. */
-enum { LOG_LINES_PER_S = 5 };
+/* Who is sent away for one reason is told of once in this time, however often it comes. */
+#define STRANGER_PAUSE_NS UINT64_C(60000000000)
+/* And all of them together no more often than CONN_STRANGERS_MAX in this time. */
+#define STRANGERS_PAUSE_NS UINT64_C(1000000000)
 
 int conn_queue_hello(struct conn *conn)
 {
@@ -112,19 +115,43 @@ void conn_handle(struct conn *conn, const struct message *message)
         set->callbacks.on_message(set->context, conn, message);
 }
 
+/* NULL: nothing is to be said about it now.  The one that was told longest ago makes room. */
+static struct conn_stranger *find_stranger(struct conn *conn, const char *reason, uint64_t now_ns)
+{
+    const char *port = strrchr(conn->peer_text, ':');
+    size_t host_len = port ? (size_t)(port - conn->peer_text) : strlen(conn->peer_text);
+    uint64_t who =
+        hash_bytes64(reason, strlen(reason), hash_bytes64(conn->peer_text, host_len, 0)) | 1;
+    struct conn_stranger *oldest = &conn->set->strangers[0];
+    for (int i = 0; i < CONN_STRANGERS_MAX; i++) {
+        struct conn_stranger *at = &conn->set->strangers[i];
+        if (at->who == who && now_ns < at->told_ns + STRANGER_PAUSE_NS) {
+            at->repeats++;
+            return NULL;
+        }
+        if (at->who == who)
+            return at;
+        if (at->told_ns < oldest->told_ns)
+            oldest = at;
+    }
+    if (oldest->who && now_ns < oldest->told_ns + STRANGERS_PAUSE_NS)
+        return NULL;
+    *oldest = (struct conn_stranger){.who = who};
+    return oldest;
+}
+
 /* What becomes of other connections is told to the node, which knows what to say about it.  A port
  * that is scanned, or asked by the wrong cluster again and again, must not fill a disk. */
-void conn_log_stranger(const struct conn *conn, int error, const char *reason)
+void conn_log_stranger(struct conn *conn, int error, const char *reason)
 {
-    struct conn_set *set = conn->set;
     uint64_t now_ns = clock_now_ns();
-    if (now_ns - set->log_second_ns >= CLOCK_NS_PER_S) {
-        set->log_second_ns = now_ns;
-        set->log_lines = 0;
-    }
-    if (set->log_lines++ < LOG_LINES_PER_S)
-        log_event(LOG_LEVEL_WARNING, "connection_not_accepted", "peer=%s error=%s reason=%s",
-                  conn->peer_text, strerrorname_np(-error), log_quoted(reason));
+    struct conn_stranger *stranger = find_stranger(conn, reason, now_ns);
+    if (!stranger)
+        return;
+    log_event(LOG_LEVEL_WARNING, "connection_not_accepted", "peer=%s error=%s reason=%s repeats=%u",
+              conn->peer_text, strerrorname_np(-error), log_quoted(reason), stranger->repeats);
+    stranger->told_ns = now_ns;
+    stranger->repeats = 0;
 }
 
 /* --- what users ask ------------------------------------------------------------------------- */

@@ -28,6 +28,14 @@ struct conn {
     char peer_text[SOCKET_TEXT_BYTES];
 };
 
+/* Somebody who was sent away and told so in the log: again only after a while. */
+enum { CONN_STRANGERS_MAX = 16 };
+struct conn_stranger {
+    uint64_t who; /* hash of its host and the reason; 0: unused */
+    uint64_t told_ns;
+    uint32_t repeats; /* since then */
+};
+
 struct conn_set {
     struct loop *loop;
     const struct message_hello *mine;
@@ -37,8 +45,7 @@ struct conn_set {
     struct conn *first;
     uint32_t n_conns;
     struct conn_counts counts;
-    uint64_t log_second_ns; /* the second that log_lines counts for */
-    uint32_t log_lines;
+    struct conn_stranger strangers[CONN_STRANGERS_MAX];
     struct message_scratch scratch; /* of the message that is being handled */
 };
 
@@ -52,6 +59,6 @@ int conn_queue(struct conn *conn, const struct message *message);
 int conn_queue_hello(struct conn *conn);
 void conn_handle(struct conn *conn, const struct message *message);
 void conn_fail_garbage(struct conn *conn, const char *reason);
-void conn_log_stranger(const struct conn *conn, int error, const char *reason);
+void conn_log_stranger(struct conn *conn, int error, const char *reason);
 
 #endif
