@@ -135,26 +135,20 @@ static int refuse_unbuilt(const struct options *options, struct peercache_error 
         text = "disk_enabled=true is not supported in this release: pages are kept in memory only";
     else if (options->metrics_enabled)
         text = "metrics_enabled=true is not supported in this release: see peercache status --json";
-    else if (options->state_dir[0])
-        text = "state_dir is not supported in this release: leave it empty, or set node_id";
     if (!text)
         return 0;
     handle_error(ret_error, text);
     return -EINVAL;
 }
 
-static int parse_discovery(const struct options *options, struct address *ret_address,
+static int parse_discovery(const struct options *options, struct node_config *config,
                            struct peercache_error *ret_error)
 {
     char text[ADDRESS_ERROR_BYTES];
-    *ret_address = (struct address){0};
     if (options->discovery_addr[0] == 0)
         return 0;
-    if (strchr(options->discovery_addr, ',')) {
-        handle_error(ret_error, "discovery_addr takes one host:port in this release, no list");
-        return -EINVAL;
-    }
-    int error = address_parse(options->discovery_addr, OPTION_DISCOVERY_PORT, ret_address, text);
+    int error = address_parse_list(options->discovery_addr, OPTION_DISCOVERY_PORT, NODE_SEEDS_MAX,
+                                   config->seeds, &config->n_seeds, text);
     if (error) {
         char sentence[sizeof text + 32];
         snprintf(sentence, sizeof sentence, "discovery_addr: %s", text);
@@ -192,6 +186,7 @@ int handle_node_config(const struct options *options, struct node_config *ret_co
         .control.port = options->control_port,
         .pool_bytes = options->global_segment_size_bytes & ~UINT64_C(63),
         .directory_limit = options->directory_limit,
+        .max_masters = options->max_masters,
         .vnodes = options->vnodes,
         .directory_replicas = options->directory_replicas,
         .serve_threads = options->serve_threads,
@@ -209,10 +204,11 @@ int handle_node_config(const struct options *options, struct node_config *ret_co
     if (!error)
         error = parse_id(options->node_id, &ret_config->node_id, ret_error);
     if (!error)
-        error = parse_discovery(options, &ret_config->discovery, ret_error);
+        error = parse_discovery(options, ret_config, ret_error);
     if (error)
         return error;
     snprintf(ret_config->cluster, sizeof ret_config->cluster, "%.63s", options->cluster_name);
+    snprintf(ret_config->state_dir, sizeof ret_config->state_dir, "%s", options->state_dir);
     snprintf(ret_config->control.host, sizeof ret_config->control.host, "%.63s",
              options->bind_host);
     snprintf(ret_config->advertised_host, sizeof ret_config->advertised_host, "%.63s",

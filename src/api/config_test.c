@@ -124,7 +124,9 @@ static void options_become_what_a_node_wants(void **state)
         {"local_hostname", "h"},
         {"bind_host", "127.0.0.1"},
         {"control_port", "7"},
-        {"discovery_addr", "host:8"},
+        {"discovery_addr", "host:8, [::1]:9"},
+        {"max_masters", "5"},
+        {"state_dir", "/tmp/x"},
         {"protocol", "tcp"},
         {"verify", "checksum"},
         {"directory_replicas", "3"},
@@ -143,8 +145,13 @@ static void options_become_what_a_node_wants(void **state)
     assert_string_equal(meaning.advertised_host, "h");
     assert_string_equal(meaning.control.host, "127.0.0.1");
     assert_int_equal(meaning.control.port, 7);
-    assert_string_equal(meaning.discovery.host, "host");
-    assert_int_equal(meaning.discovery.port, 8);
+    assert_int_equal(meaning.n_seeds, 2);
+    assert_string_equal(meaning.seeds[0].host, "host");
+    assert_int_equal(meaning.seeds[0].port, 8);
+    assert_string_equal(meaning.seeds[1].host, "::1");
+    assert_int_equal(meaning.seeds[1].port, 9);
+    assert_int_equal(meaning.max_masters, 5);
+    assert_string_equal(meaning.state_dir, "/tmp/x");
     assert_int_equal(meaning.protocol, NODE_PROTOCOL_TCP);
     assert_true(meaning.verify_checksum);
     assert_int_equal(meaning.directory_replicas, 3);
@@ -157,9 +164,9 @@ static void options_become_what_a_node_wants(void **state)
 static void discovery_port_has_a_default(void **state)
 {
     assert_int_equal(peercache_config_set(*state, "discovery_addr", "127.0.0.1", NULL), 0);
-    assert_int_equal(meaning_of(*state).discovery.port, 31998);
+    assert_int_equal(meaning_of(*state).seeds[0].port, 31998);
     assert_int_equal(peercache_config_set(*state, "discovery_addr", "", NULL), 0);
-    assert_int_equal(meaning_of(*state).discovery.host[0], 0);
+    assert_int_equal(meaning_of(*state).n_seeds, 0);
 }
 
 /* What is not built yet, and what cannot be, is refused with a sentence that names the option. */
@@ -169,11 +176,12 @@ static void what_a_node_cannot_do_is_refused_with_a_sentence(void **state)
         {"protocol", "rdma"},
         {"disk_enabled", "true"},
         {"metrics_enabled", "true"},
-        {"state_dir", "/tmp"},
         {"node_id", "123"},
         {"node_id", "00000000000000000000000000000000"},
         {"node_id", "000102030405060708090a0b0c0d0e0g"},
-        {"discovery_addr", "a:1,b:2"},
+        {"discovery_addr", "a:1,"},
+        {"discovery_addr", "a:1,b:2,c:x"},
+        {"discovery_addr", "::1,b:2"},
         {"discovery_addr", "host:99999"},
         {"discovery_addr", ":5"},
     };

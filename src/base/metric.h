@@ -17,6 +17,7 @@
 /* kind, name, help.  Shown as peercache_NAME; counters end in _total there. */
 #define METRICS(M)                                                                                 \
     M(GAUGE, members, "members on the ring, this node included")                                   \
+    M(GAUGE, masters, "discovery masters that this node is connected to, itself included")         \
     M(GAUGE, pool_bytes_used, "bytes of pages that can be found")                                  \
     M(GAUGE, pool_bytes_retired, "bytes of pages that wait for their space to be reused")          \
     M(GAUGE, pool_bytes_free, "bytes of the pool that hold nothing")                               \
@@ -39,6 +40,8 @@
     M(COUNTER, stale_at_holder, "reads by TCP for which the holder found the page gone")           \
     M(COUNTER, stale_before, "reads that the slot word stopped before the first byte")             \
     M(COUNTER, stale_after, "reads that the slot word stopped after the last byte")                \
+    M(COUNTER, heartbeats_sent, "joins and heartbeats sent to masters")                            \
+    M(COUNTER, member_records_received, "members in the answers of masters")                       \
     M(COUNTER, connections_opened, "connections made or accepted")                                 \
     M(COUNTER, connections_broken, "connections that ended by an error")
 

@@ -71,10 +71,12 @@ enum option_write_policy { OPTION_WRITE_POLICIES(OPTION_ENUM) };
 /* clang-format off */
 #define OPTIONS(O)                                                                                 \
     O(TEXT, discovery_addr, "", 0, 255, NULL,                                                      \
-      "host:port of the node that keeps the member list (port 31998 if left out); "                \
-      "empty: a cluster of one")                                                                   \
-    O(COUNT, max_masters, "3", 1, 64, NULL,                                                        \
-      "how many hosts keep the member list at a time")                                             \
+      "where other members are found: host:port of the head, or a list of seeds with commas, the " \
+      "same on all nodes (port 31998 if left out), IPv6 in brackets; a name with several addresses " \
+      "is a list of them; empty: a cluster of one")                                                \
+    O(COUNT, max_masters, "3", 1, 16, NULL,                                                        \
+      "how many hosts keep the member list at a time: the first of discovery_addr, and others in " \
+      "a fixed order")                                                                             \
     O(TEXT, cluster_name, "default", 1, 63, NULL,                                                  \
       "nodes of another cluster name are refused")                                                 \
     O(TEXT, tag, "", 0, 255, NULL,                                                                 \
@@ -82,7 +84,7 @@ enum option_write_policy { OPTION_WRITE_POLICIES(OPTION_ENUM) };
     O(TEXT, node_id, "", 0, 32, NULL,                                                              \
       "32 hexadecimal digits; empty: random")                                                      \
     O(TEXT, state_dir, "", 0, 255, NULL,                                                           \
-      "folder in which a node keeps its identity over restarts; empty: none")                      \
+      "folder in which a node keeps over restarts whom it knew; empty: none")                      \
     O(TEXT, local_hostname, "", 0, 63, NULL,                                                       \
       "name or address under which others reach this node; empty: chosen by the way to "           \
       "discovery_addr")                                                                            \

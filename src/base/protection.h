@@ -39,7 +39,10 @@
     P(epoch_in_digest, "a cleared page is found again")                                            \
     P(cancel_drains, "an operation that timed out leaves slots filling for ever")                  \
     P(groups_leave_whole, "parts of a hybrid page that is not whole any more are found")           \
-    P(copy_keeps_checksum, "a page damaged on its way is published by its reader")
+    P(copy_keeps_checksum, "a page damaged on its way is published by its reader")                 \
+    P(masters_agree, "a master that a member does not reach takes it away from everybody")         \
+    P(fresh_masters_only, "a restarted master takes away those who have not spoken to it yet")     \
+    P(stopped_master_is_young, "a master that was stopped calls everybody dead when it goes on")
 
 enum protection {
 #define P(name, without) PROTECTION_##name,

@@ -26,8 +26,7 @@ static void set_gauges(struct core *core)
 
 static void advance(struct core *core)
 {
-    if (core->ring_is_old)
-        members_build_ring(core);
+    members_renew_ring(core);
     peer_links_dial(core);
     bool more = pool_retire_ahead(core->pool);
     more |= sweeps_advance(core);
@@ -48,7 +47,7 @@ void core_step(struct core *core, const struct core_event *event, struct core_up
     update_begin(core->update, event->now_ns);
     switch (event->type) {
     case CORE_TICK: break;
-    case CORE_HEAD: membership_set_head(core->membership, core->update, event->u.is_head); break;
+    case CORE_SERVING: membership_serve(core->membership, core->update); break;
     case CORE_LINK_UP: peer_links_up(core, event); break;
     case CORE_LINK_DOWN: peer_links_down(core, event->link); break;
     case CORE_MESSAGE: inbox_take(core, event->link, event->u.message); break;
@@ -138,7 +137,9 @@ static bool config_is_sane(const struct core_config *config)
     return config->headers && config->slot_count > 0 && config->pool_bytes >= 64 &&
            config->vnodes > 0 && config->directory_replicas > 0 &&
            config->directory_replicas <= CORE_OWNERS_MAX && config->directory_limit > 0 &&
-           !id128_is_zero(config->node_id) && config->heartbeat_interval_ns > 0;
+           !id128_is_zero(config->node_id) && config->heartbeat_interval_ns > 0 &&
+           config->n_seeds <= CORE_SEEDS_MAX && config->n_remembered <= CORE_SEEDS_MAX &&
+           (config->n_seeds == 0 || config->max_masters > 0);
 }
 
 int core_new(const struct core_config *config, struct core **ret_core)

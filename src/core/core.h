@@ -32,6 +32,14 @@ enum {
     CORE_SELF = 0,         /* this node's own peer index */
     CORE_PEER_NONE = 0xffff,
     CORE_SLOT_NONE = 0xffffffff,
+    CORE_MASTERS_MAX = 16, /* the largest max_masters */
+    CORE_SEEDS_MAX = 64,   /* of discovery_addr, and of those remembered from before */
+};
+
+/* A discovery service: where the nodes of one host answer for it.  Equal texts are one service. */
+struct core_service {
+    char host[64];
+    uint16_t port;
 };
 
 struct core_config {
@@ -40,8 +48,13 @@ struct core_config {
     uint32_t uid;
     char host[64]; /* where others reach the control port */
     uint16_t control_port;
-    char discovery_host[64]; /* "" : no discovery, a cluster of one */
-    uint16_t discovery_port;
+    uint16_t discovery_port; /* of the service of this host; 0: it has none */
+    uint32_t max_masters;
+    bool has_head; /* the first seed is the head: a master even while it is dead */
+    uint32_t n_seeds, n_remembered; /* no seeds: a cluster of one */
+    struct core_service seeds[CORE_SEEDS_MAX];
+    bool seed_spreads[CORE_SEEDS_MAX]; /* it is a name with several hosts behind it, or may be */
+    struct core_service remembered[CORE_SEEDS_MAX]; /* of the members of a former life */
     uint64_t heartbeat_interval_ns, member_ttl_ns, ring_grace_ns;
     uint32_t vnodes, directory_replicas;
     uint32_t directory_limit;    /* entries of the own shard */
@@ -77,7 +90,7 @@ enum core_claim { CORE_CLAIM_ANY, CORE_CLAIM_RETIRED, CORE_CLAIM_FREE };
 
 enum core_event_type {
     CORE_TICK = 1,      /* time passed */
-    CORE_HEAD,          /* this node got (or lost) the discovery port and serves as head */
+    CORE_SERVING,       /* this node got its host's discovery port: it answers there from now on */
     CORE_LINK_UP,       /* a control or discovery connection said hello */
     CORE_LINK_DOWN,     /* it broke */
     CORE_MESSAGE,       /* a message arrived on a link */
@@ -106,11 +119,11 @@ struct core_event {
     enum core_event_type type;
     uint32_t link;
     union {
-        bool is_head;
         struct {
             enum purpose purpose;
             struct id128 node_id;
             uint64_t incarnation;
+            uint32_t dial; /* the number of the core_dial that it comes from; 0: accepted */
         } up;
         const struct message *message;
         struct core_list list;
@@ -159,6 +172,7 @@ struct core_dial {
     uint16_t port;
     struct id128 node_id; /* whom to expect; zero for discovery */
     uint64_t incarnation;
+    uint32_t number; /* of a dial to discovery: comes back in CORE_LINK_UP */
 };
 
 /* An operation that somebody waits for has ended. */
@@ -176,7 +190,7 @@ struct core_peer_change {
     uint64_t incarnation;
     uint32_t uid;
     char host[64];
-    uint16_t control_port;
+    uint16_t control_port, discovery_port;
     uint8_t state; /* enum member_state */
 };
 

@@ -77,7 +77,7 @@ static void lonely_node_finds_its_own(void **state)
 {
     (void)state;
     struct core_config config = world_config(0);
-    config.discovery_host[0] = 0;
+    config.n_seeds = 0;
     world_now = world_new();
     world_add(world_now, &config);
     world_run(world_now);
@@ -160,11 +160,12 @@ static void words_of_a_former_peer_are_not_its_successors(void **state)
     world_add_played(world_now, A, 1);
     uint16_t index = world_peer(world_now, A, world_id(100), 1);
     /* As core_step() is called directly, the hang-up is not carried out. */
-    struct record_member members[2] = {world_member(0, 100), world_member(101, 1)};
-    members[0].node_id = config.node_id;
+    struct record_member members[2] = {world_member(100, 1), world_member(101, 1)};
+    members[0].state = MEMBER_DEAD;
     struct message list = {
         .type = MESSAGE_members,
-        .u.members = {.members_version = 2, .whole = 1, .members = members, .n_members = 1}};
+        .u.members = {
+            .table = 1, .version = 2, .fresh = 1, .listed = 1, .members = members, .n_members = 1}};
     struct core_event event = {.type = CORE_MESSAGE,
                                .link = WORLD_DISCOVERY,
                                .now_ns = world_now->now_ns,
@@ -177,7 +178,7 @@ static void words_of_a_former_peer_are_not_its_successors(void **state)
         core_step(world_now->nodes[A]->core, &tick, &update);
     tick.now_ns = event.now_ns = world_now->now_ns += config.ring_grace_ns;
     core_step(world_now->nodes[A]->core, &tick, &update);
-    list.u.members.members_version = 3;
+    list.u.members.version = 3;
     list.u.members.n_members = 2;
     core_step(world_now->nodes[A]->core, &event, &update);
     assert_int_equal(world_peer(world_now, A, world_id(101), 1), index);

@@ -66,15 +66,20 @@ struct world_node {
     struct core_peer_change changes[WORLD_DONE_MAX];
     struct core_damage damage; /* the last that a step found */
     uint64_t wake_at_ns;
+    bool serves;             /* discovery */
+    bool is_hung;            /* it takes nothing and does nothing; what is sent to it waits */
+    uint8_t cut_off;         /* a bit a node that it does not reach, nor the other way round */
+    uint32_t discovery_dial; /* the number of its last dial of that kind */
 };
 
 struct world {
     struct world_node *nodes[WORLD_NODES_MAX];
-    int n, head; /* head: the node that discovery dials reach; -1 */
+    int n;
     bool is_cut; /* dials fail */
     uint64_t now_ns;
     struct world_frame *first, **last; /* on their way */
     struct world_frame *heard, **heard_last;
+    struct world_frame *held, **held_last; /* for nodes that hang */
     struct message_scratch scratch;
     uint8_t frame[FRAME_HEAD_BYTES + FRAME_BODY_MAX_BYTES];
     struct world_frame *taken; /* that the test looks at */
@@ -113,8 +118,11 @@ static inline struct core_config world_config(uint32_t id)
         .incarnation = 100,
         .host = "127.0.0.1",
         .control_port = (uint16_t)(2000 + id),
-        .discovery_host = "127.0.0.1",
         .discovery_port = 1999,
+        .max_masters = 3,
+        .has_head = true,
+        .n_seeds = 1,
+        .seeds = {{"127.0.0.1", 1999}},
         .heartbeat_interval_ns = 2000 * WORLD_MS,
         .member_ttl_ns = 6000 * WORLD_MS,
         .ring_grace_ns = 30000 * WORLD_MS,
@@ -130,10 +138,10 @@ static inline struct world *world_new(void)
 {
     struct world *world = calloc(1, sizeof *world);
     assert_non_null(world);
-    world->head = -1;
     world->now_ns = 1000000 * WORLD_MS;
     world->last = &world->first;
     world->heard_last = &world->heard;
+    world->held_last = &world->held;
     return world;
 }
 
@@ -160,6 +168,7 @@ static inline void world_free(struct world *world)
         free(world->nodes[i]->headers);
         free(world->nodes[i]);
     }
+    *world->heard_last = world->held;
     *world->last = world->heard;
     for (struct world_frame *frame = world->first; frame;) {
         struct world_frame *next = frame->next;
@@ -195,19 +204,32 @@ static inline uint32_t world_unused_link(const struct world_node *node)
 
 static inline void world_step(struct world *world, int index, struct core_event *event);
 
-static inline void world_link_up(struct world *world, int index, uint32_t link,
-                                 enum purpose purpose, struct id128 node_id, uint64_t incarnation)
+/* @dial: the number of the core's dial that it comes from; 0: of none, or not of discovery. */
+static inline void world_open(struct world *world, int index, uint32_t link, enum purpose purpose,
+                              struct id128 node_id, uint64_t incarnation, uint32_t dial)
 {
     struct world_node *node = world->nodes[index];
     if (!node->links[link].is_up)
         node->links[link] = (struct world_link){.is_up = true, .to = WORLD_PLAYED};
     node->links[link].purpose = purpose;
     struct core_event event = {
-        .type = CORE_LINK_UP, .link = link, .u.up = {purpose, node_id, incarnation}};
+        .type = CORE_LINK_UP, .link = link, .u.up = {purpose, node_id, incarnation, dial}};
     world_step(world, index, &event);
 }
 
-static inline void world_connect(struct world *world, int a, int b, enum purpose purpose)
+/* A discovery link is the one that the core dialled last, if it ever did. */
+static inline void world_link_up(struct world *world, int index, uint32_t link,
+                                 enum purpose purpose, struct id128 node_id, uint64_t incarnation)
+{
+    struct world_node *node = world->nodes[index];
+    if (purpose == PURPOSE_DISCOVERY && !node->serves && node->discovery_dial == 0)
+        world_step(world, index, &(struct core_event){.type = CORE_TICK});
+    uint32_t dial = purpose == PURPOSE_DISCOVERY ? node->discovery_dial : 0;
+    world_open(world, index, link, purpose, node_id, incarnation, dial);
+}
+
+static inline void world_connect(struct world *world, int a, int b, enum purpose purpose,
+                                 uint32_t dial)
 {
     struct world_node *left = world->nodes[a], *right = world->nodes[b];
     uint32_t left_link = world_unused_link(left);
@@ -215,27 +237,50 @@ static inline void world_connect(struct world *world, int a, int b, enum purpose
     uint32_t right_link = world_unused_link(right);
     left->links[left_link] = (struct world_link){true, b, right_link, purpose};
     right->links[right_link] = (struct world_link){true, a, left_link, purpose};
-    world_link_up(world, a, left_link, purpose, right->config.node_id, right->config.incarnation);
-    world_link_up(world, b, right_link, purpose, left->config.node_id, left->config.incarnation);
+    world_open(world, a, left_link, purpose, right->config.node_id, right->config.incarnation,
+               dial);
+    world_open(world, b, right_link, purpose, left->config.node_id, left->config.incarnation, 0);
+}
+
+static inline bool world_reaches(const struct world *world, int from, int to)
+{
+    return !world->nodes[to]->is_hung && world->nodes[to]->core &&
+           !(world->nodes[from]->cut_off >> to & 1) && !(world->nodes[to]->cut_off >> from & 1);
+}
+
+/* The node that answers at the dialled service; -1. */
+static inline int world_server(const struct world *world, const struct core_dial *dial)
+{
+    for (int i = 0; i < world->n; i++) {
+        const struct world_node *node = world->nodes[i];
+        if (node->serves && node->config.discovery_port == dial->port &&
+            strcmp(node->config.host, dial->host) == 0)
+            return i;
+    }
+    return -1;
 }
 
 static inline void world_dial(struct world *world, int index, const struct core_dial *dial)
 {
     world->nodes[index]->n_dials++;
+    if (dial->purpose == PURPOSE_DISCOVERY)
+        world->nodes[index]->discovery_dial = dial->number;
     if (world->is_cut)
         return;
-    if (dial->purpose == PURPOSE_DISCOVERY && world->head >= 0 && world->head != index)
-        world_connect(world, index, world->head, PURPOSE_DISCOVERY);
+    int server = dial->purpose == PURPOSE_DISCOVERY ? world_server(world, dial) : -1;
+    if (server >= 0 && world_reaches(world, index, server))
+        world_connect(world, index, server, PURPOSE_DISCOVERY, dial->number);
     for (int i = 0; i < world->n && dial->purpose == PURPOSE_CONTROL; i++)
         if (id128_equal(world->nodes[i]->config.node_id, dial->node_id) &&
-            world->nodes[i]->config.incarnation == dial->incarnation)
-            world_connect(world, index, i, PURPOSE_CONTROL);
+            world->nodes[i]->config.incarnation == dial->incarnation &&
+            world_reaches(world, index, i))
+            world_connect(world, index, i, PURPOSE_CONTROL, 0);
 }
 
 static inline void world_break(struct world *world, int index, uint32_t link)
 {
     struct world_link *end = &world->nodes[index]->links[link];
-    if (!end->is_up)
+    if (!end->is_up || !world->nodes[index]->core)
         return;
     struct core_event event = {.type = CORE_LINK_DOWN, .link = link};
     struct world_link other = *end;
@@ -330,6 +375,12 @@ static inline bool world_deliver(struct world *world)
     world->first = frame->next;
     if (!world->first)
         world->last = &world->first;
+    if (world->nodes[frame->to]->is_hung) {
+        frame->next = NULL;
+        *world->held_last = frame;
+        world->held_last = &frame->next;
+        return true;
+    }
     if (world->nodes[frame->to]->links[frame->link].is_up) {
         struct message message = world_decode(world, frame);
         world_say(world, frame->to, frame->link, &message);
@@ -338,11 +389,16 @@ static inline bool world_deliver(struct world *world)
     return true;
 }
 
+static inline bool world_is_awake(const struct world_node *node)
+{
+    return node->core && !node->is_hung;
+}
+
 static inline bool world_wake(struct world *world)
 {
     bool any = false;
     for (int i = 0; i < world->n; i++)
-        if (world->nodes[i]->wake_at_ns <= world->now_ns) {
+        if (world_is_awake(world->nodes[i]) && world->nodes[i]->wake_at_ns <= world->now_ns) {
             world_tick(world, i);
             any = true;
         }
@@ -363,11 +419,48 @@ static inline void world_pass(struct world *world, uint64_t ms)
     while (world->now_ns < until_ns) {
         uint64_t next_ns = until_ns;
         for (int i = 0; i < world->n; i++)
-            if (world->nodes[i]->wake_at_ns < next_ns)
+            if (world_is_awake(world->nodes[i]) && world->nodes[i]->wake_at_ns < next_ns)
                 next_ns = world->nodes[i]->wake_at_ns;
         world->now_ns = next_ns;
         world_run(world);
     }
+}
+
+/* It goes on, with what was sent to it meanwhile. */
+static inline void world_go_on(struct world *world, int index)
+{
+    world->nodes[index]->is_hung = false;
+    *world->last = world->held;
+    if (world->held)
+        world->last = world->held_last;
+    world->held = NULL;
+    world->held_last = &world->held;
+}
+
+static inline void world_kill(struct world *world, int index)
+{
+    struct world_node *node = world->nodes[index];
+    core_free(node->core);
+    node->core = NULL;
+    node->serves = false;
+    for (uint32_t i = 0; i < WORLD_LINKS_MAX; i++) {
+        struct world_link link = node->links[i];
+        node->links[i].is_up = false;
+        if (link.is_up && link.to != WORLD_PLAYED)
+            world_break(world, link.to, link.to_link);
+    }
+}
+
+/* In its next life it knows nothing. */
+static inline void world_restart(struct world *world, int index)
+{
+    struct world_node *node = world->nodes[index];
+    world_kill(world, index);
+    node->config.incarnation++;
+    memset(node->headers, 0, node->config.slot_count * sizeof *node->headers);
+    assert_int_equal(core_new(&node->config, &node->core), 0);
+    node->view = core_view(node->core);
+    node->wake_at_ns = world->now_ns;
 }
 
 /* What a core said next on a link that the test plays; NULL: nothing.  Valid until the next call,
@@ -407,8 +500,8 @@ static inline void world_forget_heard(struct world *world)
 
 static inline void world_make_head(struct world *world, int index)
 {
-    struct core_event event = {.type = CORE_HEAD, .u.is_head = true};
-    world->head = index;
+    struct core_event event = {.type = CORE_SERVING};
+    world->nodes[index]->serves = true;
     world_step(world, index, &event);
 }
 
@@ -421,22 +514,46 @@ static inline struct record_member world_member(uint32_t id, uint64_t incarnatio
                                   .boot_id = {5, id},
                                   .host = {"127.0.0.1", 9},
                                   .control_port = (uint16_t)(2000 + id),
+                                  .discovery_port = 1999,
                                   .pool_bytes = 1 << 20};
 }
 
-/* A member list, as the head would send it on link @link, the node itself first. */
+static inline bool world_lists(const struct record_member *members, uint32_t n, struct id128 id)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (id128_equal(members[i].node_id, id))
+            return true;
+    return false;
+}
+
+/* A member list, as a master would send it on link @link: the node itself first, then @members, and
+ * whoever else the node knows of as dead. */
 static inline void world_tell_members(struct world *world, int index, uint32_t link,
                                       uint64_t version, const struct record_member *members,
                                       uint32_t n)
 {
-    static struct record_member all[MEMBERS_MAX];
+    static struct record_member all[2 * MEMBERS_MAX];
+    static struct core_inspection known;
     all[0] = world_member(0, world->nodes[index]->config.incarnation);
     all[0].node_id = world->nodes[index]->config.node_id;
     if (n)
         memcpy(all + 1, members, n * sizeof *members);
-    struct message list = {
-        .type = MESSAGE_members,
-        .u.members = {.members_version = version, .whole = 1, .members = all, .n_members = n + 1}};
+    core_inspect(world->nodes[index]->core, &known);
+    for (uint32_t i = 0, listed = n + 1; i < known.n_members; i++) {
+        if (world_lists(all, listed, known.members[i].node_id))
+            continue;
+        all[++n] = world_member(0, known.members[i].incarnation);
+        all[n].node_id = known.members[i].node_id;
+        all[n].state = MEMBER_DEAD;
+    }
+    struct message list = {.type = MESSAGE_members,
+                           .u.members = {.table = 1,
+                                         .version = version,
+                                         .fresh = 1,
+                                         .whole = 1,
+                                         .listed = 1,
+                                         .members = all,
+                                         .n_members = n + 1}};
     world_say(world, index, link, &list);
 }
 

@@ -16,6 +16,7 @@ static void inspect_members(struct core *core, struct core_inspection *ret)
             .incarnation = peer->incarnation,
             .pool_bytes = peer->pool_bytes,
             .control_port = peer->control_port,
+            .discovery_port = peer->discovery_port,
             .state = peer->state,
             .is_connected = i == CORE_SELF || peer->link != LINK_NONE,
             .is_trusted = view_peer_trusted(&core->view, i),
@@ -34,9 +35,12 @@ void core_inspect(struct core *core, struct core_inspection *ret_inspection)
     ret_inspection->ring_nodes = ring_node_count(ring);
     ret_inspection->is_complete = view_is_complete(&core->view, ring_hash(ring));
     ret_inspection->is_connected = membership_is_connected(core->membership);
-    ret_inspection->is_head = membership_is_head(core->membership);
+    ret_inspection->serves = membership_serves(core->membership);
+    ret_inspection->ring_is_old = core->ring_is_old;
     ring_return(core->rings.set, ring);
     pool_measure(core->pool, &ret_inspection->pool);
+    ret_inspection->n_masters =
+        membership_masters(core->membership, update_now_ns(core->update), ret_inspection->masters);
     inspect_members(core, ret_inspection);
 }
 

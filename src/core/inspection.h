@@ -4,13 +4,14 @@
 #define CORE_INSPECTION_H
 
 #include "core/core.h"
+#include "core/membership.h"
 #include "core/pool.h"
 
 struct core_member {
     struct id128 node_id;
     uint64_t incarnation, pool_bytes;
     char host[64];
-    uint16_t control_port;
+    uint16_t control_port, discovery_port;
     uint8_t state;
     bool is_connected;
     bool is_trusted; /* its pages count: alive, and it has not failed to answer */
@@ -19,8 +20,10 @@ struct core_member {
 struct core_inspection {
     struct pool_usage pool;
     uint64_t directory_entries, directory_bytes;
-    uint32_t ring_nodes, n_members;
-    bool is_complete, is_connected, is_head;
+    uint32_t ring_nodes, n_members, n_masters;
+    bool is_complete, is_connected, serves;
+    bool ring_is_old; /* the members are newer than the ring */
+    struct core_master masters[CORE_MASTERS_MAX];
     struct core_member members[MEMBERS_MAX];
 };
 

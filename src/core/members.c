@@ -7,6 +7,10 @@
 
 #include "base/metric.h"
 
+/* A few changes are followed at once; of a flood of them one in this time. */
+#define RING_PAUSE_NS UINT64_C(20000000)
+#define RING_BURST_NS (8 * RING_PAUSE_NS)
+
 static void drop_peer(struct core *core, uint16_t index)
 {
     namespaces_peer_gone(core->namespaces, core->update, index);
@@ -35,44 +39,37 @@ static void replace_peer(struct core *core, uint16_t former, uint16_t present)
         ring_set_replace(core->rings.set, former, present);
 }
 
+static void member_gone(struct core *core, const struct record_member *member)
+{
+    uint16_t index = peers_find(core->peers, member->node_id);
+    if (index != CORE_PEER_NONE && index != CORE_SELF &&
+        peers_get(core->peers, index)->incarnation <= member->incarnation)
+        members_remove(core, index);
+}
+
 static bool member_reported(void *context, struct update *update,
                             const struct record_member *member)
 {
     struct core *core = context;
     uint16_t replaced;
+    if (member->state == MEMBER_LEFT || member->state == MEMBER_DEAD) {
+        member_gone(core, member);
+        return true;
+    }
     bool is_news = peers_report(core->peers, update, member, &replaced);
     if (replaced == CORE_PEER_NONE)
         core->ring_is_old |= is_news;
     else
         replace_peer(core, replaced, peers_find(core->peers, member->node_id));
-    return member->state == MEMBER_LEFT ||
-           peers_find(core->peers, member->node_id) != CORE_PEER_NONE;
-}
-
-static bool is_listed(const struct peer *peer, const struct record_member *members, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++)
-        if (id128_equal(members[i].node_id, peer->node_id))
-            return true;
-    return false;
-}
-
-static void members_missing(void *context, struct update *update,
-                            const struct record_member *members, uint32_t n)
-{
-    struct core *core = context;
-    (void)update;
-    for (uint16_t i = 1; peers_next(core->peers, &i); i++)
-        if (!is_listed(peers_get(core->peers, i), members, n))
-            members_remove(core, i);
+    return peers_find(core->peers, member->node_id) != CORE_PEER_NONE;
 }
 
 struct membership_sink members_sink(struct core *core)
 {
-    return (struct membership_sink){member_reported, members_missing, core};
+    return (struct membership_sink){member_reported, core};
 }
 
-void members_build_ring(struct core *core)
+static void build_ring(struct core *core)
 {
     struct ring_node nodes[MEMBERS_MAX];
     uint32_t n = 0;
@@ -87,6 +84,21 @@ void members_build_ring(struct core *core)
     if (built > 0)
         sync_ring_changed(core->sync, core->update);
     metric_set(core->config.metrics, METRIC_members, n);
+}
+
+/* What rings have cost so far is paid off by then: a node does not fall behind that by more than the
+ * burst. */
+void members_renew_ring(struct core *core)
+{
+    uint64_t now_ns = update_now_ns(core->update), paid_ns = core->ring_paid_ns;
+    if (!core->ring_is_old)
+        return;
+    if (paid_ns > now_ns + RING_BURST_NS) {
+        update_wake_at(core->update, paid_ns - RING_BURST_NS);
+        return;
+    }
+    core->ring_paid_ns = (paid_ns > now_ns ? paid_ns : now_ns) + RING_PAUSE_NS;
+    build_ring(core);
 }
 
 /* The own shard knows all there is once every alive member has told it everything for this ring. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * membership.c - join, heartbeat, member list, leave; and the table of the head.
+ * membership.c - join, heartbeat, answers, leave; and the steps in which beliefs follow from them.
  *
- * A record of the head is alive, suspect, or left.  Left ones stay for LEFT_KEPT_NS so that a
- * heartbeat that was still on its way cannot bring its sender back.
+ * A tick goes one way: the own table grows older, what it says joins what the masters said, beliefs
+ * are judged, the masters are chosen from them, and then is dialled and said what is due.
  */
 #include "core/membership.h"
 
@@ -11,41 +11,39 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RECORDS_MAX = MEMBERS_MAX, GOODBYES_MAX = 64 };
-#define LEFT_KEPT_NS UINT64_C(60000000000)
-#define REDIAL_NS UINT64_C(500000000)
+#include "base/metric.h"
+#include "core/contacts.h"
+#include "core/roster.h"
 
-struct record {
-    bool used;
-    struct record_member member; /* its host text lies in `host` */
-    char host[64];
-    uint8_t word; /* what the member said last: alive or draining */
-    uint64_t heard_ns;
-};
-
-/* One life of a node that said goodbye to this one. */
-struct goodbye {
-    struct id128 node_id;
-    uint64_t incarnation;
-};
+enum { OWN_TABLE = 0, LINK_SELF = 0xfffffffe };
+_Static_assert((int)CONTACTS_MAX < (int)BELIEFS_MASTERS_MAX,
+               "each contact and the own table have a number");
 
 struct membership {
     struct core_config config;
     struct membership_sink sink;
-    /* as a node */
-    uint32_t link; /* to the head; UINT32_MAX: none */
-    bool has_link, is_leaving;
-    uint8_t state; /* of the own record */
-    uint64_t own_version;
-    uint64_t dial_at_ns, heartbeat_at_ns, counter, known_version;
-    uint32_t n_goodbyes;
-    struct goodbye goodbyes[GOODBYES_MAX]; /* the last ones, by n_goodbyes modulo their number */
-    /* as the head */
-    bool is_head;
-    uint64_t head_since_ns, version;
-    uint32_t n_records;
-    struct record records[RECORDS_MAX];
+    struct beliefs *beliefs;
+    struct roster *roster;
+    bool serves, is_leaving, must_choose;
+    uint8_t state; /* of the own record, and its version */
+    uint64_t version;
+    uint64_t heartbeat_at_ns, counter;
+    uint64_t own_table, own_known_version; /* of the own table, in the beliefs already */
+    struct contacts contacts;
 };
+
+/* --- from beliefs to the core, and to the own table --- */
+
+static bool believed(void *context, struct update *update, const struct record_member *member)
+{
+    struct membership *m = context;
+    m->must_choose = true;
+    if (m->serves)
+        roster_hear(m->roster, update_now_ns(update), member);
+    if (member->state == MEMBER_DEAD)
+        contacts_lost(&m->contacts, member);
+    return m->sink.report(m->sink.context, update, member);
+}
 
 int membership_new(const struct core_config *config, const struct membership_sink *sink,
                    struct membership **ret_membership)
@@ -53,16 +51,30 @@ int membership_new(const struct core_config *config, const struct membership_sin
     struct membership *m = calloc(1, sizeof *m);
     if (!m)
         return -ENOMEM;
+    struct membership_sink own = {believed, m};
     m->config = *config;
     m->sink = *sink;
     m->state = MEMBER_ALIVE;
-    m->own_version = 1;
+    m->version = 1;
+    m->must_choose = true;
+    contacts_init(&m->contacts, config);
+    int error = beliefs_new(config, &own, &m->beliefs);
+    if (!error)
+        error = roster_new(config, &m->roster);
+    if (error) {
+        membership_free(m);
+        return error;
+    }
     *ret_membership = m;
     return 0;
 }
 
 void membership_free(struct membership *m)
 {
+    if (!m)
+        return;
+    roster_free(m->roster);
+    beliefs_free(m->beliefs);
     free(m);
 }
 
@@ -72,339 +84,329 @@ static struct record_member own_record(const struct membership *m)
     return (struct record_member){
         .node_id = config->node_id,
         .incarnation = config->incarnation,
-        .version = m->own_version,
+        .version = m->version,
         .state = m->state,
         .boot_id = config->boot_id,
         .uid = config->uid,
         .host = {config->host, (uint32_t)strlen(config->host)},
         .control_port = config->control_port,
+        .discovery_port = config->discovery_port,
         .pool_bytes = config->pool_bytes,
     };
 }
 
-/* --- the head's table --- */
+/* --- what this node says --- */
 
-static struct record *find_record(struct membership *m, struct id128 node_id)
+static void say_join(struct membership *m, struct update *update, struct contact *contact)
 {
-    for (uint32_t i = 0; i < m->n_records; i++)
-        if (m->records[i].used && id128_equal(m->records[i].member.node_id, node_id))
-            return &m->records[i];
-    return NULL;
-}
-
-/* In a full table the one that left longest ago makes room: a restart of all nodes takes less time
- * than who has left is remembered. */
-static struct record *new_record(struct membership *m)
-{
-    struct record *oldest = NULL;
-    for (uint32_t i = 0; i < m->n_records; i++) {
-        struct record *record = &m->records[i];
-        if (!record->used)
-            return record;
-        if (record->member.state == MEMBER_LEFT && (!oldest || record->heard_ns < oldest->heard_ns))
-            oldest = record;
-    }
-    return m->n_records < RECORDS_MAX ? &m->records[m->n_records++] : oldest;
-}
-
-static void store_record(struct membership *m, struct update *update,
-                         const struct record_member *member)
-{
-    struct record *record = find_record(m, member->node_id);
-    if (record && member->incarnation < record->member.incarnation)
-        return;
-    if (record && member->incarnation == record->member.incarnation &&
-        record->member.state == MEMBER_LEFT)
-        return; /* who has left stays left */
-    if (!record)
-        record = new_record(m);
-    if (!record)
-        return; /* a full cluster: the joiner is not listed, and sees it */
-    uint8_t word = member->state == MEMBER_DRAINING ? MEMBER_DRAINING : MEMBER_ALIVE;
-    bool is_news = !record->used || record->member.incarnation != member->incarnation ||
-                   record->member.state != word;
-    *record = (struct record){.used = true, .member = *member, .heard_ns = update_now_ns(update)};
-    record->member.state = record->word = word;
-    memcpy(record->host, member->host.bytes, member->host.len);
-    record->member.host.bytes = record->host;
-    if (is_news)
-        m->version++;
-}
-
-static void refresh_record(struct membership *m, struct update *update,
-                           const struct message_heartbeat *heartbeat)
-{
-    struct record *record = find_record(m, heartbeat->node_id);
-    if (!record || record->member.incarnation != heartbeat->incarnation ||
-        record->member.state == MEMBER_LEFT)
-        return; /* it will see that it is not listed, and join */
-    record->heard_ns = update_now_ns(update);
-    if (record->member.state == MEMBER_SUSPECT) {
-        record->member.state = record->word;
-        m->version++;
-    }
-}
-
-static void mark_left(struct membership *m, struct update *update, struct id128 node_id,
-                      uint64_t incarnation)
-{
-    struct record *record = find_record(m, node_id);
-    if (!record || record->member.incarnation != incarnation || record->member.state == MEMBER_LEFT)
-        return;
-    record->member.state = MEMBER_LEFT;
-    record->heard_ns = update_now_ns(update);
-    m->version++;
-}
-
-static bool head_is_fresh(const struct membership *m, uint64_t now_ns)
-{
-    return now_ns >= m->head_since_ns + m->config.member_ttl_ns;
-}
-
-static void age_record(struct membership *m, struct record *record, uint64_t now_ns)
-{
-    uint64_t silent_ns = now_ns - record->heard_ns;
-    if (record->member.state == MEMBER_LEFT) {
-        record->used = silent_ns < LEFT_KEPT_NS;
-    } else if (silent_ns >= m->config.ring_grace_ns) {
-        record->used = false;
-        m->version++;
-    } else if (record->member.state != MEMBER_SUSPECT && silent_ns >= m->config.member_ttl_ns) {
-        record->member.state = MEMBER_SUSPECT;
-        m->version++;
-    }
-}
-
-static uint32_t list_members(const struct membership *m, struct record_member *ret_members)
-{
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < m->n_records; i++)
-        if (m->records[i].used && m->records[i].member.state != MEMBER_LEFT)
-            ret_members[n++] = m->records[i].member;
-    return n;
-}
-
-static void answer(struct membership *m, struct update *update, uint32_t link,
-                   uint64_t known_version)
-{
-    struct message *message = update_send(update, link, MESSAGE_members);
-    message->u.members.members_version = m->version;
-    if (known_version == m->version)
-        return;
-    struct record_member *members = update_allocate(update, m->n_records * sizeof *members);
-    message->u.members.n_members = list_members(m, members);
-    message->u.members.members = members;
-    message->u.members.whole = head_is_fresh(m, update_now_ns(update));
-}
-
-/* The version of a young head is never the last word: its readers ask again until it is fresh. */
-static void head_message(struct membership *m, struct update *update, uint32_t link,
-                         const struct message *message)
-{
-    uint64_t known = 0;
-    if (message->type == MESSAGE_join && message->u.join.n_members == 1) {
-        store_record(m, update, &message->u.join.members[0]);
-    } else if (message->type == MESSAGE_heartbeat) {
-        refresh_record(m, update, &message->u.heartbeat);
-        known = message->u.heartbeat.members_version;
-    } else if (message->type == MESSAGE_leave) {
-        mark_left(m, update, message->u.leave.node_id, message->u.leave.incarnation);
-        return;
-    } else {
-        return;
-    }
-    answer(m, update, link, known);
-}
-
-/* --- the node's side --- */
-
-static bool said_goodbye(const struct membership *m, const struct record_member *member)
-{
-    for (uint32_t i = 0; i < GOODBYES_MAX && i < m->n_goodbyes; i++)
-        if (id128_equal(m->goodbyes[i].node_id, member->node_id) &&
-            m->goodbyes[i].incarnation == member->incarnation)
-            return true;
-    return false;
-}
-
-static void take_list(struct membership *m, struct update *update,
-                      const struct message_members *message)
-{
-    bool lists_me = false, all_taken = true;
-    if (message->whole)
-        m->sink.missing(m->sink.context, update, message->members, message->n_members);
-    for (uint32_t i = 0; i < message->n_members; i++) {
-        lists_me |= id128_equal(message->members[i].node_id, m->config.node_id) &&
-                    message->members[i].incarnation == m->config.incarnation;
-        if (!said_goodbye(m, &message->members[i]))
-            all_taken &= m->sink.report(m->sink.context, update, &message->members[i]);
-    }
-    m->known_version = message->whole && all_taken ? message->members_version : 0;
-    if (!lists_me && !m->is_head && m->counter > 1) /* in answer to a heartbeat: join now */
-        m->heartbeat_at_ns = update_now_ns(update);
-    if (!lists_me)
-        m->counter = 0;
-}
-
-static void take_own_list(struct membership *m, struct update *update)
-{
-    if (m->known_version == m->version)
-        return;
-    struct record_member *members = update_allocate(update, (m->n_records + 1) * sizeof *members);
-    struct message_members list = {.members_version = m->version, .members = members};
-    list.n_members = list_members(m, members);
-    list.whole = head_is_fresh(m, update_now_ns(update));
-    take_list(m, update, &list);
-}
-
-static void say_join(struct membership *m, struct update *update)
-{
-    struct message *message = update_send(update, m->link, MESSAGE_join);
+    struct message *message = update_send(update, contact->link, MESSAGE_join);
     struct record_member *member = update_allocate(update, sizeof *member);
     *member = own_record(m);
-    message->u.join = (struct message_join){.members = member, .n_members = 1};
+    message->u.join = (struct message_join){.table = contact->table,
+                                            .known_version = contact->version,
+                                            .members = member,
+                                            .n_members = 1};
+    contact->said_join = true;
+    contact->must_join = false;
 }
 
-static void say_heartbeat(struct membership *m, struct update *update)
+static void say_heartbeat(struct membership *m, struct update *update, struct contact *contact)
 {
-    if (m->counter++ == 0) {
-        say_join(m, update);
-        return;
-    }
-    struct message *message = update_send(update, m->link, MESSAGE_heartbeat);
-    message->u.heartbeat = (struct message_heartbeat){
+    update_send(update, contact->link, MESSAGE_heartbeat)->u.heartbeat = (struct message_heartbeat){
         .node_id = m->config.node_id,
         .incarnation = m->config.incarnation,
         .counter = m->counter,
-        .members_version = m->known_version,
+        .table = contact->table,
+        .known_version = contact->version,
     };
+    contact->said_join = false;
 }
 
-static void dial_head(struct membership *m, struct update *update)
+static void say(struct membership *m, struct update *update, struct contact *contact)
 {
-    if (update_now_ns(update) < m->dial_at_ns)
-        return;
-    m->dial_at_ns = update_now_ns(update) + REDIAL_NS;
-    update_dial(update, &(struct core_dial){.purpose = PURPOSE_DISCOVERY,
-                                            .host = m->config.discovery_host,
-                                            .port = m->config.discovery_port});
+    if (contact->must_join)
+        say_join(m, update, contact);
+    else
+        say_heartbeat(m, update, contact);
+    if (contact->owes_since_ns == 0)
+        contact->owes_since_ns = update_now_ns(update);
+    metric_add(m->config.metrics, METRIC_heartbeats_sent, 1);
 }
 
-void membership_set_head(struct membership *m, struct update *update, bool is_head)
+static void say_to_all(struct membership *m, struct update *update)
 {
-    m->is_head = is_head;
-    if (!is_head)
-        return;
-    m->n_records = 0;
-    m->version = update_now_ns(update) | 1; /* differs from that of any head before */
-    m->head_since_ns = update_now_ns(update);
-    struct record_member self = own_record(m);
-    store_record(m, update, &self);
-    m->known_version = 0;
-    take_own_list(m, update);
-}
-
-void membership_link_up(struct membership *m, struct update *update, uint32_t link)
-{
-    if (m->has_link) {
-        update_hangup(update, link); /* two calls to the head were under way */
-        return;
+    uint64_t now_ns = update_now_ns(update);
+    if (now_ns >= m->heartbeat_at_ns) {
+        m->heartbeat_at_ns = now_ns + m->config.heartbeat_interval_ns;
+        m->counter++;
+        for (uint32_t i = 0; i < CONTACTS_MAX; i++)
+            if (m->contacts.contacts[i].has_link)
+                say(m, update, &m->contacts.contacts[i]);
     }
-    m->link = link;
-    m->has_link = true;
-    m->counter = 0;
-    m->known_version = 0;
-    say_heartbeat(m, update);
-    m->heartbeat_at_ns = update_now_ns(update) + m->config.heartbeat_interval_ns;
+    update_wake_at(update, m->heartbeat_at_ns);
 }
 
-void membership_link_down(struct membership *m, uint32_t link)
+/* --- what masters answer --- */
+
+/* Who is not listed joins: at once in answer to a heartbeat, and otherwise, since the master does not
+ * want it now, at the pace of heartbeats. */
+static void take_answer(struct membership *m, struct update *update, struct contact *contact,
+                        const struct message_members *answer)
 {
-    if (m->has_link && m->link == link)
-        m->has_link = false;
+    bool is_sequel = answer->whole || answer->table == contact->table;
+    contact->owes_since_ns = 0;
+    contact->answered_ns = contact->good_ns = update_now_ns(update);
+    contact->is_fresh = answer->fresh;
+    contact->must_join |= !answer->listed;
+    if (!answer->listed && !contact->said_join)
+        say(m, update, contact);
+    if (!is_sequel)
+        return;
+    beliefs_take(m->beliefs, update, contacts_number(&m->contacts, contact), answer);
+    contact->table = answer->table;
+    contact->version = answer->version;
+    metric_add(m->config.metrics, METRIC_member_records_received, answer->n_members);
+}
+
+/* How long a master may take for an answer: what a hung one said counts no longer well before those
+ * that it says are alive could be suspect. */
+static uint64_t patience_ns(const struct membership *m)
+{
+    return m->config.member_ttl_ns / 4;
+}
+
+static bool answers(const struct membership *m, const struct contact *contact, uint64_t now_ns)
+{
+    return contact->has_link && contact->answered_ns > 0 &&
+           now_ns - contact->answered_ns < m->config.member_ttl_ns &&
+           (contact->owes_since_ns == 0 || now_ns - contact->owes_since_ns < patience_ns(m));
+}
+
+static uint32_t fresh_masters(const struct membership *m, struct update *update)
+{
+    uint64_t now_ns = update_now_ns(update);
+    uint32_t fresh = 0;
+    if (m->serves && roster_is_fresh(m->roster, now_ns))
+        fresh |= 1u << OWN_TABLE;
+    for (uint32_t i = 0; i < CONTACTS_MAX; i++) {
+        const struct contact *contact = &m->contacts.contacts[i];
+        if (!answers(m, contact, now_ns))
+            continue;
+        if (contact->is_fresh)
+            fresh |= 1u << contacts_number(&m->contacts, contact);
+        if (contact->owes_since_ns)
+            update_wake_at(update, contact->owes_since_ns + patience_ns(m));
+    }
+    return fresh;
+}
+
+/* --- the own table --- */
+
+/* Only what it judges itself: a table that repeats what this node believes is no reason to believe. */
+static void take_own_table(struct membership *m, struct update *update)
+{
+    struct message_members answer;
+    if (!m->contacts.is_master)
+        return;
+    roster_answer(m->roster, update, m->own_table, m->own_known_version, &answer);
+    m->own_table = answer.table;
+    m->own_known_version = answer.version;
+    if (answer.whole || answer.n_members > 0)
+        beliefs_take(m->beliefs, update, OWN_TABLE, &answer);
+}
+
+static void tick_own_table(struct membership *m, struct update *update)
+{
+    uint64_t now_ns = update_now_ns(update);
+    struct record_member self = own_record(m);
+    roster_age(m->roster, now_ns);
+    roster_join(m->roster, now_ns, LINK_SELF, &self);
+    take_own_table(m, update);
+    update_wake_at(update, roster_age_at_ns(m->roster));
+    update_wake_at(update, now_ns + patience_ns(m)); /* else it would seem to have been stopped */
+}
+
+void membership_serve(struct membership *m, struct update *update)
+{
+    uint64_t now_ns = update_now_ns(update);
+    uint32_t cursor = 0;
+    m->serves = m->contacts.serves = m->must_choose = true;
+    roster_feed(m->roster, now_ns, false);
+    for (const struct record_member *member; (member = beliefs_next(m->beliefs, &cursor));)
+        roster_hear(m->roster, now_ns, member);
+    tick_own_table(m, update);
+}
+
+static void answer(struct membership *m, struct update *update, uint32_t link, bool is_listed,
+                   uint64_t table, uint64_t known_version)
+{
+    struct message *message = update_send(update, link, MESSAGE_members);
+    roster_answer(m->roster, update, table, known_version, &message->u.members);
+    message->u.members.listed = is_listed;
+}
+
+/* Who is refused is told all that is there: also who stands in its place. */
+static void serve(struct membership *m, struct update *update, uint32_t link,
+                  const struct message *message)
+{
+    uint64_t now_ns = update_now_ns(update);
+    if (message->type == MESSAGE_join && message->u.join.n_members == 1) {
+        const struct message_join *join = &message->u.join;
+        bool is_listed = roster_join(m->roster, now_ns, link, &join->members[0]);
+        answer(m, update, link, is_listed, is_listed ? join->table : 0, join->known_version);
+    } else if (message->type == MESSAGE_heartbeat) {
+        const struct message_heartbeat *heartbeat = &message->u.heartbeat;
+        bool is_listed = roster_heartbeat(m->roster, now_ns, link, heartbeat);
+        answer(m, update, link, is_listed, heartbeat->table, heartbeat->known_version);
+    } else if (message->type == MESSAGE_leave) {
+        roster_leave(m->roster, now_ns, message->u.leave.node_id, message->u.leave.incarnation);
+    }
+}
+
+/* --- events --- */
+
+void membership_link_up(struct membership *m, struct update *update, uint32_t link, uint32_t dial,
+                        struct id128 node_id)
+{
+    m->must_choose = true;
+    if (dial == 0)
+        return; /* somebody else's to this node */
+    struct contact *contact = contacts_link_up(&m->contacts, update, link, dial, node_id);
+    if (!contact)
+        return;
+    contact->must_join = true;
+    contact->table = contact->version = contact->owes_since_ns = contact->answered_ns = 0;
+    say(m, update, contact);
+}
+
+void membership_link_down(struct membership *m, struct update *update, uint32_t link)
+{
+    struct contact *contact = contacts_of_link(&m->contacts, link);
+    if (contact) {
+        contact->has_link = false;
+        beliefs_forget_master(m->beliefs, update, contacts_number(&m->contacts, contact));
+    } else if (m->serves) {
+        roster_link_down(m->roster, link);
+    }
 }
 
 void membership_message(struct membership *m, struct update *update, uint32_t link,
                         const struct message *message)
 {
-    if (message->type == MESSAGE_members) {
-        if (m->has_link && link == m->link && !m->is_head &&
-            message->u.members.members_version != m->known_version)
-            take_list(m, update, &message->u.members);
-    } else if (m->is_head) {
-        head_message(m, update, link, message);
-        take_own_list(m, update);
-    }
+    struct contact *contact = contacts_of_link(&m->contacts, link);
+    if (contact && message->type == MESSAGE_members)
+        take_answer(m, update, contact, &message->u.members);
+    else if (!contact && m->serves && !m->is_leaving)
+        serve(m, update, link, message);
 }
 
-static void tick_head(struct membership *m, struct update *update)
+static void choose_masters(struct membership *m, struct update *update)
 {
-    uint64_t now_ns = update_now_ns(update);
-    struct record *self = find_record(m, m->config.node_id);
-    if (self)
-        self->heard_ns = now_ns;
-    for (uint32_t i = 0; i < m->n_records; i++)
-        if (m->records[i].used)
-            age_record(m, &m->records[i], now_ns);
-    take_own_list(m, update);
+    bool was_master = m->contacts.is_master;
+    m->must_choose = false;
+    contacts_choose(&m->contacts, update, m->beliefs);
+    if (m->contacts.is_master == was_master)
+        return;
+    roster_feed(m->roster, update_now_ns(update), m->contacts.is_master);
+    m->own_table = 0;
+    if (was_master)
+        beliefs_forget_master(m->beliefs, update, OWN_TABLE);
+}
+
+static uint32_t count_masters(const struct membership *m)
+{
+    uint32_t n = m->contacts.is_master;
+    for (uint32_t i = 0; i < CONTACTS_MAX; i++)
+        n += m->contacts.contacts[i].is_master && m->contacts.contacts[i].has_link;
+    return n;
 }
 
 void membership_tick(struct membership *m, struct update *update)
 {
-    uint64_t now_ns = update_now_ns(update);
-    if (m->is_leaving || (m->config.discovery_host[0] == 0 && !m->is_head))
+    if (m->is_leaving || (m->config.n_seeds == 0 && !m->serves))
         return;
-    if (m->is_head) {
-        tick_head(m, update);
-        update_wake_at(update, now_ns + m->config.heartbeat_interval_ns);
-    } else if (!m->has_link) {
-        dial_head(m, update);
-        update_wake_at(update, m->dial_at_ns);
-    } else {
-        if (now_ns >= m->heartbeat_at_ns) {
-            say_heartbeat(m, update);
-            m->heartbeat_at_ns = now_ns + m->config.heartbeat_interval_ns;
-        }
-        update_wake_at(update, m->heartbeat_at_ns);
-    }
+    if (m->serves)
+        tick_own_table(m, update);
+    beliefs_judge(m->beliefs, update, fresh_masters(m, update));
+    m->must_choose |= contacts_review(&m->contacts, update);
+    if (m->must_choose)
+        choose_masters(m, update);
+    contacts_dial(&m->contacts, update, m->beliefs);
+    say_to_all(m, update);
+    metric_set(m->config.metrics, METRIC_masters, count_masters(m));
 }
 
-/* It joins anew, with the newer version of its record. */
 void membership_set_state(struct membership *m, struct update *update, uint8_t state)
 {
-    m->state = state;
-    m->own_version++;
-    m->counter = 0;
-    m->heartbeat_at_ns = update_now_ns(update);
-    if (!m->is_head)
+    if (m->state == state)
         return;
-    struct record_member self = own_record(m);
-    store_record(m, update, &self);
+    m->state = state;
+    m->version++;
+    m->heartbeat_at_ns = update_now_ns(update);
+    for (uint32_t i = 0; i < CONTACTS_MAX; i++)
+        m->contacts.contacts[i].must_join = true;
 }
 
 void membership_leave(struct membership *m, struct update *update)
 {
     m->is_leaving = true;
-    if (!m->has_link)
-        return;
-    struct message *message = update_send(update, m->link, MESSAGE_leave);
-    message->u.leave = (struct message_leave){m->config.node_id, m->config.incarnation};
+    for (uint32_t i = 0; i < CONTACTS_MAX; i++)
+        if (m->contacts.contacts[i].has_link)
+            update_send(update, m->contacts.contacts[i].link, MESSAGE_leave)->u.leave =
+                (struct message_leave){m->config.node_id, m->config.incarnation};
 }
 
 void membership_peer_left(struct membership *m, struct update *update, struct id128 node_id,
                           uint64_t incarnation)
 {
-    m->goodbyes[m->n_goodbyes++ % GOODBYES_MAX] = (struct goodbye){node_id, incarnation};
-    if (m->is_head)
-        mark_left(m, update, node_id, incarnation);
+    beliefs_left(m->beliefs, update, node_id, incarnation);
+    m->must_choose = true;
+    if (m->serves)
+        roster_leave(m->roster, update_now_ns(update), node_id, incarnation);
 }
 
-bool membership_is_head(const struct membership *m)
+/* --- questions --- */
+
+bool membership_serves(const struct membership *m)
 {
-    return m->is_head;
+    return m->serves;
 }
 
 bool membership_is_connected(const struct membership *m)
 {
-    return m->is_head || m->has_link;
+    const struct contacts *contacts = &m->contacts;
+    bool is_seed = contacts->head_is_self;
+    for (uint32_t i = 0; i < m->config.n_seeds; i++)
+        is_seed |= core_service_equal(&m->config.seeds[i], &contacts->own);
+    return (contacts->is_master && is_seed) || contacts_have_master(contacts);
+}
+
+uint32_t membership_masters(const struct membership *m, uint64_t now_ns,
+                            struct core_master ret_masters[CORE_MASTERS_MAX])
+{
+    const struct contacts *contacts = &m->contacts;
+    uint32_t n = 0;
+    if (contacts->is_master)
+        ret_masters[n++] = (struct core_master){
+            .at = contacts->own,
+            .is_self = true,
+            .is_head = contacts->head_is_self,
+            .is_connected = true,
+            .answers = true,
+            .is_fresh = roster_is_fresh(m->roster, now_ns),
+        };
+    for (uint32_t i = 0; i < CONTACTS_MAX && n < CORE_MASTERS_MAX; i++) {
+        const struct contact *contact = &contacts->contacts[i];
+        if (!contact->used || !contact->is_master ||
+            id128_equal(contact->node_id, m->config.node_id))
+            continue;
+        ret_masters[n++] = (struct core_master){
+            .at = contact->at,
+            .is_head = m->config.has_head && core_service_equal(&contact->at, &m->config.seeds[0]),
+            .is_connected = contact->has_link,
+            .answers = answers(m, contact, now_ns),
+            .is_fresh = contact->is_fresh,
+        };
+    }
+    return n;
 }

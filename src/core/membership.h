@@ -1,37 +1,34 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * membership.h - who is there: this node's talk with the discovery head, and the head itself.
+ * membership.h - who is there: this node's talk with its masters, and its answers where it serves.
  *
- * Every node joins and sends heartbeats over one discovery connection; the answer brings the member
- * list when it changed.  The head judges liveness by its own clock: silent for member_ttl is
- * suspect, silent for ring_grace is gone.  Its table is soft state: for its first member_ttl it
- * answers with lists that are not whole, from which nobody is missed.
+ *     contacts.h    to which discovery services it holds connections (masters.h: who is a master)
+ *     beliefs.h     what follows from their answers
+ *     roster.h      the table from which it answers others
+ *
+ * A node joins each of its masters with its own record and then sends heartbeats, to all at the same
+ * time; an answer brings what has changed.  A master that does not answer soon counts no longer, and
+ * costs nothing else.  The node's own table is one master more, without a connection.
  */
 #ifndef CORE_MEMBERSHIP_H
 #define CORE_MEMBERSHIP_H
 
+#include "core/beliefs.h"
 #include "core/core.h"
 #include "core/update.h"
 
 struct membership;
 
-/* What a member list says: of a whole one first who is not in it, then one member at a time.  report()
- * returns false when there was no room for the member: it must be told again. */
-struct membership_sink {
-    bool (*report)(void *context, struct update *update, const struct record_member *member);
-    void (*missing)(void *context, struct update *update, const struct record_member *members,
-                    uint32_t n);
-    void *context;
-};
-
 int membership_new(const struct core_config *config, const struct membership_sink *sink,
                    struct membership **ret_membership);
 void membership_free(struct membership *membership);
 
-void membership_set_head(struct membership *membership, struct update *update, bool is_head);
-/* A discovery connection that this node dialled. */
-void membership_link_up(struct membership *membership, struct update *update, uint32_t link);
-void membership_link_down(struct membership *membership, uint32_t link);
+/* This node has its host's discovery port from now on. */
+void membership_serve(struct membership *membership, struct update *update);
+/* A discovery connection; @dial: the number of the dial that it comes from, 0: accepted. */
+void membership_link_up(struct membership *membership, struct update *update, uint32_t link,
+                        uint32_t dial, struct id128 node_id);
+void membership_link_down(struct membership *membership, struct update *update, uint32_t link);
 void membership_message(struct membership *membership, struct update *update, uint32_t link,
                         const struct message *message);
 void membership_tick(struct membership *membership, struct update *update);
@@ -43,8 +40,16 @@ void membership_leave(struct membership *membership, struct update *update);
 void membership_peer_left(struct membership *membership, struct update *update,
                           struct id128 node_id, uint64_t incarnation);
 
-bool membership_is_head(const struct membership *membership);
-/* Connected to a head, or one itself. */
+bool membership_serves(const struct membership *membership);
+/* A master answers it, or it is one itself at an address where others look for it. */
 bool membership_is_connected(const struct membership *membership);
+
+/* A master as this node sees it. */
+struct core_master {
+    struct core_service at;
+    bool is_self, is_head, is_connected, answers, is_fresh;
+};
+uint32_t membership_masters(const struct membership *membership, uint64_t now_ns,
+                            struct core_master ret_masters[CORE_MASTERS_MAX]);
 
 #endif

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* membership_test.c - who is listed, since when, and who is not; the head's side and the node's. */
+/*
+ * membership_test.c - a node's talk with its masters, which the test plays; and clusters of cores
+ * whose masters die, hang, begin anew, and lose sight of each other.
+ */
 #include "core/membership.h"
+
+#include <stdio.h>
 
 #include "core/core_test_harness.h"
 
-enum { LINK = 3 };
+enum { LINK = 3, OTHER_LINK = 4, SERVED_LINK = 5 };
 
 /* One membership room, and what it reports. */
 struct fixture {
@@ -12,501 +17,636 @@ struct fixture {
     struct update *update;
     struct membership *m;
     uint64_t now_ns;
-    uint32_t n_reported, n_missing_calls;
-    struct record_member reported[MEMBERS_MAX];
-    bool has_no_room;
+    uint32_t n_reported, dial;
+    struct record_member last;
 };
 
 static bool on_report(void *context, struct update *update, const struct record_member *member)
 {
-    struct fixture *fixture = context;
+    struct fixture *f = context;
     (void)update;
-    fixture->reported[fixture->n_reported++ % MEMBERS_MAX] = *member;
-    return !fixture->has_no_room;
+    f->n_reported++;
+    f->last = *member;
+    return true;
 }
 
-static void on_missing(void *context, struct update *update, const struct record_member *members,
-                       uint32_t n)
+static int setup(void **state)
 {
-    struct fixture *fixture = context;
-    (void)update, (void)members, (void)n;
-    fixture->n_missing_calls++;
-}
-
-static struct fixture *fixture_new(uint32_t id)
-{
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    struct membership_sink sink = {on_report, on_missing, fixture};
-    fixture->config = world_config(id);
-    fixture->update = update_new();
-    fixture->now_ns = 5000000 * WORLD_MS;
-    assert_int_equal(membership_new(&fixture->config, &sink, &fixture->m), 0);
-    return fixture;
-}
-
-static void fixture_free(struct fixture *fixture)
-{
-    membership_free(fixture->m);
-    update_free(fixture->update);
-    free(fixture);
-}
-
-static int setup_head(void **state)
-{
-    struct fixture *head = fixture_new(0);
-    update_begin(head->update, head->now_ns);
-    membership_set_head(head->m, head->update, true);
-    *state = head;
-    return 0;
-}
-
-static int setup_node(void **state)
-{
-    *state = fixture_new(0);
+    struct fixture *f = calloc(1, sizeof *f);
+    struct membership_sink sink = {on_report, f};
+    f->config = world_config(0);
+    f->update = update_new();
+    f->now_ns = 5000000 * WORLD_MS;
+    assert_int_equal(membership_new(&f->config, &sink, &f->m), 0);
+    *state = f;
     return 0;
 }
 
 static int teardown(void **state)
 {
-    fixture_free(*state);
+    struct fixture *f = *state;
+    membership_free(f->m);
+    update_free(f->update);
+    free(f);
     return 0;
 }
 
-/* What the last step sent, of one type; NULL: nothing. */
-static const struct message *sent(struct fixture *fixture, enum message_type type)
+static struct core_update ended(struct fixture *f)
 {
-    static struct core_update update;
-    update_end(fixture->update, &update);
+    struct core_update update;
+    update_end(f->update, &update);
+    return update;
+}
+
+/* What the last step sent on a link, of one type; NULL: nothing. */
+static const struct message *sent(struct fixture *f, uint32_t link, enum message_type type)
+{
+    struct core_update update = ended(f);
     for (size_t i = 0; i < update.n_sends; i++)
-        if (update.sends[i].message->type == type)
+        if (update.sends[i].link == link && update.sends[i].message->type == type)
             return update.sends[i].message;
     return NULL;
 }
 
-static void say(struct fixture *fixture, const struct message *message)
+static void begin(struct fixture *f)
 {
-    update_begin(fixture->update, fixture->now_ns);
-    membership_message(fixture->m, fixture->update, LINK, message);
-    membership_tick(fixture->m, fixture->update);
+    update_begin(f->update, f->now_ns);
 }
 
-static void tick(struct fixture *fixture, uint64_t ms)
+static void tick(struct fixture *f, uint64_t ms)
 {
-    fixture->now_ns += ms * WORLD_MS;
-    update_begin(fixture->update, fixture->now_ns);
-    membership_tick(fixture->m, fixture->update);
+    f->now_ns += ms * WORLD_MS;
+    begin(f);
+    membership_tick(f->m, f->update);
 }
 
-static const struct message_members *join(struct fixture *head, uint32_t id, uint64_t incarnation)
+static void say(struct fixture *f, uint32_t link, const struct message *message)
 {
-    struct record_member member = world_member(id, incarnation);
-    struct message message = {.type = MESSAGE_join, .u.join = {.members = &member, .n_members = 1}};
-    say(head, &message);
-    return &sent(head, MESSAGE_members)->u.members;
+    begin(f);
+    membership_message(f->m, f->update, link, message);
+    membership_tick(f->m, f->update);
 }
 
-static const struct message_members *heartbeat(struct fixture *head, uint32_t id,
-                                               uint64_t incarnation, uint64_t known_version)
+/* The dial of the last step is answered by node 99. */
+static void link_up(struct fixture *f, uint32_t link)
 {
-    struct message message = {.type = MESSAGE_heartbeat,
-                              .u.heartbeat = {.node_id = world_id(id),
-                                              .incarnation = incarnation,
-                                              .counter = 2,
-                                              .members_version = known_version}};
-    say(head, &message);
-    return &sent(head, MESSAGE_members)->u.members;
+    struct core_update update = ended(f);
+    if (update.n_dials > 0)
+        f->dial = update.dials[0].number;
+    begin(f);
+    membership_link_up(f->m, f->update, link, f->dial, world_id(99));
 }
 
-static void leave(struct fixture *head, uint32_t id, uint64_t incarnation)
+static void connect_master(struct fixture *f)
 {
-    struct message message = {.type = MESSAGE_leave, .u.leave = {world_id(id), incarnation}};
-    say(head, &message);
-    assert_null(sent(head, MESSAGE_members));
+    tick(f, 0);
+    link_up(f, LINK);
 }
 
-/* The state under which a list has a node; 0: it is not in it. */
-static int state_in(const struct message_members *list, uint32_t id)
+static struct message members_message(uint64_t version, bool listed)
 {
-    for (uint32_t i = 0; i < list->n_members; i++)
-        if (id128_equal(list->members[i].node_id, world_id(id)))
-            return list->members[i].state;
-    return 0;
+    return (struct message){
+        .type = MESSAGE_members,
+        .u.members = {.table = 7, .version = version, .fresh = 1, .listed = listed}};
 }
 
-/* --- the head --- */
-
-static void joiner_is_listed_in_the_answer(void **state)
-{
-    const struct message_members *list = join(*state, 5, 1);
-    assert_int_equal(list->n_members, 2);
-    assert_int_equal(state_in(list, 0), MEMBER_ALIVE);
-    assert_int_equal(state_in(list, 5), MEMBER_ALIVE);
-}
-
-/* Until every node has had the time to say that it is there, nobody is missed. */
-static void young_head_says_that_its_list_is_not_whole(void **state)
-{
-    struct fixture *head = *state;
-    assert_int_equal(join(head, 5, 1)->whole, 0);
-    tick(head, 5999);
-    uint64_t version = heartbeat(head, 5, 1, 0)->members_version;
-    assert_int_equal(heartbeat(head, 5, 1, 0)->whole, 0);
-    assert_int_equal(head->n_missing_calls, 0);
-    tick(head, 1);
-    assert_int_equal(head->n_missing_calls, 1); /* its own list is whole from now on, too */
-    const struct message_members *list = heartbeat(head, 5, 1, 0);
-    assert_int_equal(list->whole, 1);
-    assert_int_equal(list->members_version, version);
-}
-
-static void no_news_is_a_short_answer(void **state)
-{
-    struct fixture *head = *state;
-    tick(head, 7000);
-    uint64_t version = join(head, 5, 1)->members_version;
-    const struct message_members *list = heartbeat(head, 5, 1, version);
-    assert_int_equal(list->n_members, 0);
-    assert_int_equal(list->members_version, version);
-    assert_int_equal(heartbeat(head, 5, 1, version - 1)->n_members, 2);
-}
-
-static void silent_member_is_suspect_then_gone(void **state)
-{
-    struct fixture *head = *state;
-    tick(head, 7000);
-    uint64_t version = join(head, 5, 1)->members_version;
-    join(head, 6, 1);
-    for (int i = 0; i < 6; i++) {
-        tick(head, 1000);
-        version = heartbeat(head, 6, 1, 0)->members_version;
-    }
-    assert_int_equal(state_in(heartbeat(head, 6, 1, 0), 5), MEMBER_SUSPECT);
-    /* It speaks: alive again, and everybody is told. */
-    const struct message_members *list = heartbeat(head, 5, 1, version);
-    assert_true(list->members_version > version);
-    assert_int_equal(state_in(list, 5), MEMBER_ALIVE);
-    version = list->members_version;
-    for (int i = 0; i < 30; i++) {
-        tick(head, 1000);
-        heartbeat(head, 6, 1, version);
-    }
-    list = heartbeat(head, 6, 1, version);
-    assert_int_equal(state_in(list, 5), 0);
-    assert_int_equal(list->whole, 1);
-    /* Its heartbeat alone does not bring it back: it sees that, and joins. */
-    list = heartbeat(head, 5, 1, version);
-    assert_int_equal(state_in(list, 5), 0);
-    assert_int_equal(list->n_members, 2);
-    assert_int_equal(state_in(join(head, 5, 1), 5), MEMBER_ALIVE);
-}
-
-static void head_does_not_suspect_itself(void **state)
-{
-    struct fixture *head = *state;
-    tick(head, 100000);
-    assert_int_equal(state_in(join(head, 5, 1), 0), MEMBER_ALIVE);
-}
-
-static void who_has_left_stays_left(void **state)
-{
-    struct fixture *head = *state;
-    tick(head, 7000);
-    join(head, 5, 1);
-    join(head, 6, 1);
-    leave(head, 5, 2); /* another life: not meant */
-    assert_int_equal(state_in(heartbeat(head, 6, 1, 0), 5), MEMBER_ALIVE);
-    leave(head, 5, 1);
-    assert_int_equal(state_in(heartbeat(head, 6, 1, 0), 5), 0);
-    assert_int_equal(state_in(heartbeat(head, 5, 1, 0), 5), 0);
-    assert_int_equal(state_in(join(head, 5, 1), 5), 0);
-    assert_int_equal(state_in(join(head, 5, 2), 5), MEMBER_ALIVE); /* its next life */
-    assert_int_equal(state_in(join(head, 5, 1), 5), MEMBER_ALIVE); /* late word of the former */
-    leave(head, 5, 1);
-    assert_int_equal(state_in(heartbeat(head, 6, 1, 0), 5), MEMBER_ALIVE);
-}
-
-/* The head itself was told goodbye, on another connection, before the word for it came. */
-static void goodbye_to_the_head_counts_as_leave(void **state)
-{
-    struct fixture *head = *state;
-    tick(head, 7000);
-    uint64_t version = join(head, 5, 1)->members_version;
-    update_begin(head->update, head->now_ns);
-    membership_peer_left(head->m, head->update, world_id(5), 1);
-    const struct message_members *list = heartbeat(head, 5, 1, version);
-    assert_int_equal(state_in(list, 5), 0);
-    assert_int_equal(list->n_members, 1);
-}
-
-static void table_full_of_who_left_takes_joiners(void **state)
-{
-    struct fixture *head = *state;
-    tick(head, 7000);
-    for (uint32_t id = 1; id < MEMBERS_MAX; id++)
-        join(head, id, 1);
-    assert_int_equal(state_in(join(head, 5000, 1), 5000), 0); /* a full cluster */
-    for (uint32_t id = 1; id < MEMBERS_MAX; id++)
-        leave(head, id, 1);
-    for (uint32_t id = 2001; id < 2000 + MEMBERS_MAX; id++)
-        assert_int_equal(state_in(join(head, id, 1), id), MEMBER_ALIVE);
-}
-
-/* The largest answer, the head's own list and the one of the tick stand in one step. */
-static void step_of_a_full_head_stays_within_its_memory(void **state)
-{
-    struct fixture *head = *state;
-    const struct message_members *list = NULL;
-    for (uint32_t id = 1; id < MEMBERS_MAX; id++)
-        list = join(head, id, 1);
-    assert_int_equal(list->n_members, MEMBERS_MAX);
-    assert_true(update_has_room(head->update));
-}
-
-static void new_head_has_another_version(void **state)
-{
-    struct fixture *head = *state, *next = fixture_new(9);
-    uint64_t version = join(head, 5, 1)->members_version;
-    next->now_ns = head->now_ns + WORLD_MS;
-    update_begin(next->update, next->now_ns);
-    membership_set_head(next->m, next->update, true);
-    assert_true(heartbeat(next, 5, 1, version)->members_version != version);
-    assert_int_equal(heartbeat(next, 5, 1, version)->n_members, 1);
-    fixture_free(next);
-}
-
-/* --- the node --- */
-
-static void link_up(struct fixture *node)
-{
-    update_begin(node->update, node->now_ns);
-    membership_link_up(node->m, node->update, LINK);
-}
-
-static void tell(struct fixture *node, uint64_t version, bool whole, const uint32_t *ids,
-                 uint32_t n)
+static void tell(struct fixture *f, uint64_t version, bool listed, const uint32_t *ids, uint32_t n)
 {
     struct record_member members[8];
+    struct message message = members_message(version, listed);
     for (uint32_t i = 0; i < n; i++)
         members[i] = world_member(ids[i], ids[i] == 0 ? 100 : 1);
-    struct message message = {
-        .type = MESSAGE_members,
-        .u.members = {
-            .members_version = version, .whole = whole, .members = members, .n_members = n}};
-    say(node, &message);
+    message.u.members.whole = n > 0;
+    message.u.members.members = members;
+    message.u.members.n_members = n;
+    say(f, LINK, &message);
 }
 
-static uint64_t wake_in_ms(struct fixture *node)
+static uint64_t wake_in_ms(struct fixture *f)
 {
-    struct core_update update;
-    update_end(node->update, &update);
+    struct core_update update = ended(f);
     return update.wake_at_ns == UINT64_MAX ? UINT64_MAX
-                                           : (update.wake_at_ns - node->now_ns) / WORLD_MS;
+                                           : (update.wake_at_ns - f->now_ns) / WORLD_MS;
 }
+
+/* --- the node's side --- */
 
 static void node_without_discovery_sleeps(void **state)
 {
-    struct fixture *node = *state;
-    struct membership_sink sink = {on_report, on_missing, node};
-    membership_free(node->m);
-    node->config.discovery_host[0] = 0;
-    assert_int_equal(membership_new(&node->config, &sink, &node->m), 0);
-    tick(node, 1);
-    assert_true(wake_in_ms(node) == UINT64_MAX);
+    struct fixture *f = *state;
+    struct membership_sink sink = {on_report, f};
+    membership_free(f->m);
+    f->config.n_seeds = 0;
+    assert_int_equal(membership_new(&f->config, &sink, &f->m), 0);
+    tick(f, 1);
+    assert_true(wake_in_ms(f) == UINT64_MAX);
 }
 
 static void node_dials_until_it_is_connected(void **state)
 {
-    struct fixture *node = *state;
-    struct core_update update;
-    tick(node, 0);
-    update_end(node->update, &update);
+    struct fixture *f = *state;
+    tick(f, 0);
+    struct core_update update = ended(f);
     assert_int_equal(update.n_dials, 1);
     assert_int_equal(update.dials[0].purpose, PURPOSE_DISCOVERY);
+    assert_string_equal(update.dials[0].host, "127.0.0.1");
     assert_int_equal(update.dials[0].port, 1999);
-    assert_int_equal(wake_in_ms(node), 500);
-    tick(node, 100);
-    update_end(node->update, &update);
-    assert_int_equal(update.n_dials, 0);
-    tick(node, 400);
-    update_end(node->update, &update);
-    assert_int_equal(update.n_dials, 1);
-    assert_false(membership_is_connected(node->m));
+    assert_int_equal(wake_in_ms(f), 500);
+    tick(f, 100);
+    assert_int_equal(ended(f).n_dials, 0);
+    tick(f, 400);
+    assert_int_equal(ended(f).n_dials, 1);
+    assert_false(membership_is_connected(f->m));
 }
 
 static void node_joins_and_then_sends_heartbeats(void **state)
 {
     static const uint32_t ids[] = {0, 5};
-    struct fixture *node = *state;
-    link_up(node);
-    const struct record_member *self = sent(node, MESSAGE_join)->u.join.members;
-    assert_true(id128_equal(self->node_id, node->config.node_id));
-    assert_int_equal(self->incarnation, 100);
-    assert_int_equal(self->control_port, 2000);
-    assert_true(membership_is_connected(node->m));
-    tell(node, 77, true, ids, 2);
-    assert_int_equal(node->n_reported, 2);
-    assert_int_equal(wake_in_ms(node), 2000);
-    tick(node, 2000);
-    assert_int_equal(sent(node, MESSAGE_heartbeat)->u.heartbeat.members_version, 77);
-    uint64_t counter = sent(node, MESSAGE_heartbeat)->u.heartbeat.counter;
-    tick(node, 2000);
-    assert_int_equal(sent(node, MESSAGE_heartbeat)->u.heartbeat.counter, counter + 1);
-    tell(node, 77, true, NULL, 0); /* the short answer: no news */
-    assert_int_equal(node->n_reported, 2);
-    assert_int_equal(node->n_missing_calls, 1);
+    struct fixture *f = *state;
+    connect_master(f);
+    const struct message_join *joined = &sent(f, LINK, MESSAGE_join)->u.join;
+    assert_true(id128_equal(joined->members[0].node_id, f->config.node_id));
+    assert_int_equal(joined->members[0].incarnation, 100);
+    assert_int_equal(joined->members[0].control_port, 2000);
+    assert_int_equal(joined->members[0].discovery_port, 1999);
+    assert_false(membership_is_connected(f->m));
+    tell(f, 77, true, ids, 2);
+    assert_true(membership_is_connected(f->m));
+    assert_int_equal(f->n_reported, 1);
+    tick(f, 2000);
+    const struct message_heartbeat *heartbeat = &sent(f, LINK, MESSAGE_heartbeat)->u.heartbeat;
+    assert_int_equal(heartbeat->known_version, 77);
+    assert_int_equal(heartbeat->table, 7);
+    uint64_t counter = heartbeat->counter;
+    tick(f, 2000);
+    assert_int_equal(sent(f, LINK, MESSAGE_heartbeat)->u.heartbeat.counter, counter + 1);
+    tell(f, 77, true, NULL, 0); /* the short answer: no news */
+    assert_int_equal(f->n_reported, 1);
 }
 
-/* A young head's list brings members and takes none away; it is asked for again. */
-static void list_that_is_not_whole_removes_nobody(void **state)
+static void node_that_is_not_listed_joins_again_at_once(void **state)
 {
     static const uint32_t ids[] = {0, 5};
-    struct fixture *node = *state;
-    link_up(node);
-    tell(node, 77, false, ids, 2);
-    assert_int_equal(node->n_reported, 2);
-    assert_int_equal(node->n_missing_calls, 0);
-    tick(node, 2000);
-    assert_int_equal(sent(node, MESSAGE_heartbeat)->u.heartbeat.members_version, 0);
-    tell(node, 77, true, ids, 2);
-    assert_int_equal(node->n_missing_calls, 1);
-}
-
-static void member_for_whom_there_was_no_room_is_told_again(void **state)
-{
-    static const uint32_t ids[] = {0, 5};
-    struct fixture *node = *state;
-    link_up(node);
-    node->has_no_room = true;
-    tell(node, 77, true, ids, 2);
-    tick(node, 2000);
-    assert_int_equal(sent(node, MESSAGE_heartbeat)->u.heartbeat.members_version, 0);
-}
-
-static void forgotten_node_joins_again_at_once(void **state)
-{
-    static const uint32_t ids[] = {0, 5};
-    struct fixture *node = *state;
-    link_up(node);
-    tell(node, 77, true, ids, 2);
-    tick(node, 2000);
-    assert_null(sent(node, MESSAGE_join));
-    tell(node, 78, true, ids + 1, 1);
-    assert_non_null(sent(node, MESSAGE_join));
+    struct fixture *f = *state;
+    connect_master(f);
+    tell(f, 77, true, ids, 2);
+    tick(f, 2000);
+    assert_null(sent(f, LINK, MESSAGE_join));
+    tell(f, 78, false, NULL, 0);
+    assert_non_null(sent(f, LINK, MESSAGE_join));
 }
 
 /* A full cluster does not list it: then it asks again at the pace of heartbeats, not at once. */
-static void node_that_is_not_taken_does_not_storm_the_head(void **state)
+static void node_that_is_not_taken_does_not_storm_its_master(void **state)
 {
-    static const uint32_t ids[] = {5};
-    struct fixture *node = *state;
-    link_up(node);
-    for (uint64_t version = 77; version < 90; version++) {
-        tell(node, version, true, ids, 1);
-        assert_null(sent(node, MESSAGE_join));
-        assert_int_equal(wake_in_ms(node), 2000);
-        tick(node, 2000);
-        assert_non_null(sent(node, MESSAGE_join));
+    struct fixture *f = *state;
+    connect_master(f);
+    tell(f, 77, false, NULL, 0);
+    for (uint64_t version = 78; version < 90; version++) {
+        tick(f, 2000);
+        assert_non_null(sent(f, LINK, MESSAGE_join));
+        assert_null(sent(f, LINK, MESSAGE_heartbeat));
+        tell(f, version, false, NULL, 0);
+        assert_null(sent(f, LINK, MESSAGE_join));
     }
 }
 
-static void second_discovery_connection_is_given_up(void **state)
+static void second_connection_to_a_master_is_given_up(void **state)
 {
-    struct fixture *node = *state;
-    struct core_update update;
-    link_up(node);
-    update_begin(node->update, node->now_ns);
-    membership_link_up(node->m, node->update, LINK + 1);
-    update_end(node->update, &update);
-    assert_int_equal(update.n_hangups, 1);
-    assert_int_equal(update.hangups[0], LINK + 1);
-    membership_link_down(node->m, LINK + 1);
-    assert_true(membership_is_connected(node->m));
-    membership_link_down(node->m, LINK);
-    assert_false(membership_is_connected(node->m));
+    struct fixture *f = *state;
+    connect_master(f);
+    link_up(f, OTHER_LINK);
+    assert_int_equal(ended(f).n_hangups, 1);
+    assert_int_equal(ended(f).hangups[0], OTHER_LINK);
+    membership_link_down(f->m, f->update, OTHER_LINK);
+    tell(f, 77, true, NULL, 0);
+    assert_true(membership_is_connected(f->m));
+    membership_link_down(f->m, f->update, LINK);
+    assert_false(membership_is_connected(f->m));
 }
 
-static void goodbye_outlasts_older_lists(void **state)
+static void connection_that_nobody_dialled_for_is_given_up(void **state)
 {
-    static const uint32_t ids[] = {0, 5, 6};
-    struct fixture *node = *state;
-    link_up(node);
-    update_begin(node->update, node->now_ns);
-    membership_peer_left(node->m, node->update, world_id(5), 1);
-    tell(node, 77, true, ids, 3);
-    assert_int_equal(node->n_reported, 2);
-    assert_true(id128_equal(node->reported[1].node_id, world_id(6)));
+    struct fixture *f = *state;
+    tick(f, 0);
+    begin(f);
+    membership_link_up(f->m, f->update, LINK, 4711, world_id(99));
+    assert_int_equal(ended(f).n_hangups, 1);
 }
 
 static void leaving_node_says_so_and_nothing_more(void **state)
 {
-    struct fixture *node = *state;
-    link_up(node);
-    update_begin(node->update, node->now_ns);
-    membership_leave(node->m, node->update);
-    assert_true(id128_equal(sent(node, MESSAGE_leave)->u.leave.node_id, node->config.node_id));
-    tick(node, 100000);
-    assert_null(sent(node, MESSAGE_heartbeat));
-    assert_null(sent(node, MESSAGE_join));
+    struct fixture *f = *state;
+    connect_master(f);
+    begin(f);
+    membership_leave(f->m, f->update);
+    assert_true(id128_equal(sent(f, LINK, MESSAGE_leave)->u.leave.node_id, f->config.node_id));
+    tick(f, 100000);
+    assert_null(sent(f, LINK, MESSAGE_heartbeat));
+    assert_null(sent(f, LINK, MESSAGE_join));
 }
 
-/* --- a cluster whose head dies --- */
+static void draining_node_says_so_at_once(void **state)
+{
+    struct fixture *f = *state;
+    static const uint32_t ids[] = {0, 5};
+    connect_master(f);
+    tell(f, 77, true, ids, 2);
+    tick(f, 2000);
+    begin(f);
+    membership_set_state(f->m, f->update, MEMBER_DRAINING);
+    membership_tick(f->m, f->update);
+    const struct record_member *own = sent(f, LINK, MESSAGE_join)->u.join.members;
+    assert_int_equal(own->state, MEMBER_DRAINING);
+    assert_int_equal(own->version, 2);
+    assert_int_equal(sent(f, LINK, MESSAGE_join)->u.join.known_version, 77);
+}
 
-static void restarted_head_moves_no_keys(void **state)
+/* --- the side that serves --- */
+
+static void serve(struct fixture *f)
+{
+    begin(f);
+    membership_serve(f->m, f->update);
+    membership_tick(f->m, f->update);
+}
+
+static const struct message_members *join(struct fixture *f, uint32_t id)
+{
+    struct record_member member = world_member(id, 1);
+    struct message message = {.type = MESSAGE_join, .u.join = {.members = &member, .n_members = 1}};
+    say(f, SERVED_LINK, &message);
+    return &sent(f, SERVED_LINK, MESSAGE_members)->u.members;
+}
+
+static void lone_server_dials_nobody(void **state)
+{
+    struct fixture *f = *state;
+    serve(f);
+    for (int i = 0; i < 100; i++) {
+        tick(f, 500);
+        assert_int_equal(ended(f).n_dials, 0);
+    }
+    assert_true(membership_is_connected(f->m));
+}
+
+static void joiner_is_answered_and_known(void **state)
+{
+    struct fixture *f = *state;
+    serve(f);
+    const struct message_members *list = join(f, 5);
+    assert_int_equal(list->n_members, 2);
+    assert_int_equal(list->listed, 1);
+    assert_int_equal(list->fresh, 0);
+    assert_int_equal(f->n_reported, 1);
+    assert_true(id128_equal(f->last.node_id, world_id(5)));
+    struct message heartbeat = {.type = MESSAGE_heartbeat,
+                                .u.heartbeat = {.node_id = world_id(6), .incarnation = 1}};
+    say(f, SERVED_LINK, &heartbeat);
+    assert_int_equal(sent(f, SERVED_LINK, MESSAGE_members)->u.members.listed, 0);
+}
+
+/* A steady heartbeat and its answer are as long in a cluster of two as in one of a thousand. */
+static void heartbeat_without_news_is_short(void **state)
+{
+    static uint8_t frame[FRAME_HEAD_BYTES + FRAME_BODY_MAX_BYTES];
+    struct fixture *f = *state;
+    serve(f);
+    int64_t lengths[2];
+    for (int round = 0; round < 2; round++) {
+        const struct message_members *list = join(f, round ? 1000 : 1);
+        for (uint32_t id = 2; round && id < 1000; id++)
+            list = join(f, id);
+        struct message heartbeat = {.type = MESSAGE_heartbeat,
+                                    .u.heartbeat = {.node_id = world_id(1),
+                                                    .incarnation = 1,
+                                                    .counter = 9,
+                                                    .table = list->table,
+                                                    .known_version = list->version}};
+        say(f, SERVED_LINK, &heartbeat);
+        lengths[round] =
+            message_encode(sent(f, SERVED_LINK, MESSAGE_members), frame, sizeof frame) +
+            message_encode(&heartbeat, frame, sizeof frame);
+    }
+    assert_int_equal(lengths[0], lengths[1]);
+    assert_in_range(lengths[0], 1, 127);
+}
+
+/* The largest answer, the own table's news and the tick stand in one step. */
+static void step_of_a_full_server_stays_within_its_memory(void **state)
+{
+    struct fixture *f = *state;
+    const struct message_members *list = NULL;
+    serve(f);
+    for (uint32_t id = 1; id < MEMBERS_MAX; id++)
+        list = join(f, id);
+    assert_int_equal(list->n_members, MEMBERS_MAX);
+    assert_true(update_has_room(f->update));
+}
+
+static void server_passes_on_what_it_believes(void **state)
+{
+    static const uint32_t ids[] = {0, 5};
+    struct fixture *f = *state;
+    f->config.seeds[0] = (struct core_service){"10.9.9.9", 1999};
+    struct membership_sink sink = {on_report, f};
+    membership_free(f->m);
+    assert_int_equal(membership_new(&f->config, &sink, &f->m), 0);
+    connect_master(f);
+    tell(f, 77, true, ids, 2);
+    serve(f);
+    const struct message_members *list = join(f, 6);
+    assert_int_equal(list->n_members, 3);
+    assert_int_equal(list->fresh, 0);
+}
+
+/* --- clusters --- */
+
+/* Each on a host of its own, serving there; the first is the head. */
+static struct world *cluster(uint32_t n, uint32_t max_masters)
 {
     struct world *world = world_new();
-    struct core_inspection *inspection = calloc(1, sizeof *inspection);
+    for (uint32_t id = 0; id < n; id++) {
+        struct core_config config = world_config(id);
+        snprintf(config.host, sizeof config.host, "10.0.0.%u", id);
+        config.max_masters = max_masters;
+        config.seeds[0] = (struct core_service){"10.0.0.0", 1999};
+        config.seeds[1] = (struct core_service){"10.0.0.1", 1999};
+        config.n_seeds = 2;
+        world_add(world, &config);
+        world_make_head(world, (int)id);
+    }
+    return world;
+}
+
+static void assert_members(struct world *world, int node, uint32_t n)
+{
+    static struct core_inspection inspection;
+    core_inspect(world->nodes[node]->core, &inspection);
+    assert_int_equal(inspection.n_members, n);
+    for (uint32_t i = 0; i < n; i++)
+        assert_int_equal(inspection.members[i].state, MEMBER_ALIVE);
+}
+
+static uint32_t masters_of(struct world *world, int node)
+{
+    static struct core_inspection inspection;
+    uint32_t n = 0;
+    core_inspect(world->nodes[node]->core, &inspection);
+    for (uint32_t i = 0; i < inspection.n_masters; i++)
+        n += inspection.masters[i].answers && inspection.masters[i].is_fresh;
+    return n;
+}
+
+/* Nobody's ring changes for so long. */
+static void assert_steady(struct world *world, uint32_t without, uint64_t ms)
+{
+    uint64_t hash = 0;
+    for (; ms > 0; ms -= 100) {
+        world_pass(world, 100);
+        for (int node = 0; node < world->n; node++) {
+            if (without >> node & 1)
+                continue;
+            hash = hash ? hash : view_ring_hash(world->nodes[node]->view);
+            assert_true(view_ring_hash(world->nodes[node]->view) == hash);
+        }
+    }
+}
+
+static void small_cluster_has_all_hosts_as_masters(void **state)
+{
+    struct world *world = cluster(3, 3);
+    (void)state;
+    world_pass(world, 20000);
+    for (int node = 0; node < 3; node++) {
+        assert_members(world, node, 3);
+        assert_int_equal(masters_of(world, node), 3);
+    }
+    world_free(world);
+}
+
+static void restarted_master_moves_no_keys(void **state)
+{
+    struct world *world = cluster(4, 1);
+    (void)state;
+    world_pass(world, 20000);
+    for (int node = 0; node < 4; node++)
+        assert_members(world, node, 4);
+    world_restart(world, 0);
+    world_make_head(world, 0);
+    world_pass(world, 2600); /* a heartbeat, and the time until it dials and is dialled */
+    assert_steady(world, 0, 40000);
+    for (int node = 0; node < 4; node++)
+        assert_members(world, node, 4);
+    world_free(world);
+}
+
+/* failure-modes 18: its process hangs for a minute; nobody else is missed, and when it goes on it
+ * takes nobody away. */
+static void hung_master_removes_nobody(void **state)
+{
+    (void)state;
+    for (int hung = 0; hung < 2; hung++) {
+        struct world *world = cluster(4, 2);
+        world_pass(world, 20000);
+        world->nodes[hung]->is_hung = true;
+        for (int i = 0; i < 60; i++) {
+            world_pass(world, 1000);
+            for (int node = 0; node < 4; node++)
+                for (int peer = 0; peer < 4; peer++) {
+                    struct view_peer view;
+                    uint16_t index = world_peer(world, node, world_id((uint32_t)peer), 100);
+                    if (node == hung || peer == hung)
+                        continue;
+                    assert_int_equal(view_peer(world->nodes[node]->view, index, &view), 0);
+                    assert_int_equal(view.state, MEMBER_ALIVE);
+                }
+        }
+        world_go_on(world, hung);
+        world_pass(world, 40000);
+        for (int node = 0; node < 4; node++)
+            assert_members(world, node, 4);
+        world_free(world);
+    }
+}
+
+/* The head first, then the others; those that are left find new masters, and then each other. */
+static void masters_die_one_after_another(void **state)
+{
+    struct world *world = cluster(4, 2);
+    (void)state;
+    world_pass(world, 20000);
+    for (int dead = 0; dead < 3; dead++) {
+        world_kill(world, dead);
+        world_pass(world, 60000);
+        for (int node = dead + 1; node < 4; node++) {
+            assert_members(world, node, (uint32_t)(3 - dead));
+            assert_in_range(masters_of(world, node), 1, 2);
+        }
+    }
+    for (int node = 2; node >= 0; node--) {
+        world_restart(world, node);
+        world_make_head(world, node);
+    }
+    world_pass(world, 60000);
+    for (int node = 0; node < 4; node++)
+        assert_members(world, node, 4);
+    world_free(world);
+}
+
+static void new_node_joins_through_another_seed(void **state)
+{
+    struct world *world = cluster(4, 3);
+    (void)state;
+    world_kill(world, 3);
+    world_pass(world, 20000);
+    world_kill(world, 0);
+    world_pass(world, 60000);
+    world_restart(world, 3);
+    world_make_head(world, 3);
+    world_pass(world, 5000);
+    for (int node = 1; node < 4; node++)
+        assert_members(world, node, 3);
+    world_free(world);
+}
+
+/* All its seeds are down, and it remembers the members of its former life. */
+static void restarted_node_joins_through_those_it_remembers(void **state)
+{
+    struct world *world = cluster(4, 3);
+    (void)state;
+    world_pass(world, 20000);
+    world_kill(world, 0);
+    world_kill(world, 1);
+    world_kill(world, 3);
+    world_pass(world, 60000);
+    struct core_config *config = &world->nodes[3]->config;
+    config->n_remembered = 2;
+    config->remembered[0] = (struct core_service){"10.0.0.77", 1999};
+    config->remembered[1] = (struct core_service){"10.0.0.2", 1999};
+    world_restart(world, 3);
+    world_make_head(world, 3);
+    world_pass(world, 5000);
+    assert_members(world, 2, 2);
+    assert_members(world, 3, 2);
+    world_free(world);
+}
+
+/* Two and two for longer than ring_grace, on either side a seed: each half goes on alone, and they
+ * find each other again, though nobody is a member of the other half any more. */
+static void halves_find_each_other_again(void **state)
+{
+    struct world *world = cluster(4, 2);
+    (void)state;
+    world_pass(world, 20000);
+    for (int node = 0; node < 2; node++) {
+        world->nodes[node * 2]->cut_off = node ? 3 : 12;
+        world->nodes[node * 2 + 1]->cut_off = node ? 3 : 12;
+    }
+    for (int node = 0; node < 2; node++)
+        for (int other = 2; other < 4; other++)
+            for (enum purpose purpose = PURPOSE_CONTROL; purpose <= PURPOSE_DISCOVERY; purpose++)
+                for (uint32_t link;
+                     (link = world_link_to(world, node, other, purpose)) != UINT32_MAX;)
+                    world_break(world, node, link);
+    world_pass(world, 60000);
+    for (int node = 0; node < 4; node++)
+        assert_members(world, node, 2);
+    world_kill(world, 0); /* the head is not there to join them */
+    world_pass(world, 60000);
+    for (int node = 1; node < 4; node++)
+        world->nodes[node]->cut_off = 0;
+    world_pass(world, 30000);
+    for (int node = 1; node < 4; node++)
+        assert_members(world, node, 3);
+    world_free(world);
+}
+
+/* Ranks of one host: those that do not serve talk to the one that does; it dies, another takes over. */
+static void ranks_of_a_host_share_its_service(void **state)
+{
+    struct world *world = world_new();
     (void)state;
     for (uint32_t id = 0; id < 4; id++) {
         struct core_config config = world_config(id);
         world_add(world, &config);
     }
-    world_make_head(world, 0);
-    world_pass(world, 10000);
-    uint64_t hash = view_ring_hash(world->nodes[1]->view);
-    /* The head's discovery service begins anew, knowing nobody. */
-    for (int node = 1; node < 4; node++)
-        world_break(world, node, world_link_to(world, node, 0, PURPOSE_DISCOVERY));
-    world_make_head(world, 0);
-    for (int i = 0; i < 100; i++) {
-        world_pass(world, 100);
-        for (int node = 0; node < 4; node++)
-            assert_true(view_ring_hash(world->nodes[node]->view) == hash);
+    world_make_head(world, 2);
+    world_pass(world, 20000);
+    for (int node = 0; node < 4; node++) {
+        assert_members(world, node, 4);
+        assert_int_equal(masters_of(world, node), 1);
     }
-    core_inspect(world->nodes[2]->core, inspection);
-    assert_int_equal(inspection->n_members, 4);
-    for (uint32_t i = 0; i < 4; i++)
-        assert_int_equal(inspection->members[i].state, MEMBER_ALIVE);
-    free(inspection);
+    world_kill(world, 2);
+    world_make_head(world, 1);
+    world_pass(world, 60000);
+    for (int node = 0; node < 4; node++)
+        if (node != 2)
+            assert_members(world, node, 3);
     world_free(world);
 }
 
-#define HEAD(name) cmocka_unit_test_setup_teardown(name, setup_head, teardown)
-#define NODE(name) cmocka_unit_test_setup_teardown(name, setup_node, teardown)
+static uint64_t rings_built(struct world *world, uint32_t joins, uint64_t ms_apart)
+{
+    uint64_t hash = 0, n = 0;
+    for (uint32_t i = 0; i < joins; i++) {
+        struct record_member member = world_member(100 + i, 1);
+        struct message message = {.type = MESSAGE_join,
+                                  .u.join = {.members = &member, .n_members = 1}};
+        world_say(world, 0, SERVED_LINK, &message);
+        world_pass(world, ms_apart);
+        n += view_ring_hash(world->nodes[0]->view) != hash;
+        hash = view_ring_hash(world->nodes[0]->view);
+    }
+    return n;
+}
+
+/* Hundreds of joins within a second: the ring is built for many of them together. */
+static void flood_of_joins_builds_few_rings(void **state)
+{
+    struct world *world = world_new();
+    struct core_config config = world_config(0);
+    (void)state;
+    world_add(world, &config);
+    world_make_head(world, 0);
+    world_link_up(world, 0, SERVED_LINK, PURPOSE_DISCOVERY, world_id(100), 1);
+    world_pass(world, 1000);
+    assert_int_equal(rings_built(world, 5, 0), 5); /* a few are followed at once */
+    world_pass(world, 1000);
+    assert_in_range(rings_built(world, 900, 1), 1, 60);
+    world_pass(world, 1000);
+    assert_members(world, 0, 901);
+    world_free(world);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        HEAD(joiner_is_listed_in_the_answer),
-        HEAD(young_head_says_that_its_list_is_not_whole),
-        HEAD(no_news_is_a_short_answer),
-        HEAD(silent_member_is_suspect_then_gone),
-        HEAD(head_does_not_suspect_itself),
-        HEAD(who_has_left_stays_left),
-        HEAD(goodbye_to_the_head_counts_as_leave),
-        HEAD(table_full_of_who_left_takes_joiners),
-        HEAD(step_of_a_full_head_stays_within_its_memory),
-        HEAD(new_head_has_another_version),
-        NODE(node_without_discovery_sleeps),
-        NODE(node_dials_until_it_is_connected),
-        NODE(node_joins_and_then_sends_heartbeats),
-        NODE(list_that_is_not_whole_removes_nobody),
-        NODE(member_for_whom_there_was_no_room_is_told_again),
-        NODE(forgotten_node_joins_again_at_once),
-        NODE(node_that_is_not_taken_does_not_storm_the_head),
-        NODE(second_discovery_connection_is_given_up),
-        NODE(goodbye_outlasts_older_lists),
-        NODE(leaving_node_says_so_and_nothing_more),
-        cmocka_unit_test(restarted_head_moves_no_keys),
+        TEST(node_without_discovery_sleeps),
+        TEST(node_dials_until_it_is_connected),
+        TEST(node_joins_and_then_sends_heartbeats),
+        TEST(node_that_is_not_listed_joins_again_at_once),
+        TEST(node_that_is_not_taken_does_not_storm_its_master),
+        TEST(second_connection_to_a_master_is_given_up),
+        TEST(connection_that_nobody_dialled_for_is_given_up),
+        TEST(leaving_node_says_so_and_nothing_more),
+        TEST(draining_node_says_so_at_once),
+        TEST(lone_server_dials_nobody),
+        TEST(joiner_is_answered_and_known),
+        TEST(heartbeat_without_news_is_short),
+        TEST(step_of_a_full_server_stays_within_its_memory),
+        TEST(server_passes_on_what_it_believes),
+        cmocka_unit_test(small_cluster_has_all_hosts_as_masters),
+        cmocka_unit_test(restarted_master_moves_no_keys),
+        cmocka_unit_test(hung_master_removes_nobody),
+        cmocka_unit_test(masters_die_one_after_another),
+        cmocka_unit_test(new_node_joins_through_another_seed),
+        cmocka_unit_test(restarted_node_joins_through_those_it_remembers),
+        cmocka_unit_test(halves_find_each_other_again),
+        cmocka_unit_test(ranks_of_a_host_share_its_service),
+        cmocka_unit_test(flood_of_joins_builds_few_rings),
     };
     return cmocka_run_group_tests_name("core/membership", tests, NULL, NULL);
 }

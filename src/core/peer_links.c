@@ -53,15 +53,16 @@ void peer_links_up(struct core *core, const struct core_event *event)
     };
     if (event->u.up.purpose == PURPOSE_CONTROL)
         connect_link(core, event->link);
-    else if (!membership_is_head(core->membership))
-        membership_link_up(core->membership, core->update, event->link);
+    else
+        membership_link_up(core->membership, core->update, event->link, event->u.up.dial,
+                           event->u.up.node_id);
 }
 
 void peer_links_down(struct core *core, uint32_t number)
 {
     struct link *link = &core->links[number];
     if (link->purpose == PURPOSE_DISCOVERY)
-        membership_link_down(core->membership, number);
+        membership_link_down(core->membership, core->update, number);
     struct peer *peer = link->peer == CORE_PEER_NONE ? NULL : peers_get(core->peers, link->peer);
     if (peer && peer->link == number) {
         peer->link = LINK_NONE;

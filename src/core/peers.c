@@ -69,6 +69,7 @@ static void add_self(struct peers *peers, const struct core_config *config)
         .incarnation = config->incarnation,
         .uid = config->uid,
         .control_port = config->control_port,
+        .discovery_port = config->discovery_port,
         .pool_bytes = config->pool_bytes,
         .link = LINK_NONE,
     };
@@ -150,6 +151,7 @@ static void tell_shell(struct update *update, uint16_t index, const struct peer 
         .incarnation = peer->incarnation,
         .uid = peer->uid,
         .control_port = peer->control_port,
+        .discovery_port = peer->discovery_port,
         .state = peer->state,
     };
     memcpy(change.host, peer->host, sizeof change.host);
@@ -181,6 +183,7 @@ static bool add(struct peers *peers, struct update *update, const struct record_
         .version = member->version,
         .uid = member->uid,
         .control_port = member->control_port,
+        .discovery_port = member->discovery_port,
         .pool_bytes = member->pool_bytes,
         .link = LINK_NONE,
         .dial_at_ns = update_now_ns(update),

@@ -35,7 +35,7 @@ struct peer {
     struct id128 node_id, boot_id;
     uint64_t incarnation, version;
     uint32_t uid;
-    uint16_t control_port;
+    uint16_t control_port, discovery_port;
     uint64_t pool_bytes;
     char host[64];
     uint32_t link;             /* the control connection, or LINK_NONE */

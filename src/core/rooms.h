@@ -54,6 +54,7 @@ struct core {
     struct credit credit;
     bool ring_is_old; /* to be built */
     bool is_draining;
+    uint64_t ring_paid_ns; /* rings are built no faster (members.c) */
     uint64_t forget_at_ns;               /* look for peers to forget then; UINT64_MAX: none */
     uint64_t dropped_ns[CORE_PEERS_MAX]; /* when; 0: not dropped */
     struct sweep sweeps[SWEEPS_MAX];
@@ -68,7 +69,7 @@ void peer_links_dial(struct core *core);
 /* members.c: who is there, and what follows from it */
 struct membership_sink members_sink(struct core *core);
 void members_remove(struct core *core, uint16_t peer);
-void members_build_ring(struct core *core);
+void members_renew_ring(struct core *core);
 void members_judge_completeness(struct core *core);
 void members_forget_dropped(struct core *core);
 

@@ -31,18 +31,44 @@ static json_t *id_json(struct id128 id)
     return json_string(text);
 }
 
+struct seeds_text {
+    char text[NODE_SEEDS_MAX * (ADDRESS_TEXT_BYTES + 1)];
+};
+
+static struct seeds_text seeds_text(const struct node_config *config)
+{
+    struct seeds_text seeds = {""};
+    for (uint32_t i = 0; i < config->n_seeds; i++) {
+        char one[ADDRESS_TEXT_BYTES];
+        address_format(&config->seeds[i], one);
+        strcat(strcat(seeds.text, i > 0 ? "," : ""), one);
+    }
+    return seeds;
+}
+
 static json_t *node_json(struct node *node, const struct core_inspection *inspection)
 {
     const struct node_config *config = &node->config;
-    char discovery[ADDRESS_TEXT_BYTES] = "";
-    if (config->discovery.host[0])
-        address_format(&config->discovery, discovery);
     return json_pack("{s:o, s:I, s:s, s:s, s:i, s:s, s:b, s:b, s:o}", "node_id",
                      id_json(config->node_id), "incarnation", (json_int_t)node->incarnation,
                      "cluster", config->cluster, "host", config->advertised_host, "control_port",
-                     config->control.port, "discovery_addr", discovery, "serves_discovery",
-                     inspection->is_head, "is_connected", inspection->is_connected, "boot_id",
-                     id_json(node->boot_id));
+                     config->control.port, "discovery_addr", seeds_text(config).text,
+                     "serves_discovery", inspection->serves, "is_connected",
+                     inspection->is_connected, "boot_id", id_json(node->boot_id));
+}
+
+static json_t *masters_json(const struct core_inspection *inspection)
+{
+    json_t *masters = json_array();
+    for (uint32_t i = 0; i < inspection->n_masters; i++) {
+        const struct core_master *master = &inspection->masters[i];
+        json_array_append_new(
+            masters, json_pack("{s:s, s:i, s:b, s:b, s:b, s:b, s:b}", "host", master->at.host,
+                               "discovery_port", master->at.port, "is_head", master->is_head,
+                               "is_self", master->is_self, "is_connected", master->is_connected,
+                               "answers", master->answers, "is_fresh", master->is_fresh));
+    }
+    return masters;
 }
 
 static json_t *members_json(const struct node *node, const struct core_inspection *inspection)
@@ -52,9 +78,10 @@ static json_t *members_json(const struct node *node, const struct core_inspectio
         const struct core_member *member = &inspection->members[i];
         json_array_append_new(
             members,
-            json_pack("{s:o, s:I, s:s, s:i, s:s, s:I, s:b, s:b, s:b}", "node_id",
+            json_pack("{s:o, s:I, s:s, s:i, s:i, s:s, s:I, s:b, s:b, s:b}", "node_id",
                       id_json(member->node_id), "incarnation", (json_int_t)member->incarnation,
-                      "host", member->host, "control_port", member->control_port, "state",
+                      "host", member->host, "control_port", member->control_port,
+                      "discovery_port", member->discovery_port, "state",
                       state_name(member->state), "pool_bytes", (json_int_t)member->pool_bytes,
                       "is_connected", member->is_connected, "is_trusted", member->is_trusted,
                       "is_self", id128_equal(member->node_id, node->config.node_id)));
@@ -112,7 +139,8 @@ json_t *inspect_status(struct node *node)
     core_inspect(node->core, inspection);
     pthread_mutex_unlock(&node->core_lock);
     json_t *status = json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:o}", "node", node_json(node, inspection), "members",
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "node", node_json(node, inspection), "masters",
+        masters_json(inspection), "members",
         members_json(node, inspection), "pool", pool_json(&inspection->pool), "directory",
         directory_json(inspection), "drain", drain_json(node), "counters", counters_json(node));
     free(inspection);

@@ -23,6 +23,7 @@
 #include "io/conn.h"
 #include "io/listener.h"
 #include "io/loop.h"
+#include "io/member_file.h"
 #include "io/server.h"
 #include "io/shm.h"
 #include "node/drain.h"
@@ -65,6 +66,23 @@ struct outbox {
     size_t used, size;
 };
 
+/* Where members are found, and this node's part in it (discovery.c). */
+struct discovery {
+    struct address own;      /* the service of this host; port 0: it has none */
+    struct address also;     /* a seed that is this host under another address; port 0: none */
+    const char *host_option; /* which option has chosen the address to listen on */
+    bool has_head, spreads[NODE_SEEDS_MAX];
+    struct listener *listener, *also_listener;
+    struct loop_timer retry, save;
+    bool serves, has_told_taken;
+    uint32_t n_links;              /* to masters, up */
+    bool has_told[NODE_SEEDS_MAX]; /* that this seed does not answer */
+    atomic_bool members_changed;   /* since they were written to the state directory */
+    bool has_told_unsaved;
+    uint32_t n_saved;
+    struct address saved[MEMBER_FILE_MAX];
+};
+
 struct node {
     struct node_config config;
     pid_t pid;
@@ -88,7 +106,7 @@ struct node {
     bool has_thread;
     struct loop *loop;
     struct conn_set *conns;
-    struct listener *listener, *discovery;
+    struct listener *listener;
     struct server *server;
     struct shm_listener *shm_listener;
     struct loop_watch *shm_watch;
@@ -96,8 +114,8 @@ struct node {
     struct loop_timer probe_timer;
     struct outbox draining;             /* the node thread's */
     struct conn *links[CORE_LINKS_MAX]; /* the node thread's */
-    uint64_t bind_head_at_ns, tell_broken_at_ns;
-    bool is_head, has_told_head_missing;
+    uint64_t tell_broken_at_ns;
+    struct discovery discovery;
 
     struct node_peer peers[CORE_PEERS_MAX];
     struct drain drain;
@@ -124,7 +142,20 @@ void links_close(struct node *node);
 void links_send(struct node *node, uint32_t link, const uint8_t *frame, size_t len);
 void links_dial(struct node *node, const struct core_dial *dial);
 void links_hangup(struct node *node, uint32_t link);
-void links_try_head(struct node *node);
+/* Who has this port?  The answer goes to discovery_probed(), unless it is one of this cluster. */
+void links_probe(struct node *node, const struct address *to);
+
+/* discovery.c: before the node thread runs, in this order; then the node thread */
+void discovery_choose_hosts(struct node *node);
+void discovery_open(struct node *node);
+void discovery_describe(const struct node *node, struct core_config *core);
+void discovery_start(struct node *node);
+void discovery_close(struct node *node);
+/* A dial to a service has ended: it is up (reason NULL), or this is why not. */
+void discovery_reached(struct node *node, const char *address, const char *reason);
+void discovery_probed(struct node *node, int error, const char *reason);
+/* any thread */
+void discovery_members_changed(struct node *node);
 
 /* peers.c: any thread, under core_lock for apply */
 void peers_apply(struct node *node, const struct core_peer_change *change);

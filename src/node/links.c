@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * links.c - control and discovery connections as the core's numbered links.  The node thread only.
- *
- * This node serves discovery when the discovery address is one of its own and nobody else has the
- * port; it tries at the start and whenever a call to the head fails.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -14,7 +11,6 @@
 #include "base/clock.h"
 #include "node/internal.h"
 
-#define BIND_HEAD_PAUSE_NS UINT64_C(500000000)
 #define TELL_BROKEN_PAUSE_NS UINT64_C(1000000000)
 
 /* What a dialled connection is for; freed with it. */
@@ -23,6 +19,8 @@ struct link_user {
     enum purpose purpose;
     struct id128 node_id;
     uint64_t incarnation;
+    uint32_t dial; /* to discovery: its number; 0: the other end dialled */
+    bool is_probe; /* only who has the port is to be known */
 };
 
 static uint32_t take_link(struct node *node, struct conn *conn)
@@ -39,7 +37,8 @@ static struct link_user *new_user(enum purpose purpose, struct id128 node_id, ui
 {
     struct link_user *user = malloc(sizeof *user);
     if (user)
-        *user = (struct link_user){UINT32_MAX, purpose, node_id, incarnation};
+        *user = (struct link_user){
+            .link = UINT32_MAX, .purpose = purpose, .node_id = node_id, .incarnation = incarnation};
     return user;
 }
 
@@ -51,9 +50,12 @@ void links_send(struct node *node, uint32_t link, const uint8_t *frame, size_t l
         conn_send_frame(node->links[link], frame, len);
 }
 
-static void link_down(struct node *node, uint32_t link)
+static void link_down(struct node *node, const struct link_user *user)
 {
+    uint32_t link = user->link;
     struct core_event event = {.type = CORE_LINK_DOWN, .link = link};
+    if (user->dial)
+        node->discovery.n_links--;
     node->links[link] = NULL;
     node_step(node, &event, NULL);
     probe_look_now(node); /* the core suspects a peer that has hung up */
@@ -64,24 +66,34 @@ void links_hangup(struct node *node, uint32_t link)
     struct conn *conn = node->links[link];
     if (!conn)
         return;
-    free(conn_user(conn));
+    struct link_user *user = conn_user(conn);
     conn_close(conn);
-    link_down(node, link);
+    link_down(node, user);
+    free(user);
 }
 
 void links_dial(struct node *node, const struct core_dial *dial)
 {
     struct address to = {.port = dial->port};
     strncpy(to.host, dial->host, sizeof to.host - 1);
-    if (dial->purpose == PURPOSE_DISCOVERY) {
-        links_try_head(node);
-        if (node->is_head)
-            return;
-    }
     struct link_user *user = new_user(dial->purpose, dial->node_id, dial->incarnation);
     struct conn *conn;
-    if (user && conn_dial(node->conns, &to, dial->purpose, user, &conn) != 0)
-        free(user); /* the core dials again */
+    if (!user)
+        return; /* the core dials again */
+    user->dial = dial->number;
+    if (conn_dial(node->conns, &to, dial->purpose, user, &conn) != 0)
+        free(user);
+}
+
+void links_probe(struct node *node, const struct address *to)
+{
+    struct link_user *user = new_user(PURPOSE_DISCOVERY, (struct id128){0}, 0);
+    struct conn *conn;
+    if (!user)
+        return;
+    user->is_probe = true;
+    if (conn_dial(node->conns, to, PURPOSE_DISCOVERY, user, &conn) != 0)
+        free(user);
 }
 
 /* --- from the sockets --- */
@@ -106,12 +118,11 @@ static void open_link(struct node *node, struct conn *conn, struct link_user *us
     struct core_event event = {
         .type = CORE_LINK_UP,
         .link = user->link,
-        .u.up = {user->purpose, theirs->node_id, theirs->incarnation},
+        .u.up = {user->purpose, theirs->node_id, theirs->incarnation, user->dial},
     };
-    if (conn_purpose(conn) == PURPOSE_DISCOVERY && conn_is_dialled(conn) &&
-        node->has_told_head_missing) {
-        node->has_told_head_missing = false;
-        log_event(LOG_LEVEL_INFO, "discovery_reached", "address=%s", conn_peer_text(conn));
+    if (user->dial) {
+        node->discovery.n_links++;
+        discovery_reached(node, conn_peer_text(conn), NULL);
     }
     node_step(node, &event, NULL);
 }
@@ -136,13 +147,15 @@ static void on_open(void *context, struct conn *conn, const struct message_hello
         bool is_other =
             !id128_is_zero(user->node_id) && (!id128_equal(user->node_id, theirs->node_id) ||
                                               user->incarnation != theirs->incarnation);
-        if (is_other)
+        if (user->is_probe)
+            refuse_or_close(conn, user, -EALREADY, "only a look at who serves this port");
+        else if (is_other)
             refuse_or_close(conn, user, -ESTALE, "another node was expected at this address");
         else
             open_link(node, conn, user, theirs);
     } else if (purpose == PURPOSE_CHANNEL || purpose == PURPOSE_TOOL) {
         hand_to_server(node, conn, purpose);
-    } else if (purpose == PURPOSE_DISCOVERY && !node->is_head) {
+    } else if (purpose == PURPOSE_DISCOVERY && !node->discovery.serves) {
         conn_refuse(conn, -ENOTCONN, "this node does not serve discovery: is the port right?");
     } else {
         user = new_user(purpose, theirs->node_id, theirs->incarnation);
@@ -162,16 +175,6 @@ static void on_message(void *context, struct conn *conn, const struct message *m
     const struct link_user *user = conn_user(conn);
     struct core_event event = {.type = CORE_MESSAGE, .link = user->link, .u.message = message};
     node_step(context, &event, NULL);
-}
-
-static void tell_head_missing(struct node *node, const char *address, const char *reason)
-{
-    if (node->has_told_head_missing)
-        return;
-    node->has_told_head_missing = true;
-    log_event(LOG_LEVEL_WARNING, "discovery_unreachable",
-              "address=%s reason=\"%s\" effect=\"this node serves its own pages and keeps trying\"",
-              address, reason);
 }
 
 /* A member or a stranger that speaks our protocol wrongly: one line a second is enough of it. */
@@ -195,30 +198,13 @@ static void on_close(void *context, struct conn *conn, int error, const char *re
         return;
     if (error == -EPROTO)
         tell_broken(node, conn_peer_text(conn), reason);
-    if (user->purpose == PURPOSE_DISCOVERY && conn_is_dialled(conn))
-        tell_head_missing(node, conn_peer_text(conn), reason);
     if (user->link != UINT32_MAX)
-        link_down(node, user->link);
+        link_down(node, user);
+    if (user->is_probe)
+        discovery_probed(node, error, reason);
+    else if (user->dial)
+        discovery_reached(node, conn_peer_text(conn), reason);
     free(user);
-}
-
-/* --- the head --- */
-
-void links_try_head(struct node *node)
-{
-    uint64_t now_ns = clock_now_ns();
-    if (node->is_head || node->config.discovery.host[0] == 0 || now_ns < node->bind_head_at_ns)
-        return;
-    node->bind_head_at_ns = now_ns + BIND_HEAD_PAUSE_NS;
-    char reason[SOCKET_REASON_BYTES];
-    if (listener_open(node->loop, node->conns, &node->config.discovery, &node->discovery, reason) !=
-        0)
-        return; /* somebody else's address, or another node has the port */
-    node->is_head = true;
-    log_event(LOG_LEVEL_INFO, "discovery_serving", "address=%s:%u", node->config.discovery.host,
-              node->config.discovery.port);
-    struct core_event event = {.type = CORE_HEAD, .u.is_head = true};
-    node_step(node, &event, NULL);
 }
 
 /* --- open, close --- */
@@ -259,11 +245,16 @@ int links_open(struct node *node, char ret_error[NODE_ERROR_BYTES])
         snprintf(ret_error, NODE_ERROR_BYTES, "not enough memory for the control connections");
         return -ENOMEM;
     }
+    char reason[SOCKET_REASON_BYTES];
     int error =
-        listener_open(node->loop, node->conns, &node->config.control, &node->listener, ret_error);
-    if (error)
+        listener_open(node->loop, node->conns, &node->config.control, &node->listener, reason);
+    if (error) {
+        snprintf(ret_error, NODE_ERROR_BYTES, "%.200s (the address comes from %s)", reason,
+                 node->discovery.host_option);
         return error;
+    }
     node->config.control.port = listener_port(node->listener);
+    discovery_open(node);
     probe_start(node);
     return open_shm(node, ret_error);
 }
@@ -273,7 +264,7 @@ void links_close(struct node *node)
     probe_stop(node);
     loop_remove(node->shm_watch);
     shm_listener_close(node->shm_listener);
-    listener_close(node->discovery);
+    discovery_close(node);
     listener_close(node->listener);
     for (struct conn *conn; (conn = conn_set_first(node->conns)) != NULL; conn_close(conn))
         free(conn_user(conn)); /* also of those that are still being dialled */

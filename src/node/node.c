@@ -7,14 +7,12 @@
  */
 #include "node/node.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -22,7 +20,6 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "io/host_id.h"
-#include "io/resolve.h"
 #include "node/internal.h"
 
 enum {
@@ -56,35 +53,6 @@ static uint32_t choose_directory_limit(uint32_t slot_count)
     return limit < DIRECTORY_MIN ? DIRECTORY_MIN : limit;
 }
 
-/* The address by which the discovery head is reached is the one by which others reach this node. */
-static bool address_towards(const struct address *head, char ret_host[64])
-{
-    struct socket_name name, own = {.len = sizeof own.storage};
-    if (head->host[0] == 0 || resolve_wait(head, clock_now_ns() + UINT64_C(1000000000), &name) != 0)
-        return false;
-    int fd = socket(name.storage.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return false;
-    const void *bytes = NULL;
-    if (connect(fd, (struct sockaddr *)&name.storage, name.len) == 0 &&
-        getsockname(fd, (struct sockaddr *)&own.storage, &own.len) == 0)
-        bytes = own.storage.ss_family == AF_INET6
-                    ? (const void *)&((struct sockaddr_in6 *)&own.storage)->sin6_addr
-                    : (const void *)&((struct sockaddr_in *)&own.storage)->sin_addr;
-    bool ok = bytes && inet_ntop(own.storage.ss_family, bytes, ret_host, 64);
-    close(fd);
-    return ok;
-}
-
-static void choose_hosts(struct node_config *config)
-{
-    if (config->advertised_host[0] == 0 &&
-        !address_towards(&config->discovery, config->advertised_host))
-        strcpy(config->advertised_host, "127.0.0.1");
-    if (config->control.host[0] == 0)
-        memcpy(config->control.host, config->advertised_host, sizeof config->control.host);
-}
-
 static int identify(struct node *node, char ret_error[NODE_ERROR_BYTES])
 {
     struct node_config *config = &node->config;
@@ -103,7 +71,7 @@ static int identify(struct node *node, char ret_error[NODE_ERROR_BYTES])
     clock_gettime(CLOCK_REALTIME, &now);
     node->incarnation = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
     node->pid = getpid();
-    choose_hosts(config);
+    discovery_choose_hosts(node);
     config->slot_count = choose_slots(config);
     if (config->directory_limit == 0)
         config->directory_limit = choose_directory_limit(config->slot_count);
@@ -157,7 +125,6 @@ static int open_core(struct node *node, char ret_error[NODE_ERROR_BYTES])
         .uid = (uint32_t)geteuid(),
         .table_seed = node->table_seed,
         .control_port = config->control.port,
-        .discovery_port = config->discovery.port,
         .heartbeat_interval_ns = config->heartbeat_interval_ns,
         .member_ttl_ns = config->member_ttl_ns,
         .ring_grace_ns = config->ring_grace_ns,
@@ -172,7 +139,7 @@ static int open_core(struct node *node, char ret_error[NODE_ERROR_BYTES])
         .is_apart = config->protocol == NODE_PROTOCOL_TCP,
     };
     memcpy(core.host, config->advertised_host, sizeof core.host);
-    memcpy(core.discovery_host, config->discovery.host, sizeof core.discovery_host);
+    discovery_describe(node, &core);
     int error = core_new(&core, &node->core);
     if (error) {
         snprintf(ret_error, NODE_ERROR_BYTES,
@@ -274,7 +241,7 @@ int node_open(const struct node_config *config, struct node **ret_node,
         error = serve_start(node, ret_error);
     if (!error) {
         /* The first step builds the ring: calls find it when this returns. */
-        links_try_head(node);
+        discovery_start(node);
         tick(node);
         error = start_thread(node, ret_error);
     }

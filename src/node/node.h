@@ -3,7 +3,8 @@
  * node.h - one member of the cluster in this process: the core, joined to the outside world.
  *
  *     open / stop / close                      node.c      what a node is made of
- *     run loop, control connections            run.c, links.c
+ *     control connections                      links.c
+ *     seeds, the discovery port, old members   discovery.c
  *     a step of the core, by any thread        step.c
  *     get, set, exists                         fetch.c, store.c, find.c
  *     before it leaves                         drain.c, offer.c; adopt.c
@@ -24,14 +25,17 @@
 
 struct node;
 
-enum { NODE_ERROR_BYTES = 256 };
+enum { NODE_ERROR_BYTES = 256, NODE_SEEDS_MAX = 64 };
 
 enum node_protocol { NODE_PROTOCOL_AUTO, NODE_PROTOCOL_TCP, NODE_PROTOCOL_SHM };
 
 struct node_config {
     struct id128 node_id; /* zero: a random one */
     char cluster[64];
-    struct address discovery; /* host "": a cluster of one */
+    struct address seeds[NODE_SEEDS_MAX]; /* where other members may answer, the head first */
+    uint32_t n_seeds;                     /* 0: a cluster of one */
+    uint32_t max_masters;
+    char state_dir[256];      /* "": none */
     struct address control;   /* where to listen; port 0: any; host "": chosen */
     char advertised_host[64]; /* what others are told; "": chosen */
     uint64_t pool_bytes;

@@ -82,6 +82,7 @@ void peers_apply(struct node *node, const struct core_peer_change *change)
     else if (is_new || peer->is_gone)
         introduce(node, peer);
     pthread_mutex_unlock(&peer->lock);
+    discovery_members_changed(node);
     log_event(LOG_LEVEL_INFO, "peer", "id=%s address=%s:%u state=%s", id, change->host,
               change->control_port,
               change->state == MEMBER_LEFT       ? "gone"

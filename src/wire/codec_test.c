@@ -237,11 +237,11 @@ MESSAGES(M)
 static void text_in_a_record_keeps_its_bound(void **state)
 {
     (void)state;
-    enum { HOST_AT = 2 + 53, HOST_MOST = 63, SIZE = 256 };
-    uint8_t body[SIZE] = {1, 0, [HOST_AT] = HOST_MOST};
-    assert_int_equal(decode_result(MESSAGE_join, body, HOST_AT + 2 + HOST_MOST + 10), 0);
+    enum { COUNT_AT = 16, HOST_AT = COUNT_AT + 2 + 53, HOST_MOST = 63, SIZE = 256 };
+    uint8_t body[SIZE] = {[COUNT_AT] = 1, [HOST_AT] = HOST_MOST};
+    assert_int_equal(decode_result(MESSAGE_join, body, HOST_AT + 2 + HOST_MOST + 12), 0);
     body[HOST_AT] = HOST_MOST + 1;
-    assert_int_equal(decode_result(MESSAGE_join, body, HOST_AT + 2 + HOST_MOST + 1 + 10), -EPROTO);
+    assert_int_equal(decode_result(MESSAGE_join, body, HOST_AT + 2 + HOST_MOST + 1 + 12), -EPROTO);
 
     struct message message = make_message(MESSAGE_join, SHAPE_FEW, SEED);
     struct record_member member = message.u.join.members[0];

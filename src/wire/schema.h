@@ -39,7 +39,7 @@ enum { BATCH_MAX = 256, MEMBERS_MAX = 1024, FOUND_MAX = 1024, GROUP_MAX = 64, TE
 /* clang-format off */
 #define RECORD_MEMBER(num, id, text, list)                                                        \
     id(node_id) num(u64, incarnation) num(u64, version) num(u8, state) id(boot_id) num(u32, uid)  \
-    text(host, 63) num(u16, control_port) num(u64, pool_bytes)
+    text(host, 63) num(u16, control_port) num(u16, discovery_port) num(u64, pool_bytes)
 #define RECORD_ENTRY(num, id, text, list)   id(digest) location(place)
 #define RECORD_KEY(num, id, text, list)     id(digest)
 #define RECORD_FOUND(num, id, text, list)   num(u16, index) location(place)
@@ -65,11 +65,13 @@ enum { BATCH_MAX = 256, MEMBERS_MAX = 1024, FOUND_MAX = 1024, GROUP_MAX = 64, TE
     num(u64, capabilities) text(cluster, 63) id(node_id) num(u64, incarnation) id(boot_id)        \
     num(u64, ring_hash) num(u32, vnodes) num(u8, directory_replicas)
 #define FIELDS_REFUSE(num, id, text, list)    num(i32, error) text(reason, 255)
-#define FIELDS_JOIN(num, id, text, list)      list(member, members, 1)
+#define FIELDS_JOIN(num, id, text, list)                                                          \
+    num(u64, table) num(u64, known_version) list(member, members, 1)
 #define FIELDS_HEARTBEAT(num, id, text, list)                                                     \
-    id(node_id) num(u64, incarnation) num(u64, counter) num(u64, members_version)
+    id(node_id) num(u64, incarnation) num(u64, counter) num(u64, table) num(u64, known_version)
 #define FIELDS_MEMBERS(num, id, text, list)                                                       \
-    num(u64, members_version) num(u8, whole) list(member, members, MEMBERS_MAX)
+    num(u64, table) num(u64, version) num(u8, fresh) num(u8, whole) num(u8, listed)               \
+    list(member, members, MEMBERS_MAX)
 #define FIELDS_LEAVE(num, id, text, list)     id(node_id) num(u64, incarnation)
 #define FIELDS_ANNOUNCE(num, id, text, list)  num(u32, batch) list(entry, entries, BATCH_MAX)
 #define FIELDS_ANNOUNCED(num, id, text, list)                                                     \
@@ -95,10 +97,10 @@ enum { BATCH_MAX = 256, MEMBERS_MAX = 1024, FOUND_MAX = 1024, GROUP_MAX = 64, TE
 #define MESSAGES(M)                                                                               \
     M(1, hello, HELLO, "the first message in both directions of every connection")                \
     M(2, refuse, REFUSE, "instead of a hello, and before hanging up: why")                        \
-    M(3, join, JOIN, "node to head: here I am")                                                   \
-    M(4, heartbeat, HEARTBEAT, "node to head: still here")                                        \
-    M(5, members, MEMBERS, "head to node: who is there")                                          \
-    M(6, leave, LEAVE, "node to head: gone for good")                                             \
+    M(3, join, JOIN, "node to master: here I am")                                                 \
+    M(4, heartbeat, HEARTBEAT, "node to master: still here, and what I know of your table")       \
+    M(5, members, MEMBERS, "the answer to both: what has changed since, or (whole) all")          \
+    M(6, leave, LEAVE, "node to masters and peers: gone for good")                                \
     M(7, announce, ANNOUNCE, "holder to owner: I have these pages")                               \
     M(8, announced, ANNOUNCED, "owner to holder: done, but for these; so many more may be under way") \
     M(9, retract, RETRACT, "holder to owner: forget these fillings; batch 0: without an answer")                    \
@@ -127,7 +129,8 @@ enum purpose { PURPOSE_CONTROL = 1, PURPOSE_DISCOVERY, PURPOSE_CHANNEL, PURPOSE_
 enum auth { AUTH_NONE = 0 };
 /* What follows is all; that was all; that was all that you gained with this ring. */
 enum sync_kind { SYNC_BEGINS = 0, SYNC_ENDS = 1, SYNC_TOLD_GAINED = 2 };
-enum member_state { MEMBER_ALIVE = 1, MEMBER_DRAINING, MEMBER_LEFT, MEMBER_SUSPECT };
+/* The first three are the member's own word, the others the judgement of whoever lists it. */
+enum member_state { MEMBER_ALIVE = 1, MEMBER_DRAINING, MEMBER_LEFT, MEMBER_SUSPECT, MEMBER_DEAD };
 
 /* --- the structs of the table above --- */
 

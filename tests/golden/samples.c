@@ -37,17 +37,17 @@
 static const struct record_member members[] = {
     {.node_id = NODE_A, .incarnation = UINT64_C(0x0102030405060708),
      .version = UINT64_C(0x1112131415161718), .state = MEMBER_ALIVE, .boot_id = BOOT,
-     .uid = 0x21222324, .host = TEXT("host-a.example"), .control_port = 0x3132,
+     .uid = 0x21222324, .host = TEXT("host-a.example"), .control_port = 0x3132, .discovery_port = 0x3334,
      .pool_bytes = UINT64_C(0x4142434445464748)},
     {.node_id = NODE_B, .incarnation = UINT64_C(0x5152535455565758),
      .version = UINT64_C(0x6162636465666768), .state = MEMBER_SUSPECT, .boot_id = BOOT,
-     .uid = 0x71727374, .host = TEXT("192.0.2.17"), .control_port = 0x8182,
+     .uid = 0x71727374, .host = TEXT("192.0.2.17"), .control_port = 0x8182, .discovery_port = 0x8384,
      .pool_bytes = UINT64_C(0x9192939495969798)},
 };
 static const struct record_member joining[] = {
     {.node_id = NODE_B, .incarnation = UINT64_C(0x0807060504030201),
      .version = UINT64_C(0x1817161514131211), .state = MEMBER_DRAINING, .boot_id = BOOT,
-     .uid = 0x24232221, .host = TEXT("2001:db8::17"), .control_port = 0x3231,
+     .uid = 0x24232221, .host = TEXT("2001:db8::17"), .control_port = 0x3231, .discovery_port = 0x3433,
      .pool_bytes = UINT64_C(0x4847464544434241)},
 };
 static const struct record_entry entries[] = {
@@ -102,10 +102,13 @@ static const struct message samples[MESSAGE_TYPE_END] = {
         .ring_hash = UINT64_C(0x3132333435363738), .vnodes = 0x41424344,
         .directory_replicas = 0x51}},
     SAMPLE(refuse) {.error = -93, .reason = TEXT("this is cluster 'test', not 'production'")}},
-    SAMPLE(join) {LIST(members, joining)}},
+    SAMPLE(join) {.table = UINT64_C(0x2122232425262728),
+        .known_version = UINT64_C(0x3132333435363738), LIST(members, joining)}},
     SAMPLE(heartbeat) {.node_id = NODE_A, .incarnation = UINT64_C(0x0102030405060708),
-        .counter = UINT64_C(0x1112131415161718), .members_version = UINT64_C(0x2122232425262728)}},
-    SAMPLE(members) {.members_version = UINT64_C(0xf1f2f3f4f5f6f7f8), .whole = 1,
+        .counter = UINT64_C(0x1112131415161718), .table = UINT64_C(0x2122232425262728),
+        .known_version = UINT64_C(0x3132333435363738)}},
+    SAMPLE(members) {.table = UINT64_C(0xe1e2e3e4e5e6e7e8),
+        .version = UINT64_C(0xf1f2f3f4f5f6f7f8), .fresh = 0x11, .whole = 0x22, .listed = 0x33,
         LIST(members, members)}},
     SAMPLE(leave) {.node_id = NODE_B, .incarnation = UINT64_C(0x0102030405060708)}},
     SAMPLE(announce) {.batch = 0x01020304, LIST(entries, entries)}},

@@ -250,7 +250,7 @@ static uint64_t members_of(const struct machine *machine)
     static struct core_inspection inspection;
     uint64_t members = 0;
     core_inspect(machine->core, &inspection);
-    for (uint32_t i = 0; i < inspection.n_members; i++)
+    for (uint32_t i = 0; i < inspection.n_members && !inspection.ring_is_old; i++)
         members += hash_bytes64(&inspection.members[i].node_id, sizeof(struct id128), 1);
     return members;
 }

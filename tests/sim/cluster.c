@@ -56,13 +56,14 @@ struct meeting {
     int other;
     uint32_t link;
     enum purpose purpose;
+    uint32_t dial; /* of the end that dialled; 0 at the other */
 };
 
-static struct meeting *new_meeting(int other, uint32_t link, enum purpose purpose)
+static struct meeting *new_meeting(int other, uint32_t link, enum purpose purpose, uint32_t dial)
 {
     struct meeting *meeting = malloc(sizeof *meeting);
     CHECK(meeting);
-    *meeting = (struct meeting){other, link, purpose};
+    *meeting = (struct meeting){other, link, purpose, dial};
     return meeting;
 }
 
@@ -113,7 +114,7 @@ static void dial(int from, const struct core_dial *what)
         return;
     uint32_t number = new_link(&cluster.nodes[from], to);
     struct event event = at(cluster.now_ns + DELAY_NS, meet, to);
-    event.box = new_meeting(from, number, what->purpose);
+    event.box = new_meeting(from, number, what->purpose, what->number);
     events_put(&events, &event);
 }
 
@@ -219,7 +220,8 @@ static void say_up(int number, uint32_t link, const struct meeting *with)
                                       .link = link,
                                       .u.up = {.purpose = with->purpose,
                                                .node_id = cluster.nodes[with->other].node_id,
-                                               .incarnation = 1}});
+                                               .incarnation = 1,
+                                               .dial = with->dial}});
 }
 
 static void meet(struct event *event)
@@ -230,8 +232,9 @@ static void meet(struct event *event)
     join_links(here, number, meeting->other, meeting->link);
     struct event up = at(cluster.now_ns + DELAY_NS, come_up, meeting->other);
     up.a = meeting->link;
-    up.box = new_meeting(here, number, meeting->purpose);
+    up.box = new_meeting(here, number, meeting->purpose, meeting->dial);
     events_put(&events, &up);
+    meeting->dial = 0;
     say_up(here, number, meeting);
 }
 
@@ -285,8 +288,11 @@ static struct core_config config_of(uint32_t number)
         .incarnation = 1,
         .uid = 1000,
         .control_port = 1000,
-        .discovery_host = "n0",
         .discovery_port = 31998,
+        .max_masters = 3,
+        .has_head = true,
+        .n_seeds = 1,
+        .seeds = {{"n0", 31998}},
         .heartbeat_interval_ns = config->heartbeat_ns,
         .member_ttl_ns = config->member_ttl_ns,
         .ring_grace_ns = config->ring_grace_ns,
@@ -317,8 +323,7 @@ uint32_t cluster_start(void)
     node->view = core_view(node->core);
     node->wake_at_ns = UINT64_MAX;
     node->is_up = true;
-    if (number == 0)
-        cluster_step(0, &(struct core_event){.type = CORE_HEAD, .u.is_head = true});
+    cluster_step((int)number, &(struct core_event){.type = CORE_SERVING});
     cluster_step((int)number, &(struct core_event){.type = CORE_TICK});
     return number;
 }

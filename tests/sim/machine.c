@@ -13,7 +13,7 @@
 #include "base/seqtable.h"
 #include "sim.h"
 
-enum { STEPS_AT_ONCE_MAX = 5000 };
+enum { STEPS_AT_ONCE_MAX = 5000, DISCOVERY_PORT = 31998 };
 
 static struct {
     _Alignas(64) struct slot_header headers[SLOTS_MAX];
@@ -184,8 +184,10 @@ static void build_core(struct machine *machine, const struct life *life)
         .incarnation = life->incarnation,
         .uid = 1000,
         .control_port = 1000,
-        .discovery_host = "discovery",
-        .discovery_port = 31998,
+        .discovery_port = DISCOVERY_PORT,
+        .max_masters = world.plan.max_masters,
+        .has_head = world.plan.has_head,
+        .n_seeds = world.plan.seeds,
         .heartbeat_interval_ns = HEARTBEAT_NS,
         .member_ttl_ns = MEMBER_TTL_NS,
         .ring_grace_ns = RING_GRACE_NS,
@@ -198,7 +200,11 @@ static void build_core(struct machine *machine, const struct life *life)
         .hot_pages = world.plan.hot_pages,
         .is_apart = true,
     };
-    snprintf(config.host, sizeof config.host, "m%d", machine->number);
+    snprintf(config.host, sizeof config.host, "h%d", machine->host);
+    for (uint32_t i = 0; i < config.n_seeds; i++) {
+        snprintf(config.seeds[i].host, sizeof config.seeds[i].host, "h%u", i);
+        config.seeds[i].port = DISCOVERY_PORT;
+    }
     CHECK(core_new(&config, &machine->core) == 0);
     machine->view = core_view(machine->core);
 }
@@ -221,7 +227,7 @@ void machine_start(struct machine *machine)
     build_core(machine, begin_life(machine));
     machine->wake_at_ns = UINT64_MAX;
     machine->paused_until_ns = 0;
-    machine->is_head = machine->is_leaving = machine->is_draining = false;
+    machine->serves = machine->is_leaving = machine->is_draining = false;
     machine->n_filling = machine->n_serving = machine->n_seen = 0;
     machine->filling_bytes = 0;
     memset(machine->links, 0, sizeof machine->links);
@@ -232,6 +238,7 @@ void machine_start(struct machine *machine)
     memset(machine->parts, 0, sizeof machine->parts);
     narrate(NARRATED_start, machine->number, (uint64_t)machine->life, (uint64_t)machine->host,
             machine->pool_bytes);
+    network_serve(machine);
     world_after(0, first_tick, machine->number);
     uint64_t half_ns = world.plan.warm_up_ns / 2;
     for (uint32_t i = 0; i < world.plan.apps; i++) {
@@ -257,7 +264,7 @@ void machine_crash(struct machine *machine)
     machine->core = NULL;
     machine->view = NULL;
     machine->life = NOBODY;
-    machine->is_head = false;
+    machine->serves = false;
 }
 
 void machine_free_all(void)

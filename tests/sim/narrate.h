@@ -17,7 +17,7 @@
     N(slow, "between m%m and m%a it takes up to %c us longer, for %b us")                          \
     N(burst, "all make their calls at once for %a us")                                             \
     N(calm, "faults end")                                                                          \
-    N(head, "m%m serves discovery")                                                                \
+    N(serving, "m%m serves discovery on host %a")                                                  \
     N(dial, "m%m dials m%a, purpose %b")                                                           \
     N(refused, "m%m meets another life of m%a than it dialled, or too late")                       \
     N(link_up, "m%m has link %a, purpose %b")                                                      \

@@ -7,17 +7,22 @@
  * learn of it at different times.  Across a cut, bytes wait until it ends (path.c).  Every message
  * goes through the codec, so that the bounds of the wire hold here too.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
 #include "sim.h"
 
+#define SERVE_RETRY_NS (250 * MS)
+
 struct dialled {
     int from, from_life;
     enum purpose purpose;
-    struct id128 node_id; /* whom to expect; zero: whoever serves discovery */
+    struct id128 node_id; /* whom to expect; zero: whoever serves discovery there */
     uint64_t incarnation, at_ns;
+    uint32_t number; /* of a dial to discovery */
+    char host[8];
 };
 
 /* As io/conn.c: who has no hello by then hangs up. */
@@ -252,7 +257,8 @@ static bool take_number(struct machine *machine, struct link *link, struct link_
     return false;
 }
 
-static void open_end(struct link *link, int which)
+/* @dial: the number of the dial that it comes from; 0 at the end that was dialled. */
+static void open_end(struct link *link, int which, uint32_t dial)
 {
     struct link_end *end = &link->ends[which], *other = &link->ends[!which];
     struct machine *machine = &world.machines[end->machine];
@@ -267,7 +273,8 @@ static void open_end(struct link *link, int which)
         .link = end->number,
         .u.up = {.purpose = link->purpose,
                  .node_id = world.lives[other->life].node_id,
-                 .incarnation = world.lives[other->life].incarnation},
+                 .incarnation = world.lives[other->life].incarnation,
+                 .dial = dial},
     };
     machine_step(machine, &event, NULL);
 }
@@ -285,7 +292,7 @@ static void hello_arrives(struct event *event)
         narrate(NARRATED_refused, end->machine, (uint64_t)link->ends[1].machine, 0, 0);
         hang_up(link, 0);
     } else {
-        open_end(link, 0);
+        open_end(link, 0, dialled->number);
     }
 }
 
@@ -307,29 +314,34 @@ static void dial_arrives(struct event *event)
     struct event *hello = travel(link, 0, hello_arrives);
     hello->box = dialled;
     event->box = NULL;
-    open_end(link, 1);
+    open_end(link, 1, 0);
 }
 
-static struct machine *find_head(void)
+static struct machine *find_server(int host)
 {
     for (uint32_t i = 0; i < world.plan.machines; i++)
-        if (machine_is_up(&world.machines[i]) && world.machines[i].is_head)
+        if (machine_is_up(&world.machines[i]) && world.machines[i].serves &&
+            world.machines[i].host == host)
             return &world.machines[i];
     return NULL;
 }
 
-/* Any node of the host that the discovery address names serves it, if nobody else does. */
-static bool becomes_head(struct machine *machine)
+static void try_to_serve(struct event *event)
 {
-    if (machine->is_head)
-        return true;
-    if (machine->host != 0 || find_head())
-        return false;
-    machine->is_head = true;
-    narrate(NARRATED_head, machine->number, 0, 0, 0);
-    struct core_event event = {.type = CORE_HEAD, .u.is_head = true};
-    machine_step(machine, &event, NULL);
-    return true;
+    struct machine *machine = &world.machines[event->machine];
+    if (find_server(machine->host)) {
+        world_after(SERVE_RETRY_NS, try_to_serve, machine->number);
+        return;
+    }
+    machine->serves = true;
+    narrate(NARRATED_serving, machine->number, (uint64_t)machine->host, 0, 0);
+    struct core_event serving = {.type = CORE_SERVING};
+    machine_step(machine, &serving, NULL);
+}
+
+void network_serve(struct machine *machine)
+{
+    world_after(0, try_to_serve, machine->number);
 }
 
 static void dial_leaves(struct event *event)
@@ -337,7 +349,7 @@ static void dial_leaves(struct event *event)
     struct dialled *dialled = event->box;
     struct machine *from = &world.machines[event->machine], *to = NULL;
     if (dialled->purpose == PURPOSE_DISCOVERY) {
-        to = becomes_head(from) ? NULL : find_head();
+        to = find_server(atoi(dialled->host + 1));
     } else {
         for (uint32_t i = 0; i < world.plan.machines; i++)
             if (id128_equal(world.machines[i].node_id, dialled->node_id))
@@ -362,6 +374,8 @@ void network_dial(struct machine *machine, const struct core_dial *dial)
                                 .purpose = dial->purpose,
                                 .node_id = dial->node_id,
                                 .incarnation = dial->incarnation,
-                                .at_ns = world.now_ns};
+                                .at_ns = world.now_ns,
+                                .number = dial->number};
+    snprintf(dialled->host, sizeof dialled->host, "%s", dial->host);
     world_after(world_below(20 * US), dial_leaves, machine->number)->box = dialled;
 }

@@ -98,6 +98,9 @@ void plan_run(void)
     };
     plan->steps_times = 1;
     plan->hosts = 1 + (uint32_t)world_below(world_chance(50) ? 3 : plan->machines);
+    plan->seeds = world_chance(40) ? 1 : plan->hosts;
+    plan->max_masters = 1 + (uint32_t)world_below(3);
+    plan->has_head = world_chance(80);
     plan_pool(plan);
     plan_faults(plan);
     plan->groups = world_chance(60);

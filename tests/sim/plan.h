@@ -35,6 +35,8 @@ enum fault {
 
 struct plan {
     uint32_t machines, hosts, replicas, vnodes, apps;
+    uint32_t seeds, max_masters; /* the first hosts are seeds */
+    bool has_head;               /* the first of them is pinned */
     uint32_t slots, keys, namespaces, directory_limit, again_every_nth;
     uint32_t page_bytes_most, small_share; /* percent of pages below 600 bytes */
     uint64_t pool_bytes;

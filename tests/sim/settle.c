@@ -6,6 +6,7 @@
  * healing.  Who is up is a member everywhere; every live page is found from everywhere, and nothing
  * else is.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
@@ -28,10 +29,19 @@ static bool is_up(uint32_t number)
     return machine_is_up(&world.machines[number]);
 }
 
+static bool is_host_up(int host)
+{
+    for (uint32_t i = 0; i < world.plan.machines; i++)
+        if (is_up(i) && world.machines[i].host == host)
+            return true;
+    return false;
+}
+
+/* Somebody is there whom all know from the beginning: at the only seed, or all hosts are seeds. */
 bool settle_has_discovery(void)
 {
     for (uint32_t i = 0; i < world.plan.machines; i++)
-        if (is_up(i) && world.machines[i].host == 0)
+        if (is_up(i) && (world.machines[i].host == 0 || world.plan.seeds == world.plan.hosts))
             return true;
     return false;
 }
@@ -88,6 +98,37 @@ static void check_one_ring(void)
         if (common && hash != common)
             world_violated("9", "m%u has another ring than the machines before it", i);
         common = hash;
+    }
+}
+
+/* The hosts that are masters, as bits; all answer, unless it is the head and nobody is there. */
+static uint64_t masters_of(const struct machine *machine)
+{
+    static struct core_inspection inspection;
+    uint64_t masters = 0;
+    core_inspect(machine->core, &inspection);
+    for (uint32_t i = 0; i < inspection.n_masters; i++) {
+        const struct core_master *master = &inspection.masters[i];
+        int host = atoi(master->at.host + 1);
+        masters |= UINT64_C(1) << host;
+        if (!(master->answers && master->is_fresh) && !(master->is_head && !is_host_up(host)))
+            world_violated("9", "m%d has no answer from its master on host %d", machine->number,
+                           host);
+    }
+    return masters;
+}
+
+static void check_masters(void)
+{
+    uint64_t masters = 0;
+    for (uint32_t i = 0; i < world.plan.machines; i++) {
+        if (!is_up(i))
+            continue;
+        uint64_t own = masters_of(&world.machines[i]);
+        if (masters && own != masters)
+            world_violated("9", "m%u has the masters %llx, another %llx", i,
+                           (unsigned long long)own, (unsigned long long)masters);
+        masters = own;
     }
 }
 
@@ -214,6 +255,7 @@ void settle_check(void)
     if (!settle_has_discovery())
         return;
     list_pages();
+    check_masters();
     check_epochs();
     for (uint32_t i = 0; i < world.plan.machines; i++)
         if (is_up(i))

@@ -81,7 +81,8 @@ struct machine {
     struct core *core;
     const struct core_view *view;
     uint64_t wake_at_ns, paused_until_ns;
-    bool is_head, is_leaving, is_draining;
+    bool serves; /* discovery, for its host */
+    bool is_leaving, is_draining;
     int routes[PEERS_SEEN_MAX];             /* peer index -> life, or NOBODY */
     uint64_t distrusted_ns[PEERS_SEEN_MAX]; /* when a peer last failed, or was not called alive */
     uint32_t links[MACHINE_LINKS_MAX];      /* link number of the core -> connection + 1 */
@@ -198,6 +199,8 @@ uint64_t path_all_well_ns(void);
 void network_send(struct machine *machine, uint32_t number, const struct message *message);
 void network_dial(struct machine *machine, const struct core_dial *dial);
 void network_hangup(struct machine *machine, uint32_t number);
+/* Serves discovery for its host as soon as nobody else there does. */
+void network_serve(struct machine *machine);
 void network_break(struct link *link);
 void network_crashed(const struct machine *machine);
 

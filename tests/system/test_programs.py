@@ -50,7 +50,7 @@ class Daemon(unittest.TestCase):
         self.assert_refused(run(PEERCACHED, "--global_segment_size", "4tb"), 1, "memory")
 
     def test_values_that_the_node_refuses(self):
-        for name, value in (("discovery_addr", "127.0.0.1:1,127.0.0.1:2"), ("protocol", "rdma"),
+        for name, value in (("discovery_addr", "127.0.0.1:1,,127.0.0.1:2"), ("protocol", "rdma"),
                             ("member_ttl", "0.001"), ("node_id", "x")):
             with self.subTest(name=name, value=value):
                 self.assert_refused(run(PEERCACHED, f"--{name}", value), 2, name)
