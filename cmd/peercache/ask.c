@@ -108,6 +108,11 @@ uint64_t ask_number(const json_t *object, const char *name)
     return number < 0 ? 0 : (uint64_t)number;
 }
 
+bool ask_flag(const json_t *object, const char *name)
+{
+    return json_is_true(json_object_get(object, name));
+}
+
 void ask_print_object(FILE *file, json_t *object)
 {
     json_dumpf(object, file, JSON_INDENT(2) | JSON_PRESERVE_ORDER);

@@ -28,6 +28,7 @@ int ask_check_key(const char *key);
 const char *ask_text(const json_t *object, const char *name);
 /* The whole number object.name, or 0. */
 uint64_t ask_number(const json_t *object, const char *name);
+bool ask_flag(const json_t *object, const char *name);
 
 /* Prints @object, which it takes over. */
 void ask_print_object(FILE *file, json_t *object);

@@ -61,6 +61,33 @@ static void print_member(const json_t *member)
            ask_text(member, "state"), text_size(ask_number(member, "pool_bytes")).text);
 }
 
+static void print_master(const json_t *master)
+{
+    char address[96];
+    const char *says = !ask_flag(master, "is_connected") ? "not connected"
+                       : !ask_flag(master, "answers")    ? "does not answer"
+                       : !ask_flag(master, "is_fresh")   ? "answers, not fresh yet"
+                                                         : "answers";
+    snprintf(address, sizeof address, "%s:%" PRIu64, ask_text(master, "host"),
+             ask_number(master, "discovery_port"));
+    printf("  ");
+    text_print_name(stdout, address);
+    printf("%*s  %-4s  %s%s\n", strlen(address) < 24 ? (int)(24 - strlen(address)) : 0, "",
+           ask_flag(master, "is_head") ? "head" : "", says,
+           ask_flag(master, "is_self") ? " (this node)" : "");
+}
+
+/* A node of an older build has none. */
+static void print_masters(const json_t *masters)
+{
+    size_t i;
+    json_t *master;
+    if (!masters)
+        return;
+    printf("masters: %zu\n", json_array_size(masters));
+    json_array_foreach(masters, i, master) print_master(master);
+}
+
 static void print_members(const json_t *members)
 {
     size_t i;
@@ -81,6 +108,7 @@ int command_status(const struct invocation *invocation)
         print_section("node", json_object_get(reply.json, "node"));
         print_section("pool", json_object_get(reply.json, "pool"));
         print_section("directory", json_object_get(reply.json, "directory"));
+        print_masters(json_object_get(reply.json, "masters"));
         print_members(json_object_get(reply.json, "members"));
         print_section("counters", json_object_get(reply.json, "counters"));
     }
