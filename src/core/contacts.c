@@ -250,11 +250,21 @@ void contacts_choose(struct contacts *contacts, struct update *update, struct be
 
 /* --- dialling --- */
 
-static void dial(struct update *update, struct contact *contact)
+/* Calls to a hung process pile up there until it goes on, so one that has long been silent is called
+ * at the pace of heartbeats. */
+static uint64_t redial_pause_ns(const struct contacts *contacts, const struct contact *contact)
+{
+    uint64_t interval_ns = contacts->config.heartbeat_interval_ns;
+    if (!contact->is_master && !contact->is_failing)
+        return SCOUT_PATIENCE_NS;
+    return contact->is_failing && interval_ns > REDIAL_NS ? interval_ns : REDIAL_NS;
+}
+
+static void dial(const struct contacts *contacts, struct update *update, struct contact *contact)
 {
     uint64_t now_ns = update_now_ns(update);
     if (now_ns >= contact->dial_at_ns) {
-        contact->dial_at_ns = now_ns + REDIAL_NS;
+        contact->dial_at_ns = now_ns + redial_pause_ns(contacts, contact);
         update_dial(update, &(struct core_dial){.purpose = PURPOSE_DISCOVERY,
                                                 .host = contact->at.host,
                                                 .port = contact->at.port,
@@ -327,7 +337,7 @@ void contacts_dial(struct contacts *contacts, struct update *update, struct beli
         struct contact *contact = &contacts->contacts[i];
         bool is_other = !id128_equal(contact->node_id, contacts->config.node_id);
         if (contact->used && !contact->has_link && is_other)
-            dial(update, contact);
+            dial(contacts, update, contact);
     }
 }
 
