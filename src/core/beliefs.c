@@ -152,6 +152,8 @@ static uint8_t judge_unknown(struct beliefs *beliefs, struct entry *entry, uint6
     return now_ns >= suspect_ns ? MEMBER_SUSPECT : believed;
 }
 
+/* Where no fresh master knows it any word brings it, also back: else two nodes that differ about who is
+ * a master could wait for each other's for ever. */
 static uint8_t judge(struct beliefs *beliefs, struct entry *entry, uint64_t now_ns)
 {
     struct words words = gather(beliefs, entry);
@@ -161,8 +163,9 @@ static uint8_t judge(struct beliefs *beliefs, struct entry *entry, uint64_t now_
     if (words.fresh > 0 || beliefs->fresh == 0 || words.any_there)
         entry->unknown_since_ns = 0;
     bool is_doubted = !PROTECTED(masters_agree) && words.fresh_there < words.fresh;
-    if ((words.fresh_there > 0 && !is_doubted) ||
-        (believed == 0 && words.fresh == 0 && words.any_there))
+    bool may_come =
+        words.fresh == 0 && words.any_there && (believed != MEMBER_DEAD || beliefs->fresh == 0);
+    if ((words.fresh_there > 0 && !is_doubted) || may_come)
         return words.there;
     if (words.fresh > 0)
         return words.fresh_dead == words.fresh ? MEMBER_DEAD : MEMBER_SUSPECT;

@@ -248,6 +248,23 @@ static void dead_member_comes_back_by_a_fresh_word_only(void **state)
     assert_int_equal(believed(f, 5), MEMBER_ALIVE);
 }
 
+static void without_fresh_masters_any_word_brings_a_member_back(void **state)
+{
+    struct fixture *f = *state;
+    say(f, A, 5, MEMBER_ALIVE);
+    say(f, A, 5, MEMBER_SUSPECT);
+    say(f, A, 6, MEMBER_ALIVE);
+    say(f, A, 6, MEMBER_DEAD);
+    f->fresh = 0;
+    judge(f);
+    assert_int_equal(believed(f, 5), MEMBER_SUSPECT);
+    assert_int_equal(believed(f, 6), 0);
+    say(f, A, 5, MEMBER_ALIVE);
+    say(f, A, 6, MEMBER_ALIVE);
+    assert_int_equal(believed(f, 5), MEMBER_ALIVE);
+    assert_int_equal(believed(f, 6), MEMBER_ALIVE);
+}
+
 static void newer_life_replaces_the_older(void **state)
 {
     struct fixture *f = *state;
@@ -325,6 +342,7 @@ int main(void)
         TEST(who_has_left_is_not_brought_back),
         TEST(goodbye_is_believed),
         TEST(dead_member_comes_back_by_a_fresh_word_only),
+        TEST(without_fresh_masters_any_word_brings_a_member_back),
         TEST(newer_life_replaces_the_older),
         TEST(draining_member_is_one),
         TEST(member_for_whom_there_was_no_room_is_told_again),
