@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "io/forked.h"
 
 /* Accepted in one turn of the loop; the rest waits in the backlog. */
 enum { ACCEPT_MAX = 32 };
@@ -76,6 +77,7 @@ int listener_open(struct loop *loop, struct conn_set *set, const struct address 
     int error = socket_listen(address, &listener->fd, &listener->port, ret_reason);
     if (error < 0)
         goto free_listener;
+    forked_gives_back(listener->fd);
     error = loop_add(loop, listener->fd, EPOLLIN, on_connection, listener, &listener->watch);
     if (error < 0)
         goto close_socket;
@@ -83,6 +85,7 @@ int listener_open(struct loop *loop, struct conn_set *set, const struct address 
     return 0;
 
 close_socket:
+    forked_forget(listener->fd);
     close(listener->fd);
 free_listener:
     free(listener);
@@ -100,6 +103,7 @@ void listener_close(struct listener *listener)
         return;
     loop_set_timer(listener->loop, &listener->pause, 0);
     loop_remove(listener->watch);
+    forked_forget(listener->fd);
     close(listener->fd);
     free(listener);
 }
