@@ -42,7 +42,10 @@
     P(copy_keeps_checksum, "a page damaged on its way is published by its reader")                 \
     P(masters_agree, "a master that a member does not reach takes it away from everybody")         \
     P(fresh_masters_only, "a restarted master takes away those who have not spoken to it yet")     \
-    P(stopped_master_is_young, "a master that was stopped calls everybody dead when it goes on")
+    P(stopped_master_is_young, "a master that was stopped calls everybody dead when it goes on")   \
+    P(reborn_after_pause, "a node that was stopped for long goes on under its old incarnation")    \
+    P(reborn_hangs_up, "a new life speaks under the name of the former one")                       \
+    P(one_life_an_id, "two nodes of one id push each other out of the member list for ever")
 
 enum protection {
 #define P(name, without) PROTECTION_##name,

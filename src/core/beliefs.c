@@ -244,6 +244,11 @@ void beliefs_forget_master(struct beliefs *beliefs, struct update *update, uint3
     update_wake_at(update, update_now_ns(update));
 }
 
+void beliefs_rename(struct beliefs *beliefs, struct id128 node_id)
+{
+    beliefs->config.node_id = node_id;
+}
+
 /* NULL: not worth an entry, or no room for one. */
 static struct entry *entry_of(struct beliefs *beliefs, const struct record_member *member)
 {

@@ -34,6 +34,8 @@ void beliefs_take(struct beliefs *beliefs, struct update *update, uint32_t maste
                   const struct message_members *answer);
 /* What this master said is void. */
 void beliefs_forget_master(struct beliefs *beliefs, struct update *update, uint32_t master);
+/* This node goes by another id. */
+void beliefs_rename(struct beliefs *beliefs, struct id128 node_id);
 /* The masters, as bits, that are fresh and answer; and time passed. */
 void beliefs_judge(struct beliefs *beliefs, struct update *update, uint32_t fresh);
 /* A member said goodbye to this node itself: no list that is still on its way brings it back. */

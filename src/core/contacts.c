@@ -79,6 +79,15 @@ static void drop(struct contacts *contacts, struct update *update, struct belief
     *contact = (struct contact){0};
 }
 
+void contacts_reborn(struct contacts *contacts, struct update *update, struct id128 node_id)
+{
+    contacts->config.node_id = node_id;
+    for (uint32_t i = 0; i < CONTACTS_MAX; i++) {
+        contacts->contacts[i].has_link = false;
+        contacts->contacts[i].dial_at_ns = update_now_ns(update);
+    }
+}
+
 struct contact *contacts_of_link(struct contacts *contacts, uint32_t link)
 {
     for (uint32_t i = 0; i < CONTACTS_MAX; i++)

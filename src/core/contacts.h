@@ -41,7 +41,7 @@ struct contact {
     uint64_t owes_since_ns;    /* the first question without an answer; 0: none */
     uint64_t answered_ns;      /* 0: never on this connection */
     uint64_t good_ns;          /* when it last answered at all; at first: when it was chosen */
-    bool is_fresh;             /* by its last answer */
+    bool is_fresh, is_listed;  /* the table, and this node in it, by its last answer */
     bool said_join, must_join; /* the last word was a join; the next one is */
 };
 
@@ -76,6 +76,8 @@ struct contact *contacts_link_up(struct contacts *contacts, struct update *updat
 /* Its number among the masters of beliefs.h; 0 is this node's own table. */
 uint32_t contacts_number(const struct contacts *contacts, const struct contact *contact);
 struct contact *contacts_of_link(struct contacts *contacts, uint32_t link);
+/* This node goes on as another life: all connections are given up, and made again at once. */
+void contacts_reborn(struct contacts *contacts, struct update *update, struct id128 node_id);
 /* A member died: a part of the cluster may live on there. */
 void contacts_lost(struct contacts *contacts, const struct record_member *member);
 /* A master other than this node is connected and has answered. */

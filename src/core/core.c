@@ -66,6 +66,7 @@ void core_step(struct core *core, const struct core_event *event, struct core_up
     case CORE_DRAIN: handover_begin(core); break;
     case CORE_LIST: handover_list(core, &event->u.list); break;
     case CORE_LEAVE: requests_leave(core); break;
+    case CORE_REBORN: reborn_begin(core, event); break;
     }
     membership_tick(core->membership, core->update);
     advance(core);
@@ -77,8 +78,6 @@ void core_step(struct core *core, const struct core_event *event, struct core_up
 static void fill_view(struct core *core)
 {
     core->view.table_seed = core->config.table_seed;
-    core->view.node_id = core->config.node_id;
-    core->view.incarnation = core->config.incarnation;
     core->view.directory_replicas = core->config.directory_replicas;
     core->view.headers = core->config.headers;
     core->view.slot_count = core->config.slot_count;

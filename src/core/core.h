@@ -45,6 +45,7 @@ struct core_service {
 struct core_config {
     struct id128 node_id, boot_id;
     uint64_t incarnation;
+    uint64_t seat; /* where the id is kept (twin.h); 0: it was given, or is random */
     uint32_t uid;
     char host[64]; /* where others reach the control port */
     uint16_t control_port;
@@ -102,6 +103,7 @@ enum core_event_type {
     CORE_DRAIN,         /* say that this node will leave, and store nothing from now on */
     CORE_LIST,          /* some of the pages that it has, by how hot they are */
     CORE_LEAVE,         /* say that this node leaves */
+    CORE_REBORN,        /* go on as another life: what was said so far is void */
 };
 
 /* At most CORE_BATCH_MAX live pages of one heat (replacement_heat(); CORE_HEAT_ANY: of any), from slot
@@ -145,6 +147,10 @@ struct core_event {
             const struct core_stale *stales;
             uint32_t n_stales;
         } outcomes;
+        struct {
+            struct id128 node_id;
+            uint64_t incarnation;
+        } reborn;
     } u;
 };
 
@@ -201,6 +207,20 @@ struct core_damage {
     struct location place;       /* and where it lies; holder CORE_SELF */
 };
 
+/* Another life has this node's id, and this one has to go (twin.h). */
+enum core_yield_kind {
+    CORE_YIELD_NOT,
+    CORE_YIELD_ALL, /* a newer life of the same identity: stop for good */
+    CORE_YIELD_ID,  /* a copy of the identity: go on under another id (CORE_REBORN) */
+};
+
+struct core_yield {
+    enum core_yield_kind kind;
+    uint64_t incarnation; /* of the other, and where it is reached */
+    char host[64];
+    uint16_t control_port;
+};
+
 /* What the shell must now do.  Arrays belong to the core until the next step. */
 struct core_update {
     const struct core_send *sends;
@@ -214,6 +234,7 @@ struct core_update {
     const struct core_peer_change *peer_changes;
     size_t n_peer_changes;
     struct core_damage damage;
+    struct core_yield yield;
     uint64_t wake_at_ns; /* step again no later than this; the event's time: there is more */
 };
 

@@ -52,6 +52,10 @@ static bool member_reported(void *context, struct update *update,
 {
     struct core *core = context;
     uint16_t replaced;
+    if (id128_equal(member->node_id, core->config.node_id)) {
+        reborn_judge(core, member);
+        return true;
+    }
     if (member->state == MEMBER_LEFT || member->state == MEMBER_DEAD) {
         member_gone(core, member);
         return true;

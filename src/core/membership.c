@@ -24,7 +24,7 @@ struct membership {
     struct membership_sink sink;
     struct beliefs *beliefs;
     struct roster *roster;
-    bool serves, is_leaving, must_choose;
+    bool serves, is_leaving, must_choose, lists_itself;
     uint8_t state; /* of the own record, and its version */
     uint64_t version;
     uint64_t heartbeat_at_ns, counter;
@@ -92,6 +92,7 @@ static struct record_member own_record(const struct membership *m)
         .control_port = config->control_port,
         .discovery_port = config->discovery_port,
         .pool_bytes = config->pool_bytes,
+        .seat = config->seat,
     };
 }
 
@@ -148,6 +149,15 @@ static void say_to_all(struct membership *m, struct update *update)
 
 /* --- what masters answer --- */
 
+/* Whoever else goes by this node's id is no matter of belief. */
+static void meet_twins(struct membership *m, struct update *update,
+                       const struct message_members *answer)
+{
+    for (uint32_t i = 0; i < answer->n_members; i++)
+        if (id128_equal(answer->members[i].node_id, m->config.node_id))
+            m->sink.report(m->sink.context, update, &answer->members[i]);
+}
+
 /* Who is not listed joins: at once in answer to a heartbeat, and otherwise, since the master does not
  * want it now, at the pace of heartbeats. */
 static void take_answer(struct membership *m, struct update *update, struct contact *contact,
@@ -157,11 +167,13 @@ static void take_answer(struct membership *m, struct update *update, struct cont
     contact->owes_since_ns = 0;
     contact->answered_ns = contact->good_ns = update_now_ns(update);
     contact->is_fresh = answer->fresh;
+    contact->is_listed = answer->listed;
     contact->must_join |= !answer->listed;
     if (!answer->listed && !contact->said_join)
         say(m, update, contact);
     if (!is_sequel)
         return;
+    meet_twins(m, update, answer);
     beliefs_take(m->beliefs, update, contacts_number(&m->contacts, contact), answer);
     contact->table = answer->table;
     contact->version = answer->version;
@@ -220,7 +232,7 @@ static void tick_own_table(struct membership *m, struct update *update)
     uint64_t now_ns = update_now_ns(update);
     struct record_member self = own_record(m);
     roster_age(m->roster, now_ns);
-    roster_join(m->roster, now_ns, LINK_SELF, &self);
+    m->lists_itself = roster_join(m->roster, now_ns, LINK_SELF, &self);
     take_own_table(m, update);
     update_wake_at(update, roster_age_at_ns(m->roster));
     update_wake_at(update, now_ns + patience_ns(m)); /* else it would seem to have been stopped */
@@ -276,6 +288,7 @@ void membership_link_up(struct membership *m, struct update *update, uint32_t li
         return;
     contact->must_join = true;
     contact->table = contact->version = contact->owes_since_ns = contact->answered_ns = 0;
+    contact->is_listed = false;
     say(m, update, contact);
 }
 
@@ -347,6 +360,25 @@ void membership_set_state(struct membership *m, struct update *update, uint8_t s
         m->contacts.contacts[i].must_join = true;
 }
 
+/* Who was silent while this node was stopped is not known: its table is that of a restarted master. */
+void membership_reborn(struct membership *m, struct update *update, struct id128 node_id,
+                       uint64_t incarnation)
+{
+    m->config.node_id = node_id;
+    m->config.incarnation = incarnation;
+    m->must_choose = true;
+    m->own_table = m->own_known_version = 0;
+    beliefs_rename(m->beliefs, node_id);
+    contacts_reborn(&m->contacts, update, node_id);
+    for (uint32_t master = 0; master < BELIEFS_MASTERS_MAX; master++)
+        beliefs_forget_master(m->beliefs, update, master);
+    roster_reborn(m->roster, node_id, incarnation);
+    if (!m->serves)
+        return;
+    membership_serve(m, update);
+    roster_feed(m->roster, update_now_ns(update), m->contacts.is_master);
+}
+
 void membership_leave(struct membership *m, struct update *update)
 {
     m->is_leaving = true;
@@ -366,6 +398,14 @@ void membership_peer_left(struct membership *m, struct update *update, struct id
 }
 
 /* --- questions --- */
+
+bool membership_is_listed(const struct membership *m)
+{
+    bool is_listed = m->contacts.is_master && m->lists_itself;
+    for (uint32_t i = 0; i < CONTACTS_MAX; i++)
+        is_listed |= m->contacts.contacts[i].has_link && m->contacts.contacts[i].is_listed;
+    return is_listed;
+}
 
 bool membership_serves(const struct membership *m)
 {

@@ -34,12 +34,17 @@ void membership_message(struct membership *membership, struct update *update, ui
 void membership_tick(struct membership *membership, struct update *update);
 /* What this node says of itself has changed: alive, or draining. */
 void membership_set_state(struct membership *membership, struct update *update, uint8_t state);
+/* This node goes on as another life: it joins anew, and as the head begins with an empty table. */
+void membership_reborn(struct membership *membership, struct update *update, struct id128 node_id,
+                       uint64_t incarnation);
 void membership_leave(struct membership *membership, struct update *update);
 
 /* A member said goodbye to this node itself: no list that is still on its way brings it back. */
 void membership_peer_left(struct membership *membership, struct update *update,
                           struct id128 node_id, uint64_t incarnation);
 
+/* Some master that answers, or the own table, has this life of the node. */
+bool membership_is_listed(const struct membership *membership);
 bool membership_serves(const struct membership *membership);
 /* A master answers it, or it is one itself at an address where others look for it. */
 bool membership_is_connected(const struct membership *membership);

@@ -233,6 +233,18 @@ void peers_set_own_state(struct peers *peers, uint8_t state)
     CHECK(publish(peers, CORE_SELF)); /* in place of what is there already */
 }
 
+/* Locations of own pages stay what they are: other threads find the index all the time. */
+void peers_rename_self(struct peers *peers, struct id128 node_id, uint64_t incarnation)
+{
+    struct peer *self = &peers->peers[CORE_SELF];
+    struct id128 former = life_key(peers, self);
+    self->node_id = node_id;
+    self->incarnation = incarnation;
+    if (!id128_equal(former, life_key(peers, self)))
+        seqtable_remove(peers->by_id, former);
+    CHECK(publish(peers, CORE_SELF));
+}
+
 void peers_retire(struct peers *peers, struct update *update, uint16_t index)
 {
     CHECK(index != CORE_SELF && peers->peers[index].used);

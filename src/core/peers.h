@@ -60,6 +60,8 @@ bool peers_report(struct peers *peers, struct update *update, const struct recor
                   uint16_t *ret_replaced);
 /* What this node says of itself. */
 void peers_set_own_state(struct peers *peers, uint8_t state);
+/* This node goes on as another life. */
+void peers_rename_self(struct peers *peers, struct id128 node_id, uint64_t incarnation);
 /* The member is off the ring: its index is kept until peers_forget(). */
 void peers_retire(struct peers *peers, struct update *update, uint16_t index);
 void peers_forget(struct peers *peers, uint16_t index);

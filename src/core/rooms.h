@@ -87,6 +87,10 @@ void requests_leave(struct core *core);
 void handover_begin(struct core *core);
 void handover_list(struct core *core, const struct core_list *list);
 
+/* reborn.c: other lives of this node, before and after */
+void reborn_begin(struct core *core, const struct core_event *event);
+void reborn_judge(struct core *core, const struct record_member *member);
+
 /* sweeps.c: cleared namespaces leave the pool, piece by piece */
 void sweeps_begin(struct core *core, struct id128 identity);
 void sweeps_check_copied(struct core *core, const struct core_page *pages, uint32_t n);

@@ -15,6 +15,7 @@
 
 #include "base/hash.h"
 #include "base/protection.h"
+#include "core/twin.h"
 
 enum { RECORDS_MAX = MEMBERS_MAX, NOBODY = 0xffff, LINK_UNKNOWN = 0xffffffff, SEED_TABLE = 12 };
 #define GONE_KEPT_NS UINT64_C(60000000000)
@@ -215,6 +216,16 @@ void roster_feed(struct roster *roster, uint64_t now_ns, bool is_fed)
     roster->is_fed = is_fed;
 }
 
+void roster_reborn(struct roster *roster, struct id128 node_id, uint64_t incarnation)
+{
+    roster->config.node_id = node_id;
+    roster->config.incarnation = incarnation;
+    roster->number = roster->version = roster->forgotten_version = roster->age_at_ns = 0;
+    roster->is_fed = false;
+    roster->newest = NOBODY;
+    roster->n = 0;
+}
+
 static void age(struct roster *roster, struct record *record, uint64_t now_ns)
 {
     uint64_t silent_ns = now_ns - record->heard_ns;
@@ -259,13 +270,12 @@ bool roster_is_fresh(const struct roster *roster, uint64_t now_ns)
 
 /* --- what members say --- */
 
-/* Another machine with this node id is there and speaks: the joiner is a copy of it, or the other
- * way round, and must not take its place by having been started later. */
+/* The other life is there and speaks. */
 static bool is_taken(const struct roster *roster, const struct record *record,
                      const struct record_member *member, uint64_t now_ns)
 {
-    return !id128_equal(record->member.boot_id, member->boot_id) && !is_gone(record) &&
-           record->link != LINK_UNKNOWN && now_ns - record->heard_ns < roster->config.member_ttl_ns;
+    return twin_keeps_out(&record->member, member) && record->link != LINK_UNKNOWN &&
+           now_ns - record->heard_ns < roster->config.member_ttl_ns;
 }
 
 static bool is_older(const struct record_member *member, const struct record *record)

@@ -23,11 +23,13 @@ struct roster;
 int roster_new(const struct core_config *config, struct roster **ret_roster);
 void roster_free(struct roster *roster);
 
+/* The node goes on as another life, and its table begins anew. */
+void roster_reborn(struct roster *roster, struct id128 node_id, uint64_t incarnation);
 /* From now on heartbeats come here, or no longer. */
 void roster_feed(struct roster *roster, uint64_t now_ns, bool is_fed);
 
 /* What a member says itself, on a link: whether it is listed.  A join is refused (the member sees
- * who is listed in its place) while another machine uses the same node id. */
+ * who is listed in its place) while another life keeps it out (twin.h). */
 bool roster_join(struct roster *roster, uint64_t now_ns, uint32_t link,
                  const struct record_member *member);
 bool roster_heartbeat(struct roster *roster, uint64_t now_ns, uint32_t link,

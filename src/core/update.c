@@ -16,6 +16,7 @@ struct update {
     struct core_completion completions[UPDATE_COMPLETIONS_MAX];
     struct core_peer_change peer_changes[UPDATE_PEER_CHANGES_MAX];
     struct core_damage damage;
+    struct core_yield yield;
     _Alignas(16) uint8_t scratch[UPDATE_SCRATCH_BYTES];
 };
 
@@ -36,6 +37,7 @@ void update_begin(struct update *update, uint64_t now_ns)
     update->n_sends = update->n_dials = update->n_hangups = 0;
     update->n_completions = update->n_peer_changes = update->scratch_used = 0;
     update->damage.n = 0;
+    update->yield.kind = CORE_YIELD_NOT;
 }
 
 void update_end(struct update *update, struct core_update *ret_update)
@@ -52,6 +54,7 @@ void update_end(struct update *update, struct core_update *ret_update)
         .peer_changes = update->peer_changes,
         .n_peer_changes = update->n_peer_changes,
         .damage = update->damage,
+        .yield = update->yield,
         .wake_at_ns = update->wake_at_ns,
     };
 }
@@ -126,4 +129,12 @@ void update_damage(struct update *update, struct id128 reader, struct id128 dige
 {
     update->damage = (struct core_damage){
         .n = update->damage.n + 1, .reader = reader, .digest = digest, .place = *place};
+}
+
+void update_yield(struct update *update, enum core_yield_kind kind,
+                  const struct record_member *other)
+{
+    update->yield = (struct core_yield){
+        .kind = kind, .incarnation = other->incarnation, .control_port = other->control_port};
+    memcpy(update->yield.host, other->host.bytes, other->host.len);
 }

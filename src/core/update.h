@@ -48,5 +48,8 @@ void update_peer_change(struct update *update, const struct core_peer_change *ch
 /* One more page, of which @reader says that it is damaged. */
 void update_damage(struct update *update, struct id128 reader, struct id128 digest,
                    const struct location *place);
+/* This node has to go, because of @other. */
+void update_yield(struct update *update, enum core_yield_kind kind,
+                  const struct record_member *other);
 
 #endif

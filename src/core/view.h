@@ -18,8 +18,6 @@ struct seqtable;
 
 struct core_view {
     uint64_t table_seed;
-    struct id128 node_id;
-    uint64_t incarnation;
     uint32_t directory_replicas;
     struct slot_header *headers;
     uint32_t slot_count;

@@ -239,9 +239,9 @@ static void text_in_a_record_keeps_its_bound(void **state)
     (void)state;
     enum { COUNT_AT = 16, HOST_AT = COUNT_AT + 2 + 53, HOST_MOST = 63, SIZE = 256 };
     uint8_t body[SIZE] = {[COUNT_AT] = 1, [HOST_AT] = HOST_MOST};
-    assert_int_equal(decode_result(MESSAGE_join, body, HOST_AT + 2 + HOST_MOST + 12), 0);
+    assert_int_equal(decode_result(MESSAGE_join, body, HOST_AT + 2 + HOST_MOST + 20), 0);
     body[HOST_AT] = HOST_MOST + 1;
-    assert_int_equal(decode_result(MESSAGE_join, body, HOST_AT + 2 + HOST_MOST + 1 + 12), -EPROTO);
+    assert_int_equal(decode_result(MESSAGE_join, body, HOST_AT + 2 + HOST_MOST + 1 + 20), -EPROTO);
 
     struct message message = make_message(MESSAGE_join, SHAPE_FEW, SEED);
     struct record_member member = message.u.join.members[0];

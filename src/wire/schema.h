@@ -39,7 +39,8 @@ enum { BATCH_MAX = 256, MEMBERS_MAX = 1024, FOUND_MAX = 1024, GROUP_MAX = 64, TE
 /* clang-format off */
 #define RECORD_MEMBER(num, id, text, list)                                                        \
     id(node_id) num(u64, incarnation) num(u64, version) num(u8, state) id(boot_id) num(u32, uid)  \
-    text(host, 63) num(u16, control_port) num(u16, discovery_port) num(u64, pool_bytes)
+    text(host, 63) num(u16, control_port) num(u16, discovery_port) num(u64, pool_bytes)           \
+    num(u64, seat)
 #define RECORD_ENTRY(num, id, text, list)   id(digest) location(place)
 #define RECORD_KEY(num, id, text, list)     id(digest)
 #define RECORD_FOUND(num, id, text, list)   num(u16, index) location(place)

@@ -38,17 +38,17 @@ static const struct record_member members[] = {
     {.node_id = NODE_A, .incarnation = UINT64_C(0x0102030405060708),
      .version = UINT64_C(0x1112131415161718), .state = MEMBER_ALIVE, .boot_id = BOOT,
      .uid = 0x21222324, .host = TEXT("host-a.example"), .control_port = 0x3132, .discovery_port = 0x3334,
-     .pool_bytes = UINT64_C(0x4142434445464748)},
+     .pool_bytes = UINT64_C(0x4142434445464748), .seat = UINT64_C(0xf1f2f3f4f5f6f7f8)},
     {.node_id = NODE_B, .incarnation = UINT64_C(0x5152535455565758),
      .version = UINT64_C(0x6162636465666768), .state = MEMBER_SUSPECT, .boot_id = BOOT,
      .uid = 0x71727374, .host = TEXT("192.0.2.17"), .control_port = 0x8182, .discovery_port = 0x8384,
-     .pool_bytes = UINT64_C(0x9192939495969798)},
+     .pool_bytes = UINT64_C(0x9192939495969798), .seat = UINT64_C(0xe9eaebecedeeefe1)},
 };
 static const struct record_member joining[] = {
     {.node_id = NODE_B, .incarnation = UINT64_C(0x0807060504030201),
      .version = UINT64_C(0x1817161514131211), .state = MEMBER_DRAINING, .boot_id = BOOT,
      .uid = 0x24232221, .host = TEXT("2001:db8::17"), .control_port = 0x3231, .discovery_port = 0x3433,
-     .pool_bytes = UINT64_C(0x4847464544434241)},
+     .pool_bytes = UINT64_C(0x4847464544434241), .seat = UINT64_C(0xf8f7f6f5f4f3f2f1)},
 };
 static const struct record_entry entries[] = {
     {.digest = DIGEST_A, .place = PLACE_A},

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* twin.c - two lives of one node id.  Pure. */
+#include "core/twin.h"
+
+#include "base/protection.h"
+
+static bool is_alive(const struct record_member *member)
+{
+    return member->state == MEMBER_ALIVE || member->state == MEMBER_DRAINING;
+}
+
+/* Two copies can have been started in the same microsecond. */
+static bool is_above(const struct record_member *a, const struct record_member *b)
+{
+    return a->incarnation != b->incarnation ? a->incarnation > b->incarnation : a->seat > b->seat;
+}
+
+enum core_yield_kind twin_yields(const struct record_member *own, bool is_listed,
+                                 const struct record_member *other)
+{
+    if (!is_alive(other) || !PROTECTED(one_life_an_id))
+        return CORE_YIELD_NOT;
+    if (other->seat == own->seat)
+        return other->incarnation > own->incarnation ? CORE_YIELD_ALL : CORE_YIELD_NOT;
+    return !is_listed || is_above(other, own) ? CORE_YIELD_ID : CORE_YIELD_NOT;
+}
+
+bool twin_keeps_out(const struct record_member *listed, const struct record_member *joiner)
+{
+    return listed->seat != joiner->seat && is_alive(listed) && PROTECTED(one_life_an_id);
+}
