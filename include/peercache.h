@@ -75,6 +75,9 @@ void peercache_node_close(struct peercache_node *node);
 int peercache_node_drain(struct peercache_node *node, uint32_t timeout_ms, char **ret_json);
 /* 1 once a drain is over, also one that `peercache drain` asked for: the process may close the node. */
 int peercache_node_is_drained(const struct peercache_node *node);
+/* 0: it serves, or was stopped.  -ESTALE: it has ended by itself, for good, because another process
+ * has its node id; @ret_error says which. */
+int peercache_node_check(struct peercache_node *node, struct peercache_error *ret_error);
 /* What `peercache status` prints, as JSON.  The caller frees it with free(). */
 int peercache_node_status(struct peercache_node *node, char **ret_json);
 

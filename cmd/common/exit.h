@@ -10,6 +10,7 @@ enum exit_status {
     EXIT_USAGE = 2,       /* the command line, the environment or a file names what cannot be */
     EXIT_UNREACHABLE = 3, /* no answer from the node */
     EXIT_REFUSED = 4,     /* the node, or this machine, refused or failed */
+    EXIT_SUPERSEDED = 5,  /* peercached: another process has the node's id */
 };
 
 #endif

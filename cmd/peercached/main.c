@@ -3,9 +3,9 @@
  * main.c - peercached: a node of the cluster without an engine.
  *
  * The main thread opens the node, waits for SIGTERM or SIGINT (or for the end of a drain that
- * `peercache drain` asked for), drains and closes the node.  Both signals are blocked before the node
- * starts its threads, so that sigtimedwait() is the one place that sees the first of them; while the
- * node leaves the cluster, a second one ends the process at once.
+ * `peercache drain` asked for, or for the end of the node itself), drains and closes the node.  Both
+ * signals are blocked before the node starts its threads, so that sigtimedwait() is the one place that
+ * sees the first of them; while the node leaves the cluster, a second one ends the process at once.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -38,8 +38,8 @@ static void print_help(void)
     options_print();
     printf("\n"
            "Exit status: %d after it has left; %d when the node cannot start; %d when an option\n"
-           "is wrong.\n",
-           EXIT_OK, EXIT_OPEN_FAILED, EXIT_USAGE);
+           "is wrong; %d when another process has taken its node_id over.\n",
+           EXIT_OK, EXIT_OPEN_FAILED, EXIT_USAGE, EXIT_SUPERSEDED);
 }
 
 static int fail(enum exit_status status, const char *text)
@@ -108,12 +108,14 @@ static const char *text_at(const json_t *object, const char *name)
     return text && *text ? text : "none";
 }
 
-/* The first signal, or 0: a drain that was asked for over the network is over. */
-static int wait_for_end(const struct peercache_node *node, const sigset_t *signals)
+/* The first signal, or 0: a drain that was asked for over the network is over, or the node has ended
+ * by itself. */
+static int wait_for_end(struct peercache_node *node, const sigset_t *signals)
 {
     static const struct timespec look = {.tv_nsec = 100000000};
     int received = 0;
-    while (received <= 0 && !peercache_node_is_drained(node))
+    while (received <= 0 && !peercache_node_is_drained(node) &&
+           peercache_node_check(node, NULL) == 0)
         received = sigtimedwait(signals, NULL, &look);
     return received > 0 ? received : 0;
 }
@@ -190,15 +192,18 @@ static int run(const struct peercache_config *config)
     if (print_ready(node) < 0)
         fail(EXIT_OK, "cannot write the ready line to the standard output");
     int received = wait_for_end(node, &signals);
+    bool is_superseded = peercache_node_check(node, &error) < 0;
     let_signals_end_us(&signals);
     fprintf(stderr, "peercached: leaving signal=%s\n",
-            received ? sigabbrev_np(received) : "none reason=drained");
+            received        ? sigabbrev_np(received)
+            : is_superseded ? "none reason=superseded"
+                            : "none reason=drained");
     if (received && drains(config))
         drain(node);
-    else if (!received)
+    else if (!received && !is_superseded)
         wait_for_asker();
     peercache_node_close(node);
-    return EXIT_OK;
+    return is_superseded ? fail(EXIT_SUPERSEDED, error.text) : EXIT_OK;
 }
 
 int main(int argc, char **argv)

@@ -207,8 +207,8 @@ int handle_node_config(const struct options *options, struct node_config *ret_co
         error = parse_discovery(options, ret_config, ret_error);
     if (error)
         return error;
-    snprintf(ret_config->cluster, sizeof ret_config->cluster, "%.63s", options->cluster_name);
     snprintf(ret_config->state_dir, sizeof ret_config->state_dir, "%s", options->state_dir);
+    snprintf(ret_config->cluster, sizeof ret_config->cluster, "%.63s", options->cluster_name);
     snprintf(ret_config->control.host, sizeof ret_config->control.host, "%.63s",
              options->bind_host);
     snprintf(ret_config->advertised_host, sizeof ret_config->advertised_host, "%.63s",

@@ -70,7 +70,7 @@ int peercache_node_status(struct peercache_node *handle, char **ret_json)
 {
     if (!handle || !ret_json)
         return -EINVAL;
-    int error = node_enter(handle->node);
+    int error = node_enter_to_look(handle->node);
     if (error)
         return error;
     json_t *status = inspect_status(handle->node);
@@ -81,6 +81,19 @@ int peercache_node_status(struct peercache_node *handle, char **ret_json)
         return -ENOMEM;
     *ret_json = text;
     return 0;
+}
+
+int peercache_node_check(struct peercache_node *handle, struct peercache_error *ret_error)
+{
+    char text[NODE_ERROR_BYTES];
+    if (!handle)
+        return -EINVAL;
+    if (handle->pid != getpid())
+        return -ECHILD;
+    int error = node_check(handle->node, text);
+    if (error)
+        handle_error(ret_error, text);
+    return error;
 }
 
 /* --- regions --- */

@@ -11,5 +11,9 @@
 
 /* Nanoseconds since some moment before this process; never goes back; not the time of day. */
 uint64_t clock_now_ns(void);
+/* Another one, which goes on while the machine is suspended. */
+uint64_t clock_boot_ns(void);
+/* Microseconds since 1970: the time of day, which somebody may set. */
+uint64_t clock_day_us(void);
 
 #endif

@@ -23,7 +23,7 @@
 struct channel_pool {
     pthread_mutex_t mutex;
     pthread_cond_t returned;
-    const struct message_hello *mine;
+    struct message_hello mine;
     struct channel_peer peer;
     uint64_t version; /* of peer; raised by reset and stop */
     bool is_stopped;
@@ -50,7 +50,7 @@ int channel_pool_new(const struct channel_peer *peer, const struct message_hello
     pthread_condattr_destroy(&attributes);
     pthread_mutex_init(&pool->mutex, NULL);
     pool->peer = *peer;
-    pool->mine = mine;
+    pool->mine = *mine;
     pool->max_channels = max_channels;
     *ret_pool = pool;
     return 0;
@@ -82,6 +82,15 @@ void channel_pool_reset(struct channel_pool *pool, const struct channel_peer *pe
     pool->peer = *peer;
     pool->version++;
     pool->is_stopped = false;
+    close_idle(pool);
+    pthread_mutex_unlock(&pool->mutex);
+}
+
+void channel_pool_rename(struct channel_pool *pool, const struct message_hello *mine)
+{
+    pthread_mutex_lock(&pool->mutex);
+    pool->mine = *mine;
+    pool->version++;
     close_idle(pool);
     pthread_mutex_unlock(&pool->mutex);
 }
@@ -142,15 +151,16 @@ static int open_one(struct channel_pool *pool, uint64_t deadline_ns, struct chan
                     char *ret_reason)
 {
     struct channel_peer peer = pool->peer;
+    struct message_hello mine = pool->mine;
     uint64_t version = pool->version;
     struct channel *channel = NULL;
     pool->n_open++;
     pthread_mutex_unlock(&pool->mutex);
-    int error = channel_open(&peer, pool->mine, deadline_ns, &channel, ret_reason);
+    int error = channel_open(&peer, &mine, deadline_ns, &channel, ret_reason);
     pthread_mutex_lock(&pool->mutex);
     if (error == 0 && version != pool->version) {
         channel_close(channel);
-        snprintf(ret_reason, HELLO_REASON_BYTES, "the peer has left or was restarted");
+        snprintf(ret_reason, HELLO_REASON_BYTES, "the peer or this node has left or was restarted");
         error = -ESTALE;
     }
     if (error < 0) {

@@ -14,7 +14,7 @@ enum { CHANNEL_POOL_MAX = 64 };
 
 struct channel_pool;
 
-/* @mine and its texts stay valid as long as the pool; it is read when a channel is opened.
+/* @mine is copied; its texts stay valid as long as the pool.
  * @max_channels: 1 .. CHANNEL_POOL_MAX. */
 int channel_pool_new(const struct channel_peer *peer, const struct message_hello *mine,
                      uint32_t max_channels, struct channel_pool **ret_pool);
@@ -23,6 +23,9 @@ void channel_pool_free(struct channel_pool *pool);
 
 /* Another address or incarnation: idle channels are closed, lent ones when they come back. */
 void channel_pool_reset(struct channel_pool *pool, const struct channel_peer *peer);
+/* This node goes on as another life: what is opened from now on says @mine; idle channels are closed,
+ * lent ones when they come back. */
+void channel_pool_rename(struct channel_pool *pool, const struct message_hello *mine);
 /* The peer is gone or this node stops: like reset, and lent channels break at once (-ECONNRESET
  * or -EPIPE for whoever waits on them), and borrowing is -ESHUTDOWN until the next reset. */
 void channel_pool_stop(struct channel_pool *pool);

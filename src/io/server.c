@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -38,6 +39,17 @@ static void *thread_main(void *argument)
     return NULL;
 }
 
+static void hang_up(struct loop_task *task)
+{
+    struct server_thread *thread =
+        (struct server_thread *)((char *)task - offsetof(struct server_thread, hang_up));
+    for (struct server_conn *conn = thread->first, *next; conn != NULL; conn = next) {
+        next = conn->next;
+        if (conn->purpose == PURPOSE_CHANNEL)
+            server_conn_close(conn);
+    }
+}
+
 /* Signals are the host program's, none is to be taken by a thread that it does not know. */
 static int thread_start(struct server *server, uint32_t index, struct server_thread **ret_thread)
 {
@@ -46,6 +58,7 @@ static int thread_start(struct server *server, uint32_t index, struct server_thr
         return -ENOMEM;
     *ret_thread = thread;
     thread->server = server;
+    thread->hang_up.run = hang_up;
     int error = loop_new(&thread->loop);
     if (error < 0)
         return error;
@@ -139,6 +152,12 @@ int server_add(struct server *server, int fd, enum purpose purpose, const uint8_
     atomic_fetch_add(&thread->n_conns, 1);
     loop_post(thread->loop, &conn->task);
     return 0;
+}
+
+void server_hang_up(struct server *server)
+{
+    for (uint32_t i = 0; i < server->n_threads; i++)
+        loop_post(server->threads[i]->loop, &server->threads[i]->hang_up);
 }
 
 static uint64_t load(const _Atomic uint64_t *counter)

@@ -101,6 +101,9 @@ void server_stop(struct server *server);
 int server_add(struct server *server, int fd, enum purpose purpose, const uint8_t *rest,
                size_t rest_len);
 
+/* Any thread: hangs up on all channels, soon.  Tools stay. */
+void server_hang_up(struct server *server);
+
 /* Any thread; a sum over the threads, each of them exact. */
 void server_counts(const struct server *server, struct server_counts *ret_counts);
 

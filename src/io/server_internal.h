@@ -59,6 +59,7 @@ struct server_thread {
     pthread_t id;
     bool is_started;
     struct server_conn *first;
+    struct loop_task hang_up;
     _Atomic uint32_t n_conns;
     struct server_thread_counts counts;
     uint64_t tell_garbage_at_ns;

@@ -358,6 +358,7 @@ void discovery_close(struct node *node)
     loop_set_timer(node->loop, &node->discovery.save, 0);
     listener_close(node->discovery.listener);
     listener_close(node->discovery.also_listener);
+    node->discovery.listener = node->discovery.also_listener = NULL;
 }
 
 /* --- what is told of masters --- */

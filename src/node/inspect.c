@@ -49,9 +49,11 @@ static struct seeds_text seeds_text(const struct node_config *config)
 static json_t *node_json(struct node *node, const struct core_inspection *inspection)
 {
     const struct node_config *config = &node->config;
-    return json_pack("{s:o, s:I, s:s, s:s, s:i, s:s, s:b, s:b, s:o}", "node_id",
-                     id_json(config->node_id), "incarnation", (json_int_t)node->incarnation,
-                     "cluster", config->cluster, "host", config->advertised_host, "control_port",
+    return json_pack("{s:o, s:I, s:s, s:s, s:s, s:i, s:s, s:b, s:b, s:o}", "node_id",
+                     id_json(inspection->members[0].node_id), "incarnation",
+                     (json_int_t)inspection->members[0].incarnation, "state",
+                     atomic_load(&node->has_ended) ? node->end_text : "serving", "cluster",
+                     config->cluster, "host", config->advertised_host, "control_port",
                      config->control.port, "discovery_addr", seeds_text(config).text,
                      "serves_discovery", inspection->serves, "is_connected",
                      inspection->is_connected, "boot_id", id_json(node->boot_id));
@@ -71,7 +73,7 @@ static json_t *masters_json(const struct core_inspection *inspection)
     return masters;
 }
 
-static json_t *members_json(const struct node *node, const struct core_inspection *inspection)
+static json_t *members_json(const struct core_inspection *inspection)
 {
     json_t *members = json_array();
     for (uint32_t i = 0; i < inspection->n_members; i++) {
@@ -80,11 +82,10 @@ static json_t *members_json(const struct node *node, const struct core_inspectio
             members,
             json_pack("{s:o, s:I, s:s, s:i, s:i, s:s, s:I, s:b, s:b, s:b}", "node_id",
                       id_json(member->node_id), "incarnation", (json_int_t)member->incarnation,
-                      "host", member->host, "control_port", member->control_port,
-                      "discovery_port", member->discovery_port, "state",
-                      state_name(member->state), "pool_bytes", (json_int_t)member->pool_bytes,
-                      "is_connected", member->is_connected, "is_trusted", member->is_trusted,
-                      "is_self", id128_equal(member->node_id, node->config.node_id)));
+                      "host", member->host, "control_port", member->control_port, "discovery_port",
+                      member->discovery_port, "state", state_name(member->state), "pool_bytes",
+                      (json_int_t)member->pool_bytes, "is_connected", member->is_connected,
+                      "is_trusted", member->is_trusted, "is_self", i == 0));
     }
     return members;
 }
@@ -138,11 +139,11 @@ json_t *inspect_status(struct node *node)
     pthread_mutex_lock(&node->core_lock);
     core_inspect(node->core, inspection);
     pthread_mutex_unlock(&node->core_lock);
-    json_t *status = json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "node", node_json(node, inspection), "masters",
-        masters_json(inspection), "members",
-        members_json(node, inspection), "pool", pool_json(&inspection->pool), "directory",
-        directory_json(inspection), "drain", drain_json(node), "counters", counters_json(node));
+    json_t *status =
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "node", node_json(node, inspection),
+                  "masters", masters_json(inspection), "members", members_json(inspection), "pool",
+                  pool_json(&inspection->pool), "directory", directory_json(inspection), "drain",
+                  drain_json(node), "counters", counters_json(node));
     free(inspection);
     return status;
 }

@@ -17,6 +17,7 @@
 #include "base/log.h"
 #include "base/metric.h"
 #include "core/core.h"
+#include "core/lease.h"
 #include "core/view.h"
 #include "io/arena.h"
 #include "io/channel_pool.h"
@@ -26,6 +27,7 @@
 #include "io/member_file.h"
 #include "io/server.h"
 #include "io/shm.h"
+#include "io/state_dir.h"
 #include "node/drain.h"
 #include "node/node.h"
 #include "wire/codec.h"
@@ -87,8 +89,22 @@ struct node {
     struct node_config config;
     pid_t pid;
     struct id128 boot_id;
-    uint64_t incarnation, table_seed;
+    uint64_t table_seed;
+
+    /* Who this node is (life.c).  These and config.node_id change under core_lock. */
+    uint64_t incarnation;
     struct message_hello hello;
+    struct core_yield yield; /* to be obeyed at the end of the step */
+    /* Set once, before the node is open. */
+    bool id_is_given;
+    struct seat *seat; /* NULL: none */
+    uint64_t seat_place;
+    struct lease lease;     /* of the present life */
+    _Atomic(uint64_t) life; /* counts them, from 1 */
+    /* The node has ended by itself: the sentence is written before the flag. */
+    char end_text[NODE_ERROR_BYTES];
+    atomic_bool has_ended;
+
     struct metrics metrics;
     struct arena arena;
     bool has_arena;
@@ -114,17 +130,42 @@ struct node {
     struct loop_timer probe_timer;
     struct outbox draining;             /* the node thread's */
     struct conn *links[CORE_LINKS_MAX]; /* the node thread's */
+    struct message_hello links_hello;   /* the node thread's: of the life below */
+    uint64_t links_life;                /* the node thread's; UINT64_MAX: of none any more */
     uint64_t tell_broken_at_ns;
     struct discovery discovery;
 
     struct node_peer peers[CORE_PEERS_MAX];
     struct drain drain;
 
-    atomic_bool is_stopping;
+    atomic_bool is_stopping; /* calls are refused */
+    atomic_bool is_closing;  /* the node thread ends */
     _Atomic(uint32_t) calls;
     int stop_fd; /* readable once the node stops */
 };
 
+/* life.c */
+int life_open(struct node *node, char ret_error[NODE_ERROR_BYTES]);
+void life_close(struct node *node);
+/* The first life begins: others will hear of it. */
+void life_start(struct node *node);
+/* Any thread, under core_lock, before it steps the core: true: a new life had to begin. */
+bool life_check(struct node *node);
+/* Under core_lock, after a step: does what the core says about others with this node's id. */
+void life_obey(struct node *node);
+/* The node thread, whenever it runs: goes on as the present life, or has a new one begin, and takes
+ * over what another thread has begun. */
+void life_go_on(struct node *node);
+/* What this node says of itself at present.  Any thread, without core_lock. */
+struct message_hello life_hello(struct node *node);
+/* Whether what was prepared in @life may still be said. */
+bool life_may_speak(const struct node *node, uint64_t life);
+
+/* node.c: calls end, new ones are refused */
+void node_stop_calls(struct node *node);
+
+/* step.c: under core_lock, without a look at the lease */
+void node_step_locked(struct node *node, struct core_event *event);
 /* step.c: any thread */
 void node_step(struct node *node, struct core_event *event, struct waiter *waiter);
 /* Waits for a waiter that a step was given: 0, the operation's error, or -ETIMEDOUT, after which
@@ -144,6 +185,10 @@ void links_dial(struct node *node, const struct core_dial *dial);
 void links_hangup(struct node *node, uint32_t link);
 /* Who has this port?  The answer goes to discovery_probed(), unless it is one of this cluster. */
 void links_probe(struct node *node, const struct address *to);
+/* The node goes on as another life: others find its memory under the new name. */
+void links_rename(struct node *node);
+/* The node has ended by itself: only tools may still ask. */
+void links_retire(struct node *node);
 
 /* discovery.c: before the node thread runs, in this order; then the node thread */
 void discovery_choose_hosts(struct node *node);

@@ -19,6 +19,7 @@ struct link_user {
     enum purpose purpose;
     struct id128 node_id;
     uint64_t incarnation;
+    uint64_t life; /* of this node, that has said hello or will */
     uint32_t dial; /* to discovery: its number; 0: the other end dialled */
     bool is_probe; /* only who has the port is to be known */
 };
@@ -33,12 +34,16 @@ static uint32_t take_link(struct node *node, struct conn *conn)
     return UINT32_MAX;
 }
 
-static struct link_user *new_user(enum purpose purpose, struct id128 node_id, uint64_t incarnation)
+static struct link_user *new_user(const struct node *node, enum purpose purpose,
+                                  struct id128 node_id, uint64_t incarnation)
 {
     struct link_user *user = malloc(sizeof *user);
     if (user)
-        *user = (struct link_user){
-            .link = UINT32_MAX, .purpose = purpose, .node_id = node_id, .incarnation = incarnation};
+        *user = (struct link_user){.link = UINT32_MAX,
+                                   .purpose = purpose,
+                                   .node_id = node_id,
+                                   .incarnation = incarnation,
+                                   .life = node->links_life};
     return user;
 }
 
@@ -46,8 +51,10 @@ static struct link_user *new_user(enum purpose purpose, struct id128 node_id, ui
 
 void links_send(struct node *node, uint32_t link, const uint8_t *frame, size_t len)
 {
-    if (node->links[link])
-        conn_send_frame(node->links[link], frame, len);
+    struct conn *conn = node->links[link];
+    const struct link_user *user = conn ? conn_user(conn) : NULL;
+    if (user && life_may_speak(node, user->life))
+        conn_send_frame(conn, frame, len);
 }
 
 static void link_down(struct node *node, const struct link_user *user)
@@ -75,8 +82,10 @@ void links_hangup(struct node *node, uint32_t link)
 void links_dial(struct node *node, const struct core_dial *dial)
 {
     struct address to = {.port = dial->port};
+    if (atomic_load(&node->has_ended))
+        return;
     strncpy(to.host, dial->host, sizeof to.host - 1);
-    struct link_user *user = new_user(dial->purpose, dial->node_id, dial->incarnation);
+    struct link_user *user = new_user(node, dial->purpose, dial->node_id, dial->incarnation);
     struct conn *conn;
     if (!user)
         return; /* the core dials again */
@@ -87,7 +96,7 @@ void links_dial(struct node *node, const struct core_dial *dial)
 
 void links_probe(struct node *node, const struct address *to)
 {
-    struct link_user *user = new_user(PURPOSE_DISCOVERY, (struct id128){0}, 0);
+    struct link_user *user = new_user(node, PURPOSE_DISCOVERY, (struct id128){0}, 0);
     struct conn *conn;
     if (!user)
         return;
@@ -136,6 +145,13 @@ static void hand_to_server(struct node *node, struct conn *conn, enum purpose pu
         server_add(node->server, fd, purpose, rest, rest_len);
 }
 
+/* Its hello came from this node before a new life of it began, or after the last one has ended. */
+static bool is_void(const struct node *node, const struct conn *conn, const struct link_user *user)
+{
+    uint64_t said = user ? user->life : node->links_life;
+    return conn_purpose(conn) != PURPOSE_TOOL && !life_may_speak(node, said);
+}
+
 static void on_open(void *context, struct conn *conn, const struct message_hello *theirs)
 {
     struct node *node = context;
@@ -143,6 +159,10 @@ static void on_open(void *context, struct conn *conn, const struct message_hello
     enum purpose purpose = conn_purpose(conn);
     if (probe_owns(conn)) {
         probe_opened(node, conn, theirs);
+    } else if (is_void(node, conn, user)) {
+        refuse_or_close(conn, user, -ESTALE,
+                        atomic_load(&node->has_ended) ? node->end_text
+                                                      : "this node begins a new life: call again");
     } else if (conn_is_dialled(conn)) {
         bool is_other =
             !id128_is_zero(user->node_id) && (!id128_equal(user->node_id, theirs->node_id) ||
@@ -158,7 +178,7 @@ static void on_open(void *context, struct conn *conn, const struct message_hello
     } else if (purpose == PURPOSE_DISCOVERY && !node->discovery.serves) {
         conn_refuse(conn, -ENOTCONN, "this node does not serve discovery: is the port right?");
     } else {
-        user = new_user(purpose, theirs->node_id, theirs->incarnation);
+        user = new_user(node, purpose, theirs->node_id, theirs->incarnation);
         if (user)
             open_link(node, conn, user, theirs);
         else
@@ -207,7 +227,7 @@ static void on_close(void *context, struct conn *conn, int error, const char *re
     free(user);
 }
 
-/* --- open, close --- */
+/* --- open, rename, close --- */
 
 static void on_shm_wanted(void *context, uint32_t events)
 {
@@ -219,7 +239,9 @@ static void on_shm_wanted(void *context, uint32_t events)
 /* An error only where shared memory was asked for by name. */
 static int open_shm(struct node *node, char ret_error[NODE_ERROR_BYTES])
 {
+    pthread_mutex_lock(&node->core_lock);
     struct shm_identity self = node->peers[CORE_SELF].identity;
+    pthread_mutex_unlock(&node->core_lock);
     if (node->config.protocol == NODE_PROTOCOL_TCP)
         return 0;
     int error = shm_listener_open(&self, &node->shm_listener);
@@ -241,7 +263,7 @@ int links_open(struct node *node, char ret_error[NODE_ERROR_BYTES])
 {
     static const struct conn_callbacks callbacks = {
         .on_open = on_open, .on_message = on_message, .on_close = on_close};
-    if (conn_set_new(node->loop, &node->hello, &callbacks, node, &node->conns) != 0) {
+    if (conn_set_new(node->loop, &node->links_hello, &callbacks, node, &node->conns) != 0) {
         snprintf(ret_error, NODE_ERROR_BYTES, "not enough memory for the control connections");
         return -ENOMEM;
     }
@@ -259,11 +281,34 @@ int links_open(struct node *node, char ret_error[NODE_ERROR_BYTES])
     return open_shm(node, ret_error);
 }
 
+static void close_shm(struct node *node)
+{
+    loop_remove(node->shm_watch);
+    shm_listener_close(node->shm_listener);
+    node->shm_watch = NULL;
+    node->shm_listener = NULL;
+}
+
+void links_rename(struct node *node)
+{
+    char ignored[NODE_ERROR_BYTES]; /* it worked before, and what does not work is logged */
+    close_shm(node);
+    (void)open_shm(node, ignored);
+}
+
+void links_retire(struct node *node)
+{
+    close_shm(node);
+    discovery_close(node);
+    server_hang_up(node->server);
+    for (uint32_t i = 0; i < CORE_LINKS_MAX; i++)
+        links_hangup(node, i);
+}
+
 void links_close(struct node *node)
 {
     probe_stop(node);
-    loop_remove(node->shm_watch);
-    shm_listener_close(node->shm_listener);
+    close_shm(node);
     discovery_close(node);
     listener_close(node->listener);
     for (struct conn *conn; (conn = conn_set_first(node->conns)) != NULL; conn_close(conn))

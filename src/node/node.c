@@ -18,7 +18,6 @@
 
 #include "base/check.h"
 #include "base/clock.h"
-#include "base/hash.h"
 #include "io/host_id.h"
 #include "node/internal.h"
 
@@ -56,42 +55,17 @@ static uint32_t choose_directory_limit(uint32_t slot_count)
 static int identify(struct node *node, char ret_error[NODE_ERROR_BYTES])
 {
     struct node_config *config = &node->config;
-    struct timespec now;
-    int error = host_id_boot(HOST_ID_BOOT_PATH, &node->boot_id);
-    if (!error && id128_is_zero(config->node_id))
-        error = host_id_random(&config->node_id);
-    if (error) {
-        snprintf(ret_error, NODE_ERROR_BYTES, "%s cannot be read: %s", HOST_ID_BOOT_PATH,
-                 strerror(-error));
-        return error;
-    }
     struct id128 seed;
+    node->pid = getpid();
+    int error = life_open(node, ret_error);
+    if (error)
+        return error;
     if (host_id_random(&seed) == 0)
         node->table_seed = seed.lo;
-    clock_gettime(CLOCK_REALTIME, &now);
-    node->incarnation = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
-    node->pid = getpid();
     discovery_choose_hosts(node);
     config->slot_count = choose_slots(config);
     if (config->directory_limit == 0)
         config->directory_limit = choose_directory_limit(config->slot_count);
-    node->hello = (struct message_hello){
-        .version_min = WIRE_VERSION_MIN,
-        .version_max = WIRE_VERSION_MAX,
-        .auth = AUTH_NONE,
-        .cluster = {config->cluster, (uint32_t)strlen(config->cluster)},
-        .node_id = config->node_id,
-        .incarnation = node->incarnation,
-        .boot_id = node->boot_id,
-        .vnodes = config->vnodes,
-        .directory_replicas = (uint8_t)config->directory_replicas,
-    };
-    node->peers[CORE_SELF].identity = (struct shm_identity){
-        .node_id = config->node_id,
-        .boot_id = node->boot_id,
-        .incarnation = node->incarnation,
-        .cluster = hash_bytes64(config->cluster, strlen(config->cluster), 0),
-    };
     return 0;
 }
 
@@ -122,6 +96,7 @@ static int open_core(struct node *node, char ret_error[NODE_ERROR_BYTES])
         .node_id = config->node_id,
         .boot_id = node->boot_id,
         .incarnation = node->incarnation,
+        .seat = node->seat_place,
         .uid = (uint32_t)geteuid(),
         .table_seed = node->table_seed,
         .control_port = config->control.port,
@@ -183,9 +158,11 @@ static void finish_serving(struct node *node)
 static void *run(void *context)
 {
     struct node *node = context;
-    while (!atomic_load(&node->is_stopping)) {
+    while (!atomic_load(&node->is_closing)) {
         node_drain_outbox(node);
         uint64_t now_ns = clock_now_ns(), wake_at_ns = atomic_load(&node->wake_at_ns);
+        if (wake_at_ns > now_ns + lease_sleep_ns(&node->lease))
+            wake_at_ns = now_ns + lease_sleep_ns(&node->lease);
         if (now_ns >= wake_at_ns) {
             tick(node);
             loop_run_once(node->loop, 0);
@@ -240,6 +217,7 @@ int node_open(const struct node_config *config, struct node **ret_node,
     if (!error)
         error = serve_start(node, ret_error);
     if (!error) {
+        life_start(node);
         /* The first step builds the ring: calls find it when this returns. */
         discovery_start(node);
         tick(node);
@@ -263,7 +241,7 @@ static void wake_waiters(struct node *node)
     pthread_mutex_unlock(&node->core_lock);
 }
 
-void node_stop(struct node *node)
+void node_stop_calls(struct node *node)
 {
     uint64_t one = 1;
     if (atomic_exchange(&node->is_stopping, true))
@@ -272,6 +250,13 @@ void node_stop(struct node *node)
         CHECK(errno == EAGAIN);
     peers_stop(node);
     wake_waiters(node);
+    loop_wake(node->loop);
+}
+
+void node_stop(struct node *node)
+{
+    node_stop_calls(node);
+    atomic_store(&node->is_closing, true);
     loop_wake(node->loop);
 }
 
@@ -303,6 +288,7 @@ void node_close(struct node *node)
         arena_destroy(&node->arena);
     if (node->stop_fd >= 0)
         close(node->stop_fd);
+    life_close(node);
     free(node->outbox.bytes);
     free(node->draining.bytes);
     pthread_mutex_destroy(&node->core_lock);
@@ -312,15 +298,25 @@ void node_close(struct node *node)
 
 /* --- calls --- */
 
-int node_enter(struct node *node)
+static int enter(struct node *node, const atomic_bool *is_refused)
 {
     if (getpid() != node->pid)
         return -ECHILD;
     atomic_fetch_add(&node->calls, 1);
-    if (!atomic_load(&node->is_stopping))
+    if (!atomic_load(is_refused))
         return 0;
     atomic_fetch_sub(&node->calls, 1);
     return -ESHUTDOWN;
+}
+
+int node_enter(struct node *node)
+{
+    return enter(node, &node->is_stopping);
+}
+
+int node_enter_to_look(struct node *node)
+{
+    return enter(node, &node->is_closing);
 }
 
 void node_exit(struct node *node)

@@ -5,6 +5,7 @@
  *     open / stop / close                      node.c      what a node is made of
  *     control connections                      links.c
  *     seeds, the discovery port, old members   discovery.c
+ *     who it is, and other lives of it         life.c
  *     a step of the core, by any thread        step.c
  *     get, set, exists                         fetch.c, store.c, find.c
  *     before it leaves                         drain.c, offer.c; adopt.c
@@ -30,12 +31,12 @@ enum { NODE_ERROR_BYTES = 256, NODE_SEEDS_MAX = 64 };
 enum node_protocol { NODE_PROTOCOL_AUTO, NODE_PROTOCOL_TCP, NODE_PROTOCOL_SHM };
 
 struct node_config {
-    struct id128 node_id; /* zero: a random one */
+    struct id128 node_id; /* zero: that of a seat of state_dir, or a random one */
+    char state_dir[256];  /* "": none */
     char cluster[64];
     struct address seeds[NODE_SEEDS_MAX]; /* where other members may answer, the head first */
     uint32_t n_seeds;                     /* 0: a cluster of one */
     uint32_t max_masters;
-    char state_dir[256];      /* "": none */
     struct address control;   /* where to listen; port 0: any; host "": chosen */
     char advertised_host[64]; /* what others are told; "": chosen */
     uint64_t pool_bytes;
@@ -60,6 +61,8 @@ void node_close(struct node *node);
 
 /* 0, -ESHUTDOWN after stop, -ECHILD in a forked child.  Every call between is counted. */
 int node_enter(struct node *node);
+/* The same, also where the node has ended by itself: for looking only. */
+int node_enter_to_look(struct node *node);
 void node_exit(struct node *node);
 
 /* What a page is called inside a node. */
@@ -92,6 +95,9 @@ void node_store(struct node *node, const struct node_namespace *ns, const struct
                 struct peercache_result *results, uint32_t n, uint64_t deadline_ns);
 /* 0, -ETIMEDOUT (it goes on by itself) or -ENOSPC. */
 int node_clear(struct node *node, struct id128 identity, uint64_t deadline_ns);
+
+/* 0: it serves.  -ESTALE and a sentence: another process has its id, so it has ended by itself. */
+int node_check(const struct node *node, char ret_error[NODE_ERROR_BYTES]);
 
 /* Adds the results of a call to the metrics. */
 void node_count_results(struct node *node, enum metric_op op,

@@ -103,13 +103,13 @@ static json_t *ask(struct node *node, uint16_t peer, const json_t *question, con
                    size_t len, uint64_t deadline_ns)
 {
     struct address address = address_of(node, peer);
+    struct message_hello hello = life_hello(node);
     struct server_answer answer = {0};
     char reason[HELLO_REASON_BYTES];
     char *text = json_dumps(question, JSON_COMPACT);
     struct server_request request = {text, text ? strlen(text) : 0, body, len};
     json_t *errors = NULL;
-    if (text &&
-        tool_client_ask(&address, &node->hello, &request, deadline_ns, &answer, reason) == 0) {
+    if (text && tool_client_ask(&address, &hello, &request, deadline_ns, &answer, reason) == 0) {
         json_t *json = json_loads(answer.json, 0, NULL);
         errors = json_incref(json_object_get(json, "errors"));
         json_decref(json);

@@ -19,6 +19,8 @@ static void lookup(void *context, const struct message_lookup *message,
                    struct server_scratch *scratch, struct message_locations *ret_locations)
 {
     struct node *node = context;
+    if (!life_may_speak(node, atomic_load(&node->life)))
+        return; /* knows nothing for certain */
     view_answer_lookup(node->view, message, scratch->holders, scratch->found, ret_locations);
     invite_reader(node->view, message, clock_now_ns(), scratch->hot, ret_locations);
     metric_add(&node->metrics, METRIC_lookups_served, message->n_keys);
@@ -78,7 +80,8 @@ static void pin(void *context, const struct record_wanted *wanted, struct record
 {
     struct node *node = context;
     uint64_t checksum = 0;
-    int error = pin_page(node, wanted, ret_bytes, &checksum);
+    bool may_serve = life_may_speak(node, atomic_load(&node->life));
+    int error = may_serve ? pin_page(node, wanted, ret_bytes, &checksum) : -EBUSY;
     *ret_status = (struct record_status){.error = error};
     if (error) {
         metric_add(&node->metrics, METRIC_reads_refused, 1);

@@ -104,6 +104,7 @@ static void carry_out(struct node *node, const struct out *head, const uint8_t *
 /* A step that is done meanwhile fills the other of the two boxes; its turn comes next. */
 void node_drain_outbox(struct node *node)
 {
+    life_go_on(node);
     for (;;) {
         pthread_mutex_lock(&node->core_lock);
         struct outbox box = node->outbox;
@@ -227,6 +228,8 @@ static void apply(struct node *node, const struct core_update *update)
 {
     if (update->damage.n > 0)
         log_damage(&update->damage);
+    if (update->yield.kind != CORE_YIELD_NOT)
+        node->yield = update->yield;
     for (size_t i = 0; i < update->n_peer_changes; i++)
         peers_apply(node, &update->peer_changes[i]);
     for (size_t i = 0; i < update->n_sends; i++)
@@ -273,22 +276,43 @@ static void lock_core(struct node *node)
     }
 }
 
-void node_step(struct node *node, struct core_event *event, struct waiter *waiter)
+/* True: something is to be done on the node thread soon. */
+static bool step(struct node *node, struct core_event *event, struct waiter *waiter)
 {
     struct core_update update;
-    lock_core(node);
     event->now_ns = clock_now_ns();
     core_step(node->core, event, &update);
     if (waiter)
         link_waiter(node, waiter, event_op(event));
     apply(node, &update);
     bool has_output = node->outbox.used > 0 && !may_wait(node, event, &update);
-    uint64_t before_ns = atomic_exchange(&node->wake_at_ns, update.wake_at_ns);
+    atomic_store(&node->wake_at_ns, update.wake_at_ns);
+    return has_output;
+}
+
+void node_step_locked(struct node *node, struct core_event *event)
+{
+    step(node, event, NULL);
+}
+
+void node_step(struct node *node, struct core_event *event, struct waiter *waiter)
+{
+    lock_core(node);
+    bool had_ended = atomic_load(&node->has_ended);
+    uint64_t before_ns = atomic_load(&node->wake_at_ns), life = atomic_load(&node->life);
+    life_check(node);
+    bool has_output = step(node, event, waiter);
+    life_obey(node);
+    bool has_ended = atomic_load(&node->has_ended) && !had_ended;
+    has_output |= atomic_load(&node->life) != life;
+    bool is_earlier = atomic_load(&node->wake_at_ns) < before_ns;
     pthread_mutex_unlock(&node->core_lock);
+    if (has_ended)
+        node_stop_calls(node);
     if (is_node_thread(node))
         return;
     if (has_output)
         loop_post(node->loop, &node->drain_task);
-    else if (update.wake_at_ns < before_ns)
+    else if (is_earlier)
         loop_wake(node->loop);
 }

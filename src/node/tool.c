@@ -249,10 +249,13 @@ void tool_request(void *context, const struct server_request *request,
     *ret_answer = (struct server_answer){0};
     json_t *json = json_loadb(request->json, request->json_len, JSON_REJECT_DUPLICATES, NULL);
     struct tool_call call = {node, json, request, ret_answer};
+    const char *ask = json_string_value(json_object_get(json, "ask"));
+    bool only_looks = ask && strcmp(ask, "status") == 0;
     if (!json_is_object(json))
         answer_error(ret_answer, -EINVAL, "the request is no JSON object");
-    else if (node_enter(node) != 0)
-        answer_error(ret_answer, -ESHUTDOWN, "the node is stopping");
+    else if ((only_looks ? node_enter_to_look(node) : node_enter(node)) != 0)
+        answer_error(ret_answer, -ESHUTDOWN,
+                     atomic_load(&node->has_ended) ? node->end_text : "the node is stopping");
     else {
         answer_question(&call);
         node_exit(node);
