@@ -18,13 +18,14 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "io/channel_internal.h"
+#include "io/forked.h"
 
 void channel_close(struct channel *channel)
 {
     if (channel == NULL)
         return;
     if (channel->fd >= 0)
-        close(channel->fd);
+        forked_close(channel->fd);
     buffer_fini(&channel->in);
     buffer_fini(&channel->out);
     free(channel);

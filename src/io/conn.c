@@ -22,6 +22,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "io/conn_internal.h"
+#include "io/forked.h"
 #include "io/resolve.h"
 
 enum {
@@ -56,7 +57,7 @@ void conn_release(struct conn *conn)
     loop_set_timer(conn->set->loop, &conn->timer, 0);
     loop_remove(conn->watch);
     if (conn->fd >= 0)
-        close(conn->fd);
+        forked_close(conn->fd);
     conn->fd = -1;
     loop_defer(conn->set->loop, &conn->task);
 }
@@ -331,7 +332,7 @@ int conn_accept(struct conn_set *set, int fd)
 {
     struct conn *conn = conn_new(set, false);
     if (conn == NULL) {
-        close(fd);
+        forked_close(fd);
         return -EAGAIN;
     }
     set->counts.accepted++;

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "io/forked.h"
 #include "io/resolve.h"
 #include "io/socket.h"
 
@@ -106,6 +107,6 @@ int dial(const struct address *address, const struct message_hello *mine, enum p
 
 close_socket:
     if (fd >= 0)
-        close(fd);
+        forked_close(fd);
     return error;
 }

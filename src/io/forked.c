@@ -2,26 +2,28 @@
 /*
  * forked.c - closes descriptors in a forked child.
  *
- * A table of the process, since fork() is one: places are taken and given back with one atomic
- * exchange, because the child sees the table as it is in the midst of other threads' calls.
+ * A bit a descriptor, of the whole process, since fork() is one: the child sees the table as it is in
+ * the midst of other threads' calls.  A bit is taken away before its descriptor is closed, so none
+ * ever means a descriptor of somebody else.
  */
 #include "io/forked.h"
 
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
-enum { FREE = 0 }; /* else the descriptor, plus one */
+enum { WORD_BITS = sizeof(unsigned long) * CHAR_BIT };
 
-static _Atomic(int) places[FORKED_DESCRIPTORS_MAX];
+static _Atomic(unsigned long) words[FORKED_DESCRIPTORS_MAX / WORD_BITS];
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void in_child(void)
 {
-    for (int i = 0; i < FORKED_DESCRIPTORS_MAX; i++) {
-        int fd = atomic_exchange(&places[i], FREE) - 1;
-        if (fd >= 0)
-            close(fd);
+    for (int i = 0; i < FORKED_DESCRIPTORS_MAX / WORD_BITS; i++) {
+        unsigned long word = atomic_exchange(&words[i], 0);
+        for (; word != 0; word &= word - 1)
+            close(i * WORD_BITS + __builtin_ctzl(word));
     }
 }
 
@@ -30,23 +32,16 @@ static void watch_forks(void)
     (void)pthread_atfork(NULL, NULL, in_child);
 }
 
-static void replace_one(int from, int to)
-{
-    for (int i = 0; i < FORKED_DESCRIPTORS_MAX; i++) {
-        int expected = from;
-        if (atomic_compare_exchange_strong(&places[i], &expected, to))
-            return;
-    }
-}
-
 void forked_gives_back(int fd)
 {
     pthread_once(&once, watch_forks);
-    replace_one(FREE, fd + 1);
+    if (fd >= 0 && fd < FORKED_DESCRIPTORS_MAX)
+        atomic_fetch_or(&words[fd / WORD_BITS], 1ul << fd % WORD_BITS);
 }
 
-void forked_forget(int fd)
+void forked_close(int fd)
 {
-    if (fd >= 0)
-        replace_one(fd + 1, FREE);
+    if (fd >= 0 && fd < FORKED_DESCRIPTORS_MAX)
+        atomic_fetch_and(&words[fd / WORD_BITS], ~(1ul << fd % WORD_BITS));
+    close(fd);
 }

@@ -2,18 +2,19 @@
 /*
  * forked.h - descriptors that a forked child gives back at once.
  *
- * Close-on-exec says nothing about a child that only forks: it would keep the port and the seat of a
- * node that is dead.  Connections are not named here: the others find a dead node by its silence.
+ * Close-on-exec says nothing about a child that only forks.  It would keep the ports and the seat of
+ * a node that is dead, and its connections too, so that the others take the node for one that is
+ * slow.
  */
 #ifndef IO_FORKED_H
 #define IO_FORKED_H
 
-/* More are simply kept by children. */
-enum { FORKED_DESCRIPTORS_MAX = 256 };
+/* Descriptors from here on are kept by children until they end. */
+enum { FORKED_DESCRIPTORS_MAX = 1 << 16 };
 
 /* Any thread.  From now on a child that forks closes its copy of @fd. */
 void forked_gives_back(int fd);
-/* Before @fd is closed here; one that was never named is allowed. */
-void forked_forget(int fd);
+/* Closes @fd, which was named before or not. */
+void forked_close(int fd);
 
 #endif

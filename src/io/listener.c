@@ -58,6 +58,7 @@ static void on_connection(void *context, uint32_t events)
                 accept_pause(listener);
             return;
         }
+        forked_gives_back(fd);
         if (conn_accept(listener->set, fd) < 0) {
             accept_pause(listener);
             return;
@@ -77,7 +78,6 @@ int listener_open(struct loop *loop, struct conn_set *set, const struct address 
     int error = socket_listen(address, &listener->fd, &listener->port, ret_reason);
     if (error < 0)
         goto free_listener;
-    forked_gives_back(listener->fd);
     error = loop_add(loop, listener->fd, EPOLLIN, on_connection, listener, &listener->watch);
     if (error < 0)
         goto close_socket;
@@ -85,8 +85,7 @@ int listener_open(struct loop *loop, struct conn_set *set, const struct address 
     return 0;
 
 close_socket:
-    forked_forget(listener->fd);
-    close(listener->fd);
+    forked_close(listener->fd);
 free_listener:
     free(listener);
     return error;
@@ -103,7 +102,6 @@ void listener_close(struct listener *listener)
         return;
     loop_set_timer(listener->loop, &listener->pause, 0);
     loop_remove(listener->watch);
-    forked_forget(listener->fd);
-    close(listener->fd);
+    forked_close(listener->fd);
     free(listener);
 }

@@ -19,6 +19,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "io/forked.h"
 #include "io/server_internal.h"
 
 static void *thread_main(void *argument)
@@ -142,7 +143,7 @@ int server_add(struct server *server, int fd, enum purpose purpose, const uint8_
         conn = server_conn_new(thread, fd, purpose, rest, rest_len);
     if (conn == NULL) {
         server_count(&server->connections_refused, 1);
-        close(fd);
+        forked_close(fd);
         return thread == NULL ? -EBUSY : -ENOMEM;
     }
     int size = (int)server->setup.send_buffer_bytes;

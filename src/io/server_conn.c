@@ -19,6 +19,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "io/forked.h"
 #include "io/server_internal.h"
 #include "io/socket.h"
 
@@ -44,7 +45,7 @@ void server_conn_close(struct server_conn *conn)
     loop_set_timer(thread->loop, &conn->timer, 0);
     loop_remove(conn->watch);
     if (conn->fd >= 0)
-        close(conn->fd);
+        forked_close(conn->fd);
     if (conn->previous != NULL)
         conn->previous->next = conn->next;
     else

@@ -16,13 +16,14 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "io/forked.h"
 #include "io/server_internal.h"
 #include "io/socket.h"
 
 static void tool_free(struct server_tool *tool)
 {
     if (tool->fd >= 0)
-        close(tool->fd);
+        forked_close(tool->fd);
     free(tool->json);
     free(tool->body);
     free(tool);

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "io/forked.h"
 
 enum {
     ACCEPTS_MAX = 16, /* a call, so that a crowd at the start does not hold up the loop */
@@ -88,6 +89,7 @@ int shm_listener_open(const struct shm_identity *self, struct shm_listener **ret
     if (!listener)
         return -ENOMEM;
     int fd = open_socket(), error = fd < 0 ? fd : 0;
+    forked_gives_back(fd);
     if (!error && bind(fd, (struct sockaddr *)&address, len) < 0)
         error = -errno;
     if (!error && listen(fd, BACKLOG) < 0)
@@ -111,7 +113,7 @@ void shm_listener_close(struct shm_listener *listener)
     if (!listener)
         return;
     if (listener->fd >= 0)
-        close(listener->fd);
+        forked_close(listener->fd);
     free(listener);
 }
 

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "io/forked.h"
 
 /* A peer whose host is gone is noticed within about 12 s, whether we send (user time-out) or not
  * (keep-alive): a few heartbeats, and well before a member counts as dead. */
@@ -148,6 +149,7 @@ static int listen_on(const struct socket_name *name, bool both_families, int *re
         close(fd);
         return error;
     }
+    forked_gives_back(fd);
     *ret_fd = fd;
     return 0;
 }
@@ -207,10 +209,11 @@ int socket_connect_start(const struct socket_name *to, int *ret_fd)
     int fd = socket(to->storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
+    forked_gives_back(fd);
     socket_tune(fd);
     if (connect(fd, (const struct sockaddr *)&to->storage, to->len) < 0 && errno != EINPROGRESS) {
         int error = -errno;
-        close(fd);
+        forked_close(fd);
         return error;
     }
     *ret_fd = fd;

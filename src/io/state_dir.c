@@ -179,9 +179,8 @@ static int sit_down(const char *folder, uint32_t number, struct seat *seat)
 
 static void stand_up(struct seat *seat)
 {
-    forked_forget(seat->lock_fd);
     if (seat->lock_fd >= 0)
-        close(seat->lock_fd);
+        forked_close(seat->lock_fd);
 }
 
 static bool exists(const char *folder, uint32_t number)

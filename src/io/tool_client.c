@@ -14,6 +14,7 @@
 
 #include "io/buffer.h"
 #include "io/dial.h"
+#include "io/forked.h"
 #include "io/socket.h"
 
 /* An answer's JSON lists at most this much, whatever a node claims. */
@@ -116,6 +117,6 @@ int tool_client_ask(const struct address *address, const struct message_hello *m
     if (error < 0 && ret_reason[0] == '\0')
         snprintf(ret_reason, HELLO_REASON_BYTES, "%s, port %u: %s", address->host, address->port,
                  error == -ETIMEDOUT ? "the node does not answer in time" : strerror(-error));
-    close(fd);
+    forked_close(fd);
     return error;
 }
