@@ -12,6 +12,7 @@
  *     watch MS                            poisons what was last got and watches it for so long
  *     clear MS                            clears the namespace: how long it took, the error
  *     status | stop | fork                the node's status; ends its calls; what a child may do
+ *     child                               forks a child that lives on; says its process id
  *     flight THREADS                      stops the node while so many threads are in calls
  *     cycles N                            opens and closes as many nodes, and what that costs
  *
@@ -32,7 +33,7 @@
 
 #include "peercache.h"
 
-enum { NAME_BYTES = 64, PAGES_MAX = 1024, THREADS_MAX = 16, POISON = 0xee };
+enum { NAME_BYTES = 64, PAGES_MAX = 1024, THREADS_MAX = 16, POISON = 0xee, CHILD_LIVES_S = 120 };
 
 static struct peercache_config *config;
 static struct peercache_node *node;
@@ -388,6 +389,20 @@ static void fork_now(void)
            WIFSIGNALED(status) ? WTERMSIG(status) : 0);
 }
 
+/* It does nothing, and not for ever. */
+static void fork_child(void)
+{
+    fflush(stdout);
+    pid_t child = fork();
+    if (child == 0) {
+        sleep(CHILD_LIVES_S);
+        _exit(0);
+    }
+    if (child < 0)
+        fail("child", "no child");
+    printf("{\"pid\": %d}\n", (int)child);
+}
+
 static void print_status(void)
 {
     char *json = NULL;
@@ -424,6 +439,8 @@ static void run_command(const char *line, struct batch *batch)
         cycles((uint32_t)number);
     else if (!strcmp(word, "fork"))
         fork_now();
+    else if (!strcmp(word, "child"))
+        fork_child();
     else if (!strcmp(word, "status"))
         print_status();
     else if (!strcmp(word, "stop"))
