@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/protection.h"
+#include "core/twin.h"
 
 /* Members, and as many again that are gone and not yet forgotten. */
 enum { ENTRIES_MAX = 2 * MEMBERS_MAX, UNSAID = 0 };
@@ -255,9 +256,14 @@ static struct entry *entry_of(struct beliefs *beliefs, const struct record_membe
     struct entry *entry = find(beliefs, member->node_id);
     if (!entry && member->state != MEMBER_LEFT && member->state != MEMBER_DEAD)
         entry = add(beliefs, member->node_id);
-    if (!entry || member->incarnation < entry->member.incarnation)
+    if (!entry)
         return NULL;
-    if (member->incarnation > entry->member.incarnation) {
+    bool is_first = entry->member.incarnation == 0;
+    bool is_same = member->incarnation == entry->member.incarnation;
+    if (!is_first && !is_same &&
+        twin_is_old_news(entry->member.incarnation, entry->member.seat, member))
+        return NULL;
+    if (!is_same) {
         bool is_told = entry->is_told;
         *entry = (struct entry){.is_told = is_told};
     }

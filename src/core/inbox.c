@@ -157,6 +157,8 @@ static void take_leave(struct core *core, uint16_t index)
 void inbox_take(struct core *core, uint32_t number, const struct message *message)
 {
     const struct link *link = &core->links[number];
+    if (link->is_former)
+        return;
     if (link->purpose == PURPOSE_DISCOVERY) {
         membership_message(core->membership, core->update, number, message);
         return;

@@ -223,6 +223,7 @@ static void take_own_table(struct membership *m, struct update *update)
     roster_answer(m->roster, update, m->own_table, m->own_known_version, &answer);
     m->own_table = answer.table;
     m->own_known_version = answer.version;
+    meet_twins(m, update, &answer);
     if (answer.whole || answer.n_members > 0)
         beliefs_take(m->beliefs, update, OWN_TABLE, &answer);
 }

@@ -51,11 +51,12 @@ void peer_links_up(struct core *core, const struct core_event *event)
         .incarnation = event->u.up.incarnation,
         .peer = CORE_PEER_NONE,
     };
-    if (event->u.up.purpose == PURPOSE_CONTROL)
+    if (event->u.up.purpose == PURPOSE_CONTROL) {
         connect_link(core, event->link);
-    else
+    } else {
         membership_link_up(core->membership, core->update, event->link, event->u.up.dial,
                            event->u.up.node_id);
+    }
 }
 
 void peer_links_down(struct core *core, uint32_t number)

@@ -14,6 +14,7 @@
 #include "base/check.h"
 #include "base/seqtable.h"
 #include "core/demand.h"
+#include "core/twin.h"
 #include "core/view.h"
 
 struct peers {
@@ -181,6 +182,7 @@ static bool add(struct peers *peers, struct update *update, const struct record_
         .boot_id = member->boot_id,
         .incarnation = member->incarnation,
         .version = member->version,
+        .seat = member->seat,
         .uid = member->uid,
         .control_port = member->control_port,
         .discovery_port = member->discovery_port,
@@ -211,9 +213,9 @@ bool peers_report(struct peers *peers, struct update *update, const struct recor
     if (index == CORE_PEER_NONE)
         return add(peers, update, member);
     struct peer *peer = &peers->peers[index];
-    if (member->incarnation < peer->incarnation)
+    if (twin_is_old_news(peer->incarnation, peer->seat, member))
         return false;
-    if (member->incarnation > peer->incarnation) {
+    if (member->incarnation != peer->incarnation || member->seat != peer->seat) {
         peers_retire(peers, update, index);
         *ret_replaced = index;
         add(peers, update, member);

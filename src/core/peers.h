@@ -33,7 +33,7 @@ struct peer {
     uint8_t state; /* enum member_state */
     bool is_draining;
     struct id128 node_id, boot_id;
-    uint64_t incarnation, version;
+    uint64_t incarnation, version, seat;
     uint32_t uid;
     uint16_t control_port, discovery_port;
     uint64_t pool_bytes;

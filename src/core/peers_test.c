@@ -224,6 +224,25 @@ static void forged_ids_do_no_harm(void **state)
     assert_int_equal(peers_count(fixture->peers), 601);
 }
 
+/* Two copies of a state directory: the master lists the one, and when that has another id, the
+ * other, whose incarnation may be lower. */
+static void copy_replaces_the_one_that_has_gone(void **state)
+{
+    struct fixture *fixture = *state;
+    struct record_member first = world_member(5, 9), copy = world_member(5, 3);
+    first.seat = 1;
+    copy.seat = 2;
+    peers_report(fixture->peers, fixture->update, &first, &fixture->replaced);
+    uint16_t index = index_of(fixture, 5, 9);
+    copy.state = MEMBER_SUSPECT;
+    assert_false(peers_report(fixture->peers, fixture->update, &copy, &fixture->replaced));
+    copy.state = MEMBER_ALIVE;
+    assert_true(peers_report(fixture->peers, fixture->update, &copy, &fixture->replaced));
+    assert_int_equal(fixture->replaced, index);
+    assert_int_equal(index_of(fixture, 5, 9), CORE_PEER_NONE);
+    assert_int_not_equal(index_of(fixture, 5, 3), CORE_PEER_NONE);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -239,6 +258,7 @@ int main(void)
         TEST(table_holds_a_full_cluster_and_no_more),
         TEST(member_with_the_longest_host_name),
         TEST(forged_ids_do_no_harm),
+        TEST(copy_replaces_the_one_that_has_gone),
     };
     return cmocka_run_group_tests_name("core/peers", tests, NULL, NULL);
 }

@@ -29,8 +29,10 @@ static void hang_up_all(struct core *core)
         publish_peer_down(core->publish, core->update, i);
     }
     for (uint32_t link = 0; link < CORE_LINKS_MAX; link++)
-        if (core->links[link].used)
+        if (core->links[link].used) {
+            core->links[link].is_former = true;
             update_hangup(core->update, link);
+        }
 }
 
 void reborn_begin(struct core *core, const struct core_event *event)

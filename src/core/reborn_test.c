@@ -298,6 +298,27 @@ static void exactly_one_of_two_members_goes(void **state)
             }
 }
 
+/* A new head knows neither of two copies; the one that joins it first stays. */
+static void copy_that_a_new_head_keeps_out_goes(void **state)
+{
+    struct core_config config = world_config(0);
+    struct record_member other = world_member(0, 99);
+    struct message list = {
+        .type = MESSAGE_members,
+        .u.members = {.members_version = 2, .whole = 1, .members = &other, .n_members = 1}};
+    struct core_event event = {.type = CORE_MESSAGE, .link = 5, .u.message = &list};
+    struct core_update update;
+    (void)state;
+    config.seat = 5;
+    other.seat = 6;
+    assert_int_equal(shown(&config, true, other).kind, CORE_YIELD_NOT);
+    world_break(world_now, 0, WORLD_DISCOVERY);
+    world_link_up(world_now, 0, 5, PURPOSE_DISCOVERY, world_id(98), 1);
+    event.now_ns = world_now->now_ns;
+    core_step(world_now->nodes[0]->core, &event, &update);
+    assert_int_equal(update.yield.kind, CORE_YIELD_ID);
+}
+
 static void head_keeps_a_copy_out_while_the_first_is_alive(void **state)
 {
     static struct core_inspection inspection;
@@ -338,6 +359,7 @@ int main(void)
         TEST(newer_life_of_the_same_seat_ends_this_one),
         TEST(of_two_copies_one_goes),
         cmocka_unit_test(exactly_one_of_two_members_goes),
+        TEST(copy_that_a_new_head_keeps_out_goes),
         TEST(head_keeps_a_copy_out_while_the_first_is_alive),
     };
     return cmocka_run_group_tests_name("core/reborn", tests, NULL, NULL);

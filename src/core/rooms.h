@@ -24,7 +24,7 @@
 enum { SWEEPS_MAX = 64 };
 
 struct link {
-    bool used;
+    bool used, is_former; /* is_former: of this node's life before, and being hung up */
     enum purpose purpose;
     struct id128 node_id;
     uint64_t incarnation;

@@ -281,7 +281,7 @@ static bool is_taken(const struct roster *roster, const struct record *record,
 static bool is_older(const struct record_member *member, const struct record *record)
 {
     if (member->incarnation != record->member.incarnation)
-        return member->incarnation < record->member.incarnation;
+        return twin_is_old_news(record->member.incarnation, record->member.seat, member);
     return record->said == MEMBER_LEFT || member->version < record->member.version;
 }
 
@@ -375,6 +375,8 @@ void roster_hear(struct roster *roster, uint64_t now_ns, const struct record_mem
             mark_left(roster, now_ns, record);
         return;
     }
+    if (is_there && record && is_taken(roster, record, member, now_ns))
+        return;
     if (is_there && store(roster, now_ns, member, &record) != 0)
         return;
     if (!roster->is_fed && record->member.incarnation == member->incarnation &&

@@ -15,6 +15,11 @@ static bool is_above(const struct record_member *a, const struct record_member *
     return a->incarnation != b->incarnation ? a->incarnation > b->incarnation : a->seat > b->seat;
 }
 
+static bool is_copy(uint64_t known_seat, const struct record_member *other)
+{
+    return known_seat != other->seat && PROTECTED(one_life_an_id);
+}
+
 enum core_yield_kind twin_yields(const struct record_member *own, bool is_listed,
                                  const struct record_member *other)
 {
@@ -27,5 +32,13 @@ enum core_yield_kind twin_yields(const struct record_member *own, bool is_listed
 
 bool twin_keeps_out(const struct record_member *listed, const struct record_member *joiner)
 {
-    return listed->seat != joiner->seat && is_alive(listed) && PROTECTED(one_life_an_id);
+    return is_copy(listed->seat, joiner) ? is_alive(listed)
+                                         : joiner->incarnation < listed->incarnation;
+}
+
+bool twin_is_old_news(uint64_t known_incarnation, uint64_t known_seat,
+                      const struct record_member *member)
+{
+    return is_copy(known_seat, member) ? !is_alive(member)
+                                       : member->incarnation < known_incarnation;
 }

@@ -12,19 +12,23 @@
  *     the other's seat is another, and it is alive            one of the two takes another id
  *
  * Masters keep a copy out while the first one is alive, and where two of their tables meet, the
- * higher incarnation stands.  So of two copies the one that no master lists takes another id: it
- * never was listed, or it was and sees a higher incarnation.  The other sees neither.
+ * higher incarnation stands.  So of two copies the one that no master lists takes another id: its
+ * master has the other one in its place, or it sees a higher incarnation.
  */
 #ifndef CORE_TWIN_H
 #define CORE_TWIN_H
 
 #include "core/core.h"
 
-/* What a life that @is_listed (or was) does about @other, which bears its node id. */
+/* What a life that @is_listed (by a master that answers it) does about @other, which bears its node id. */
 enum core_yield_kind twin_yields(const struct record_member *own, bool is_listed,
                                  const struct record_member *other);
 
 /* A master: whether @listed keeps @joiner, of the same node id, out of the member list. */
 bool twin_keeps_out(const struct record_member *listed, const struct record_member *joiner);
+/* Anybody: whether what a master says of @member is no news, because a life is known that it must
+ * not replace.  A copy replaces one of a higher incarnation too: that one has gone. */
+bool twin_is_old_news(uint64_t known_incarnation, uint64_t known_seat,
+                      const struct record_member *member);
 
 #endif
