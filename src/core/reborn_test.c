@@ -117,6 +117,23 @@ static void head_is_reborn_as_a_young_one(void **state)
     assert_int_equal(member_at(C, id_of(A))->incarnation, 101);
 }
 
+/* They are taken off its ring meanwhile, and are news when they join again. */
+static void others_join_a_reborn_head_late(void **state)
+{
+    (void)state;
+    world_now = cluster(3);
+    world_set(world_now, C, 1, 20);
+    world_run(world_now);
+    world_now->is_cut = true;
+    be_reborn(A, id_of(A), 101);
+    world_pass(world_now, 8000);
+    assert_null(member_at(A, id_of(B)));
+    world_now->is_cut = false;
+    world_pass(world_now, 8000);
+    assert_true(member_at(A, id_of(B))->is_connected);
+    assert_all_found(1, 20, C);
+}
+
 static void node_with_another_id_takes_its_pages_along(void **state)
 {
     (void)state;
@@ -351,6 +368,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(pages_of_a_reborn_node_are_found_again),
         TEST(head_is_reborn_as_a_young_one),
+        TEST(others_join_a_reborn_head_late),
         TEST(node_with_another_id_takes_its_pages_along),
         TEST(operation_under_way_goes_on),
         TEST(former_connections_are_silent),
