@@ -82,9 +82,10 @@ enum option_write_policy { OPTION_WRITE_POLICIES(OPTION_ENUM) };
     O(TEXT, tag, "", 0, 255, NULL,                                                                 \
       "keeps the pages of tenants apart: pages of another tag are never found")                    \
     O(TEXT, node_id, "", 0, 32, NULL,                                                              \
-      "32 hexadecimal digits; empty: random")                                                      \
+      "32 hexadecimal digits; empty: that of a seat in state_dir, or a random one")                \
     O(TEXT, state_dir, "", 0, 255, NULL,                                                           \
-      "folder in which a node keeps over restarts whom it knew; empty: none")                      \
+      "folder in which the nodes of a host keep over restarts their ids, a locked seat each, and "  \
+      "whom they knew; empty: a new id at every start")                                            \
     O(TEXT, local_hostname, "", 0, 63, NULL,                                                       \
       "name or address under which others reach this node; empty: chosen by the way to "           \
       "discovery_addr")                                                                            \
