@@ -83,6 +83,8 @@ void app_completed(struct machine *machine, const struct core_completion *comple
             set_completed(app, completion->error, completion->recorded, completion->n);
         return;
     }
+    if (completion->op == machine->cancelled)
+        return; /* a new life began before it could be cancelled */
     world_violated("5", "m%d completes operation %u, for which nobody waits", machine->number,
                    completion->op);
 }
@@ -119,7 +121,8 @@ static void note_who_must_hear(struct app *app)
         int life = machine->routes[peer];
         if (life != NOBODY && view_peer(machine->view, peer, &info) == 0 &&
             info.state == MEMBER_ALIVE)
-            app->told[world.lives[life].machine] = (uint64_t)life + 1;
+            app->told[world.lives[life].machine] =
+                (uint64_t)(life + 1) << 8 | world.lives[life].n_former;
     }
 }
 

@@ -292,8 +292,10 @@ void check_after_event(void)
         check_pool(machine);
         check_calls_end(machine);
     }
-    if (world.n_events_run % EVENTS_A_DIRECTORY_CHECK == 0 && is_up)
+    if (world.n_events_run % EVENTS_A_DIRECTORY_CHECK == 0 && is_up) {
         check_directory(machine);
+        check_no_former_life(machine);
+    }
     if (world.n_events_run % EVENTS_A_RING_CHECK == 0)
         check_rings();
 }

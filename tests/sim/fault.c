@@ -111,6 +111,7 @@ static void stop_process(struct machine *machine)
         return;
     uint64_t for_ns = some_time_ns() + (world.plan.pauses_one ? SECOND : 0);
     machine->paused_until_ns = world.now_ns + for_ns;
+    note_stopped(machine, for_ns);
     world.stopped_at = world.n_events_run;
     narrate(NARRATED_pause, machine->number, for_ns / US, 0, 0);
     for (uint32_t i = 0; i < world.plan.apps; i++)

@@ -7,6 +7,7 @@
 
 enum {
     MACHINES_MAX = 8,
+    FORMER_MAX = 32, /* rebirths of one life */
     LIVES_MAX = 40,  /* of all machines together */
     APPS_MAX = 3,    /* threads that make calls, a machine */
     BATCH_PAGES = 6, /* pages of one call */

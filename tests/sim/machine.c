@@ -38,13 +38,18 @@ int machine_route(const struct machine *machine, uint16_t peer)
     return peer < PEERS_SEEN_MAX ? machine->routes[peer] : NOBODY;
 }
 
-/* The life that says so of itself; NOBODY: there never was one. */
+/* The life that says so of itself, or said so; NOBODY: there never was one. */
 int machine_find_life(struct id128 node_id, uint64_t incarnation)
 {
-    for (uint32_t i = 0; i < world.n_lives; i++)
-        if (world.lives[i].incarnation == incarnation &&
-            id128_equal(world.lives[i].node_id, node_id))
+    for (uint32_t i = 0; i < world.n_lives; i++) {
+        const struct life *life = &world.lives[i];
+        if (life->incarnation == incarnation && id128_equal(life->node_id, node_id))
             return (int)i;
+        for (uint32_t j = 0; j < life->n_former; j++)
+            if (life->former[j].incarnation == incarnation &&
+                id128_equal(life->former[j].node_id, node_id))
+                return (int)i;
+    }
     return NOBODY;
 }
 
@@ -140,6 +145,11 @@ static void count_step(struct machine *machine)
 void machine_step(struct machine *machine, struct core_event *event, struct app *waiter)
 {
     struct core_update update;
+    if (event->type == CORE_CANCEL)
+        machine->cancelled = event->u.set.op;
+    identity_go_on(machine);
+    if (event->type == CORE_CANCEL)
+        machine->cancelled = 0;
     count_step(machine);
     event->now_ns = clock_ns(machine);
     inject_again(machine, 0);
@@ -151,7 +161,9 @@ void machine_step(struct machine *machine, struct core_event *event, struct app 
         waiter->op = event->type == CORE_CLEAR ? *event->u.clear.ret_op : event->u.set.op;
         waiter->is_waiting = true;
     }
+    struct core_yield yield = update.yield;
     apply(machine, &update);
+    identity_obey(machine, &yield);
 }
 
 /* --- lives --- */
@@ -166,7 +178,7 @@ static struct life *begin_life(struct machine *machine)
         .machine = machine->number,
         .is_alive = true,
         .node_id = machine->node_id,
-        .incarnation = ++machine->incarnation,
+        .incarnation = machine->incarnation,
         .pool_bytes = machine->pool_bytes,
         .slots = machine->slots,
         .headers = memory[number].headers,
@@ -182,6 +194,7 @@ static void build_core(struct machine *machine, const struct life *life)
         .node_id = machine->node_id,
         .boot_id = {7, (uint64_t)machine->host + 1},
         .incarnation = life->incarnation,
+        .seat = machine->seat,
         .uid = 1000,
         .control_port = 1000,
         .discovery_port = DISCOVERY_PORT,
@@ -217,13 +230,12 @@ static void first_tick(struct event *event)
 
 void machine_start(struct machine *machine)
 {
-    if (world.n_lives == LIVES_MAX)
+    if (world.n_lives == LIVES_MAX || machine->has_ended)
         return;
     machine->slots = 4 + (uint32_t)world_below(world.plan.slots - 3);
     machine->pool_bytes =
         (world.plan.pool_bytes / 2 + world_below(world.plan.pool_bytes / 2)) & ~UINT64_C(63);
-    if (id128_is_zero(machine->node_id) || world_chance(world.plan.fresh_percent))
-        machine->node_id = (struct id128){world_random(), world_random()};
+    identity_begin(machine);
     build_core(machine, begin_life(machine));
     machine->wake_at_ns = UINT64_MAX;
     machine->paused_until_ns = 0;

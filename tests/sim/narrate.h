@@ -8,6 +8,7 @@
 /* name, text: %m is the machine, %a %b %c are numbers */
 #define NARRATED(N)                                                                                \
     N(start, "m%m starts: life %a, host %b, pool of %c bytes")                                     \
+    N(reborn, "m%m goes on as incarnation %a, its life number %b")                                 \
     N(crash, "m%m dies: life %a")                                                                  \
     N(leave, "m%m leaves")                                                                         \
     N(pause, "m%m is stopped for %a us")                                                           \

@@ -17,7 +17,9 @@
 #define SERVE_RETRY_NS (250 * MS)
 
 struct dialled {
-    int from, from_life;
+    int from, from_life, to;   /* to: NOBODY in particular, for discovery */
+    struct id128 said_node_id; /* in the dialler's hello */
+    uint64_t said_incarnation;
     enum purpose purpose;
     struct id128 node_id; /* whom to expect; zero: whoever serves discovery there */
     uint64_t incarnation, at_ns;
@@ -111,6 +113,7 @@ void network_send(struct machine *machine, uint32_t number, const struct message
     int64_t len = message_encode(message, world.frame, sizeof world.frame);
     if (len <= 0)
         world_violated("8", "a message of type %u that breaks its bounds", message->type);
+    check_says(machine, &link->ends[!to]);
     narrate(NARRATED_send, machine->number, number, message->type, (uint64_t)len);
     if (link->is_broken || link->ends[to].is_closed)
         return;
@@ -272,11 +275,25 @@ static void open_end(struct link *link, int which, uint32_t dial)
         .type = CORE_LINK_UP,
         .link = end->number,
         .u.up = {.purpose = link->purpose,
-                 .node_id = world.lives[other->life].node_id,
-                 .incarnation = world.lives[other->life].incarnation,
+                 .node_id = other->said_node_id,
+                 .incarnation = other->said_incarnation,
                  .dial = dial},
     };
     machine_step(machine, &event, NULL);
+}
+
+/* As in node/links.c: whether what this end has said of its machine is still so. */
+static bool said_truth(const struct link_end *end)
+{
+    const struct machine *machine = &world.machines[end->machine];
+    return identity_may_speak(machine) && end->said_incarnation == machine->incarnation &&
+           id128_equal(end->said_node_id, machine->node_id);
+}
+
+static bool is_expected(const struct dialled *dialled, const struct link_end *met)
+{
+    return id128_is_zero(dialled->node_id) || (met->said_incarnation == dialled->incarnation &&
+                                               id128_equal(met->said_node_id, dialled->node_id));
 }
 
 static void hello_arrives(struct event *event)
@@ -286,9 +303,7 @@ static void hello_arrives(struct event *event)
     if (!link || link->is_broken || wait_for_heal(event, link))
         return;
     const struct dialled *dialled = event->box;
-    const struct life *met = &world.lives[link->ends[1].life];
-    bool is_other = !id128_is_zero(dialled->node_id) && met->incarnation != dialled->incarnation;
-    if (is_other || is_too_late(dialled)) {
+    if (!is_expected(dialled, &link->ends[1]) || !said_truth(end) || is_too_late(dialled)) {
         narrate(NARRATED_refused, end->machine, (uint64_t)link->ends[1].machine, 0, 0);
         hang_up(link, 0);
     } else {
@@ -303,14 +318,22 @@ static void dial_arrives(struct event *event)
     struct dialled *dialled = event->box;
     if (is_too_late(dialled) || path_is_cut(dialled->from, event->machine) ||
         path_is_cut(event->machine, dialled->from) ||
-        world.machines[dialled->from].life != dialled->from_life)
+        world.machines[dialled->from].life != dialled->from_life ||
+        !identity_may_speak(&world.machines[event->machine]))
         return;
     struct link *link = new_link();
     *link = (struct link){.used = true, .serial = ++world.link_serial, .purpose = dialled->purpose};
-    link->ends[0] = (struct link_end){
-        .machine = dialled->from, .life = dialled->from_life, .number = MACHINE_LINKS_MAX};
-    link->ends[1] = (struct link_end){
-        .machine = event->machine, .life = event->life, .number = MACHINE_LINKS_MAX};
+    const struct machine *machine = &world.machines[event->machine];
+    link->ends[0] = (struct link_end){.machine = dialled->from,
+                                      .life = dialled->from_life,
+                                      .number = MACHINE_LINKS_MAX,
+                                      .said_node_id = dialled->said_node_id,
+                                      .said_incarnation = dialled->said_incarnation};
+    link->ends[1] = (struct link_end){.machine = event->machine,
+                                      .life = event->life,
+                                      .number = MACHINE_LINKS_MAX,
+                                      .said_node_id = machine->node_id,
+                                      .said_incarnation = machine->incarnation};
     struct event *hello = travel(link, 0, hello_arrives);
     hello->box = dialled;
     event->box = NULL;
@@ -351,9 +374,7 @@ static void dial_leaves(struct event *event)
     if (dialled->purpose == PURPOSE_DISCOVERY) {
         to = find_server(atoi(dialled->host + 1));
     } else {
-        for (uint32_t i = 0; i < world.plan.machines; i++)
-            if (id128_equal(world.machines[i].node_id, dialled->node_id))
-                to = &world.machines[i];
+        to = &world.machines[dialled->to];
     }
     if (!to || !machine_is_up(to))
         return; /* refused: the core dials again */
@@ -369,13 +390,18 @@ void network_dial(struct machine *machine, const struct core_dial *dial)
 {
     struct dialled *dialled = malloc(sizeof *dialled);
     CHECK(dialled);
-    *dialled = (struct dialled){.from = machine->number,
-                                .from_life = machine->life,
-                                .purpose = dial->purpose,
-                                .node_id = dial->node_id,
-                                .incarnation = dial->incarnation,
-                                .at_ns = world.now_ns,
-                                .number = dial->number};
+    *dialled = (struct dialled){
+        .from = machine->number,
+        .from_life = machine->life,
+        .to = dial->purpose == PURPOSE_DISCOVERY ? NOBODY : atoi(dial->host + 1),
+        .said_node_id = machine->node_id,
+        .said_incarnation = machine->incarnation,
+        .purpose = dial->purpose,
+        .node_id = dial->node_id,
+        .incarnation = dial->incarnation,
+        .at_ns = world.now_ns,
+        .number = dial->number,
+    };
     snprintf(dialled->host, sizeof dialled->host, "%s", dial->host);
     world_after(world_below(20 * US), dial_leaves, machine->number)->box = dialled;
 }

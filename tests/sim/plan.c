@@ -80,6 +80,15 @@ static void plan_one_pause(struct plan *plan)
     plan->clears = plan->gives_up = plan->doubles = false;
 }
 
+static void plan_twins(struct plan *plan)
+{
+    if (plan->is_calm || plan->pauses_one || !world_chance(15))
+        return;
+    plan->twins = world_chance(50) ? TWINS_COPY : TWINS_GIVEN;
+    plan->twin = 1 + (uint32_t)world_below(plan->machines - 1);
+    plan->twin_of = (uint32_t)world_below(plan->twin);
+}
+
 void plan_run(void)
 {
     static const uint64_t thinks_ns[] = {1 * MS, 10 * MS, 100 * MS, SECOND};
@@ -107,6 +116,7 @@ void plan_run(void)
     plan->hot_pages = world.seed % 2 == 0;
     if (plan->is_calm && world_chance(40))
         plan_one_pause(plan);
+    plan_twins(plan);
     for (uint32_t i = 0; i < NAMESPACES; i++)
         world.identities[i] = hash_bytes128(&i, sizeof i, 77);
 }

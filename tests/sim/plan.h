@@ -33,6 +33,13 @@ enum fault {
         FAULT_COUNT
 };
 
+/* How two machines come to have one node id. */
+enum twins {
+    TWINS_NONE,
+    TWINS_COPY,  /* a state directory was copied: one of them takes another */
+    TWINS_GIVEN, /* somebody gave it to both: the older one ends */
+};
+
 struct plan {
     uint32_t machines, hosts, replicas, vnodes, apps;
     uint32_t seeds, max_masters; /* the first hosts are seeds */
@@ -57,6 +64,8 @@ struct plan {
     uint32_t steps_times;          /* so many times the usual length of a run */
     bool pauses_one;               /* calm, but for one machine that is stopped now and then */
     uint32_t stopped;              /* which one */
+    enum twins twins;              /* two machines have one node id at first */
+    uint32_t twin, twin_of;        /* these: the twin is the later one */
 };
 
 #endif

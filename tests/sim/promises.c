@@ -48,7 +48,8 @@ static bool must_have_heard(const struct app *app, const struct machine *machine
     if (machine->number == app->machine)
         return true;
     uint64_t told = app->told[machine->number];
-    return told > 0 && machine->life == (int)told - 1 &&
+    return told > 0 && machine->life == (int)(told >> 8) - 1 &&
+           machine_life(machine)->n_former == (told & 255) &&
            is_member_to(&world.machines[app->machine], machine->life);
 }
 

@@ -150,7 +150,8 @@ static void lookup_arrives(struct event *event)
     const struct machine *machine = &world.machines[event->machine];
     struct message lookup, reply = {.type = MESSAGE_locations};
     decode(request, &lookup);
-    view_answer_lookup(machine->view, &lookup.u.lookup, holders, found, &reply.u.locations);
+    if (identity_may_speak(machine))
+        view_answer_lookup(machine->view, &lookup.u.lookup, holders, found, &reply.u.locations);
     invite_reader(machine->view, &lookup.u.lookup, world.now_ns, hot, &reply.u.locations);
     check_found(machine, &reply.u.locations, &lookup.u.lookup);
     lie(&reply.u.locations, found, request->from);
@@ -313,7 +314,8 @@ static void read_arrives(struct event *event)
     struct message message, reply = {.type = MESSAGE_payload};
     decode(request, &message);
     struct record_wanted wanted = message.u.read.pages[0];
-    struct record_status status = {.error = pin_page(machine, &wanted)};
+    struct record_status status = {.error = identity_may_speak(machine) ? pin_page(machine, &wanted)
+                                                                        : -EBUSY};
     if (status.error == 0) {
         status.generation = wanted.place.generation;
         status.length_bytes = wanted.place.length_bytes;

@@ -9,6 +9,7 @@
  *     path.c         from machine to machine: how long it takes, and whether it is cut
  *     network.c      control connections: delay, order, loss with their connection
  *     machine.c      one node: its core, its memory, its lives
+ *     identity.c     who a machine is, and when it becomes another
  *     filling.c      what every filling of every slot ever was, and the bytes that it must have
  *     nic.c          reads of a page in small pieces: own, past the holder, one-sided
  *     serve.c        the holder's side of look-ups and of reads over the network
@@ -32,6 +33,7 @@
 #include "call.h"
 #include "core/core.h"
 #include "core/inspection.h"
+#include "core/lease.h"
 #include "core/view.h"
 #include "events.h"
 #include "limits.h"
@@ -53,6 +55,11 @@ struct life {
     uint8_t *payload;
     uint32_t n_fillings, fillings_size;
     struct filling *fillings; /* by generation */
+    uint32_t n_former;
+    struct {
+        struct id128 node_id;
+        uint64_t incarnation;
+    } former[FORMER_MAX]; /* its names before it was reborn in place */
 };
 
 /* A page of a group, by its slot, as it was found after the last step. */
@@ -77,6 +84,11 @@ struct machine {
     int number, host, life; /* life: NOBODY when it is down */
     struct id128 node_id;
     uint64_t incarnation, pool_bytes;
+    uint64_t seat;
+    uint64_t void_incarnation; /* it was stopped for long under this one; 0: not */
+    struct lease lease;
+    bool has_ended;     /* another machine has its id */
+    uint32_t cancelled; /* the operation that the present step cancels; 0: none */
     uint32_t slots;
     struct core *core;
     const struct core_view *view;
@@ -106,6 +118,8 @@ struct link_end {
     bool is_up, is_closed;
     uint64_t last_delivery_ns; /* to this end */
     uint32_t n_sent, n_received;
+    struct id128 said_node_id; /* in this end's hello */
+    uint64_t said_incarnation;
 };
 
 struct link {
@@ -216,6 +230,16 @@ int machine_route(const struct machine *machine, uint16_t peer);
 void machine_peer_failed(struct machine *machine, uint16_t peer);
 void machine_peer_answered(struct machine *machine, uint16_t peer);
 void machine_distrust_all(struct machine *machine);
+
+/* identity.c */
+void identity_begin(struct machine *machine);
+/* Before a step: the machine goes on as what it is, or as another life. */
+void identity_go_on(struct machine *machine);
+bool identity_may_speak(const struct machine *machine);
+void identity_obey(struct machine *machine, const struct core_yield *yield);
+void note_stopped(struct machine *machine, uint64_t for_ns);
+void check_says(const struct machine *machine, const struct link_end *end);
+void check_no_former_life(const struct machine *machine);
 
 /* filling.c */
 uint32_t filling_length(uint32_t ns, uint32_t number);
