@@ -79,9 +79,11 @@ static void drop(struct contacts *contacts, struct update *update, struct belief
     *contact = (struct contact){0};
 }
 
-void contacts_reborn(struct contacts *contacts, struct update *update, struct id128 node_id)
+void contacts_reborn(struct contacts *contacts, struct update *update, struct id128 node_id,
+                     uint64_t incarnation)
 {
     contacts->config.node_id = node_id;
+    contacts->config.incarnation = incarnation;
     for (uint32_t i = 0; i < CONTACTS_MAX; i++) {
         contacts->contacts[i].has_link = false;
         contacts->contacts[i].dial_at_ns = update_now_ns(update);
@@ -114,10 +116,14 @@ static bool has_link(const struct contacts *contacts)
     return false;
 }
 
+/* Another life with this node's id (twin.h) is not this node: it goes without an id here. */
 struct contact *contacts_link_up(struct contacts *contacts, struct update *update, uint32_t link,
-                                 uint32_t dial, struct id128 node_id)
+                                 uint32_t dial, struct id128 node_id, uint64_t incarnation)
 {
     struct contact *contact = NULL;
+    if (incarnation != contacts->config.incarnation &&
+        id128_equal(node_id, contacts->config.node_id))
+        node_id = (struct id128){0};
     for (uint32_t i = 0; i < CONTACTS_MAX; i++)
         if (contacts->contacts[i].used && contacts->contacts[i].dial == dial)
             contact = &contacts->contacts[i];

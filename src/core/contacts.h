@@ -72,12 +72,13 @@ void contacts_choose(struct contacts *contacts, struct update *update, struct be
 void contacts_dial(struct contacts *contacts, struct update *update, struct beliefs *beliefs);
 /* A connection from dial number @dial is up: the contact, or NULL, and then it is hung up. */
 struct contact *contacts_link_up(struct contacts *contacts, struct update *update, uint32_t link,
-                                 uint32_t dial, struct id128 node_id);
+                                 uint32_t dial, struct id128 node_id, uint64_t incarnation);
 /* Its number among the masters of beliefs.h; 0 is this node's own table. */
 uint32_t contacts_number(const struct contacts *contacts, const struct contact *contact);
 struct contact *contacts_of_link(struct contacts *contacts, uint32_t link);
 /* This node goes on as another life: all connections are given up, and made again at once. */
-void contacts_reborn(struct contacts *contacts, struct update *update, struct id128 node_id);
+void contacts_reborn(struct contacts *contacts, struct update *update, struct id128 node_id,
+                     uint64_t incarnation);
 /* A member died: a part of the cluster may live on there. */
 void contacts_lost(struct contacts *contacts, const struct record_member *member);
 /* A master other than this node is connected and has answered. */

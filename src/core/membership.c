@@ -149,12 +149,18 @@ static void say_to_all(struct membership *m, struct update *update)
 
 /* --- what masters answer --- */
 
+static bool is_twin(const struct membership *m, const struct record_member *member)
+{
+    return id128_equal(member->node_id, m->config.node_id) &&
+           (member->incarnation != m->config.incarnation || member->seat != m->config.seat);
+}
+
 /* Whoever else goes by this node's id is no matter of belief. */
 static void meet_twins(struct membership *m, struct update *update,
                        const struct message_members *answer)
 {
     for (uint32_t i = 0; i < answer->n_members; i++)
-        if (id128_equal(answer->members[i].node_id, m->config.node_id))
+        if (is_twin(m, &answer->members[i]))
             m->sink.report(m->sink.context, update, &answer->members[i]);
 }
 
@@ -279,12 +285,13 @@ static void serve(struct membership *m, struct update *update, uint32_t link,
 /* --- events --- */
 
 void membership_link_up(struct membership *m, struct update *update, uint32_t link, uint32_t dial,
-                        struct id128 node_id)
+                        struct id128 node_id, uint64_t incarnation)
 {
     m->must_choose = true;
     if (dial == 0)
         return; /* somebody else's to this node */
-    struct contact *contact = contacts_link_up(&m->contacts, update, link, dial, node_id);
+    struct contact *contact =
+        contacts_link_up(&m->contacts, update, link, dial, node_id, incarnation);
     if (!contact)
         return;
     contact->must_join = true;
@@ -370,7 +377,7 @@ void membership_reborn(struct membership *m, struct update *update, struct id128
     m->must_choose = true;
     m->own_table = m->own_known_version = 0;
     beliefs_rename(m->beliefs, node_id);
-    contacts_reborn(&m->contacts, update, node_id);
+    contacts_reborn(&m->contacts, update, node_id, incarnation);
     for (uint32_t master = 0; master < BELIEFS_MASTERS_MAX; master++)
         beliefs_forget_master(m->beliefs, update, master);
     roster_reborn(m->roster, node_id, incarnation);

@@ -27,7 +27,7 @@ void membership_free(struct membership *membership);
 void membership_serve(struct membership *membership, struct update *update);
 /* A discovery connection; @dial: the number of the dial that it comes from, 0: accepted. */
 void membership_link_up(struct membership *membership, struct update *update, uint32_t link,
-                        uint32_t dial, struct id128 node_id);
+                        uint32_t dial, struct id128 node_id, uint64_t incarnation);
 void membership_link_down(struct membership *membership, struct update *update, uint32_t link);
 void membership_message(struct membership *membership, struct update *update, uint32_t link,
                         const struct message *message);

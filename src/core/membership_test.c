@@ -94,7 +94,7 @@ static void link_up(struct fixture *f, uint32_t link)
     if (update.n_dials > 0)
         f->dial = update.dials[0].number;
     begin(f);
-    membership_link_up(f->m, f->update, link, f->dial, world_id(99));
+    membership_link_up(f->m, f->update, link, f->dial, world_id(99), 1);
 }
 
 static void connect_master(struct fixture *f)
@@ -230,7 +230,7 @@ static void connection_that_nobody_dialled_for_is_given_up(void **state)
     struct fixture *f = *state;
     tick(f, 0);
     begin(f);
-    membership_link_up(f->m, f->update, LINK, 4711, world_id(99));
+    membership_link_up(f->m, f->update, LINK, 4711, world_id(99), 1);
     assert_int_equal(ended(f).n_hangups, 1);
 }
 

@@ -55,7 +55,7 @@ void peer_links_up(struct core *core, const struct core_event *event)
         connect_link(core, event->link);
     } else {
         membership_link_up(core->membership, core->update, event->link, event->u.up.dial,
-                           event->u.up.node_id);
+                           event->u.up.node_id, event->u.up.incarnation);
     }
 }
 

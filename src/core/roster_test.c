@@ -193,26 +193,26 @@ static void member_writes_its_own_record(void **state)
 }
 
 /* Two machines from one image. */
-static bool join_from(struct fixture *f, uint64_t boot, uint64_t incarnation, uint32_t link)
+static bool join_from(struct fixture *f, uint64_t seat, uint64_t incarnation, uint32_t link)
 {
     struct record_member member = world_member(5, incarnation);
-    member.boot_id = (struct id128){9, boot};
+    member.seat = seat;
     return roster_join(f->roster, f->now_ns, link, &member);
 }
 
-static void copy_of_a_node_on_another_machine_is_refused(void **state)
+static void copy_of_a_node_is_refused(void **state)
 {
     struct fixture *f = *state;
     assert_true(join_from(f, 1, 10, LINK));
-    assert_true(join_from(f, 1, 11, LINK + 1)); /* the same machine: the newer life wins */
+    assert_true(join_from(f, 1, 11, LINK + 1)); /* the same seat: the newer life wins */
     assert_false(join_from(f, 2, 12, LINK + 2));
     assert_false(join_from(f, 2, 11, LINK + 2));
-    assert_int_equal(ask(f, 0, 0)->members[0].boot_id.lo, 1);
+    assert_int_equal(ask(f, 0, 0)->members[0].seat, 1);
     roster_link_down(f->roster, LINK + 1);
     assert_true(join_from(f, 2, 12, LINK + 2)); /* its connection is gone: it moved */
     pass(f, 6000);
     assert_true(join_from(f, 3, 13, LINK + 3)); /* or silent */
-    assert_int_equal(ask(f, 0, 0)->members[0].boot_id.lo, 3);
+    assert_int_equal(ask(f, 0, 0)->members[0].seat, 3);
 }
 
 static void young_table_is_not_fresh(void **state)
@@ -425,7 +425,7 @@ int main(void)
         TEST(counter_must_move),
         TEST(who_has_left_stays_left),
         TEST(member_writes_its_own_record),
-        TEST(copy_of_a_node_on_another_machine_is_refused),
+        TEST(copy_of_a_node_is_refused),
         TEST(young_table_is_not_fresh),
         TEST(stopped_table_is_young_again),
         TEST(stopped_table_takes_all_away_without_protection),

@@ -25,6 +25,7 @@ enum {
     RECENT_MAX = 32, /* pages set lately, which others ask for */
     SERVES_MAX = 64, /* pages being sent by one machine */
     NOBODY = -1,
+    CONTROL_PORT = 1000, /* of machine 0; the next ones follow */
 };
 
 #define US UINT64_C(1000)

@@ -196,7 +196,7 @@ static void build_core(struct machine *machine, const struct life *life)
         .incarnation = life->incarnation,
         .seat = machine->seat,
         .uid = 1000,
-        .control_port = 1000,
+        .control_port = (uint16_t)(CONTROL_PORT + machine->number),
         .discovery_port = DISCOVERY_PORT,
         .max_masters = world.plan.max_masters,
         .has_head = world.plan.has_head,

@@ -393,7 +393,7 @@ void network_dial(struct machine *machine, const struct core_dial *dial)
     *dialled = (struct dialled){
         .from = machine->number,
         .from_life = machine->life,
-        .to = dial->purpose == PURPOSE_DISCOVERY ? NOBODY : atoi(dial->host + 1),
+        .to = dial->purpose == PURPOSE_DISCOVERY ? NOBODY : dial->port - CONTROL_PORT,
         .said_node_id = machine->node_id,
         .said_incarnation = machine->incarnation,
         .purpose = dial->purpose,
