@@ -261,13 +261,11 @@ uint32_t ring_node_count(const struct ring *ring)
     return ring->n_nodes;
 }
 
-static uint32_t first_point_at_or_after(const struct ring *ring, uint64_t position)
-{
-    uint32_t at = ring->index[position >> ring->index_shift];
-    while (at < ring->n_points && ring->positions[at] < position)
-        at++;
-    return at == ring->n_points ? 0 : at;
-}
+/* A place of a key, and the first point that may lie at or behind it. */
+struct place {
+    uint64_t position;
+    uint32_t at;
+};
 
 /* The nearest nodes found so far, in order. */
 struct nearest {
@@ -299,26 +297,38 @@ static void add_node(struct nearest *nearest, uint16_t node, uint64_t distance)
     nearest->nodes[at] = node;
 }
 
-static void add_from(struct nearest *nearest, const struct ring *ring, uint64_t place)
+static void add_from(struct nearest *nearest, const struct ring *ring, const struct place *place)
 {
-    uint32_t at = first_point_at_or_after(ring, place);
-    for (uint32_t seen = 0; seen < ring->n_points; seen++) {
-        uint64_t distance = ring->positions[at] - place;
+    uint32_t at = place->at;
+    while (at < ring->n_points && ring->positions[at] < place->position)
+        at++;
+    for (uint32_t seen = 0; seen < ring->n_points; seen++, at++) {
+        if (at == ring->n_points)
+            at = 0;
+        uint64_t distance = ring->positions[at] - place->position;
         if (!is_near_enough(nearest, distance))
             return;
         add_node(nearest, ring->nodes[at], distance);
-        if (++at == ring->n_points)
-            at = 0;
     }
 }
 
-/* The places of a key: the finalizer of splitmix64 over numbers that lie far apart. */
-static uint64_t place_of(uint64_t position, uint64_t probe)
+/* By the finalizer of splitmix64 over numbers that lie far apart.  All places are fetched into the
+ * cache before the first is looked at: they lie anywhere in a ring that may be megabytes. */
+static void find_places(const struct ring *ring, uint64_t position,
+                        struct place ret_places[RING_PROBES])
 {
-    uint64_t z = position + (probe + 1) * UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
+    for (uint32_t i = 0; i < RING_PROBES; i++) {
+        uint64_t z = position + (i + 1) * UINT64_C(0x9e3779b97f4a7c15);
+        z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+        z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+        ret_places[i].position = z ^ z >> 31;
+        __builtin_prefetch(&ring->index[ret_places[i].position >> ring->index_shift]);
+    }
+    for (uint32_t i = 0; i < RING_PROBES; i++) {
+        ret_places[i].at = ring->index[ret_places[i].position >> ring->index_shift];
+        __builtin_prefetch(&ring->positions[ret_places[i].at]);
+        __builtin_prefetch(&ring->nodes[ret_places[i].at]);
+    }
 }
 
 uint32_t ring_owners(const struct ring *ring, uint64_t position, uint32_t replicas,
@@ -328,8 +338,10 @@ uint32_t ring_owners(const struct ring *ring, uint64_t position, uint32_t replic
     struct nearest nearest = {.wanted = replicas < ring->n_nodes ? replicas : ring->n_nodes};
     if (nearest.wanted == 0)
         return 0;
-    for (uint64_t probe = 0; probe < RING_PROBES; probe++)
-        add_from(&nearest, ring, place_of(position, probe));
+    struct place places[RING_PROBES];
+    find_places(ring, position, places);
+    for (uint32_t i = 0; i < RING_PROBES; i++)
+        add_from(&nearest, ring, &places[i]);
     for (uint32_t i = 0; i < nearest.n; i++)
         ret_peers[i] = atomic_load_explicit(&ring->peers[nearest.nodes[i]], memory_order_relaxed);
     return nearest.n;
