@@ -21,7 +21,7 @@
 
 enum {
     PIECE = 128,                   /* slots that are looked at in one go */
-    PIECES_A_STEP = 16,            /* some 0.5 ms */
+    PIECES_A_STEP = 4,             /* some 0.3 ms */
     NOTES_MAX = BATCH_MAX + PIECE, /* of one peer */
     CREDIT_MAX = 4 * BATCH_MAX,    /* whatever the peer grants */
 };
