@@ -3,6 +3,7 @@
 #include "core/sync.h"
 
 #include "core/core_test_harness.h"
+#include "core/credit.h"
 
 enum { SELF };
 
@@ -461,6 +462,40 @@ static void owner_is_complete_when_all_have_synced(void **state)
     assert_false(view_is_complete(view, hash));
 }
 
+/* Eight hundred holders come at once: together they are granted a fixed amount, and each of them its
+ * share; when the others have ended, the last one gets more. */
+static void many_holders_do_not_flood_a_joiner(void **state)
+{
+    enum { HOLDERS = 800 };
+    struct world *world = *state = world_with_pages(0);
+    world_add_played(world, SELF, HOLDERS);
+    struct record_entry entry = {.place = {.length_bytes = 5, .generation = 1}};
+    struct message begin = {.type = MESSAGE_sync, .u.sync = {.kind = SYNC_BEGINS}}, end = begin;
+    struct message announce = {
+        .type = MESSAGE_announce,
+        .u.announce = {.batch = SYNC_BATCH | 1, .entries = &entry, .n_entries = 1}};
+    end.u.sync.kind = SYNC_ENDS;
+    for (uint32_t i = 0; i < HOLDERS; i++)
+        world_say(world, SELF, WORLD_CONTROL + i, &begin);
+    world_forget_heard(world);
+    uint32_t granted = 0, answers = 0;
+    const struct message *message;
+    for (uint32_t i = 0; i < HOLDERS; i++) {
+        entry.digest = world_digest(i);
+        world_say(world, SELF, WORLD_CONTROL + i, &announce);
+    }
+    for (; (message = world_heard_type(world, MESSAGE_announced, NULL)); answers++)
+        granted += message->u.announced.credit;
+    assert_int_equal(answers, HOLDERS);
+    assert_in_range(granted, CREDIT_TOTAL / 2, CREDIT_TOTAL);
+    for (uint32_t i = 1; i < HOLDERS - 1; i++)
+        world_say(world, SELF, WORLD_CONTROL + i, &end);
+    world_break(world, SELF, WORLD_CONTROL + HOLDERS - 1); /* in the middle of its sync */
+    world_say(world, SELF, WORLD_CONTROL, &announce);
+    message = world_heard_type(world, MESSAGE_announced, NULL);
+    assert_int_equal(message->u.announced.credit, CREDIT_A_HOLDER_MAX);
+}
+
 #define TEST(name) cmocka_unit_test_teardown(name, teardown)
 
 int main(void)
@@ -481,6 +516,7 @@ int main(void)
         TEST(silent_owner_does_not_hold_up_the_others),
         TEST(new_life_of_a_member_is_told_alone),
         TEST(own_shard_is_synced_without_messages),
+        TEST(many_holders_do_not_flood_a_joiner),
         TEST(owner_is_complete_when_all_have_synced),
     };
     return cmocka_run_group_tests_name("core/sync", tests, NULL, NULL);
