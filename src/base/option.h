@@ -115,7 +115,7 @@ enum option_write_policy { OPTION_WRITE_POLICIES(OPTION_ENUM) };
     O(COUNT, directory_limit, "0", 0, UINT32_MAX, NULL,                                            \
       "entries that this node keeps for others; 0: derived from global_segment_size")              \
     O(COUNT, directory_replicas, "2", 1, 4, NULL,                                                  \
-      "nodes that know where a page is")                                                           \
+      "nodes that know where a page is; the same on all nodes")                                                           \
     O(COUNT, vnodes, "160", 1, 1024, NULL,                                                         \
       "points of each node on the ring; the same on all nodes")                                    \
     O(FLAG, hot_pages, "true", 0, 0, NULL,                                                         \
