@@ -24,7 +24,7 @@ struct membership {
     struct membership_sink sink;
     struct beliefs *beliefs;
     struct roster *roster;
-    bool serves, is_leaving, must_choose, lists_itself;
+    bool serves, is_leaving, must_choose;
     uint8_t state; /* of the own record, and its version */
     uint64_t version;
     uint64_t heartbeat_at_ns, counter;
@@ -239,7 +239,7 @@ static void tick_own_table(struct membership *m, struct update *update)
     uint64_t now_ns = update_now_ns(update);
     struct record_member self = own_record(m);
     roster_age(m->roster, now_ns);
-    m->lists_itself = roster_join(m->roster, now_ns, LINK_SELF, &self);
+    roster_join(m->roster, now_ns, LINK_SELF, &self);
     take_own_table(m, update);
     update_wake_at(update, roster_age_at_ns(m->roster));
     update_wake_at(update, now_ns + patience_ns(m)); /* else it would seem to have been stopped */
@@ -409,7 +409,7 @@ void membership_peer_left(struct membership *m, struct update *update, struct id
 
 bool membership_is_listed(const struct membership *m)
 {
-    bool is_listed = m->contacts.is_master && m->lists_itself;
+    bool is_listed = false;
     for (uint32_t i = 0; i < CONTACTS_MAX; i++)
         is_listed |= m->contacts.contacts[i].has_link && m->contacts.contacts[i].is_listed;
     return is_listed;
