@@ -170,7 +170,8 @@ static uint8_t judge(struct beliefs *beliefs, struct entry *entry, uint64_t now_
         return words.there;
     if (words.fresh > 0)
         return words.fresh_dead == words.fresh ? MEMBER_DEAD : MEMBER_SUSPECT;
-    if (beliefs->fresh == 0 || words.any_there || believed == MEMBER_DEAD || believed == 0)
+    bool is_nothing_told = believed == 0 && !entry->is_told; /* nor of a former life */
+    if (beliefs->fresh == 0 || words.any_there || believed == MEMBER_DEAD || is_nothing_told)
         return believed;
     return judge_unknown(beliefs, entry, now_ns);
 }
@@ -260,8 +261,7 @@ static struct entry *entry_of(struct beliefs *beliefs, const struct record_membe
         return NULL;
     bool is_first = entry->member.incarnation == 0;
     bool is_same = member->incarnation == entry->member.incarnation;
-    if (!is_first && !is_same &&
-        twin_is_old_news(entry->member.incarnation, entry->member.seat, member))
+    if (!is_first && !is_same && twin_is_old_news(&entry->member, member))
         return NULL;
     if (!is_same) {
         bool is_told = entry->is_told;
@@ -272,28 +272,32 @@ static struct entry *entry_of(struct beliefs *beliefs, const struct record_membe
     return entry;
 }
 
-static void take_word(struct beliefs *beliefs, uint32_t master, const struct record_member *member)
+/* False: somebody who is there was not taken, because of another life or for lack of room. */
+static bool take_word(struct beliefs *beliefs, uint32_t master, const struct record_member *member)
 {
     if (id128_equal(member->node_id, beliefs->config.node_id) || id128_is_zero(member->node_id) ||
         member->state < MEMBER_ALIVE || member->state > MEMBER_DEAD)
-        return;
+        return true;
     struct entry *entry = entry_of(beliefs, member);
     if (!entry)
-        return;
+        return !is_there(member->state);
     entry->words[master] = member->state;
     beliefs->is_news[entry - beliefs->entries] = beliefs->has_news = true;
+    return true;
 }
 
-void beliefs_take(struct beliefs *beliefs, struct update *update, uint32_t master,
+bool beliefs_take(struct beliefs *beliefs, struct update *update, uint32_t master,
                   const struct message_members *answer)
 {
+    bool all = true;
     (void)update;
     if (answer->whole)
         void_words(beliefs, master);
     beliefs->must_judge_all |= beliefs->has_untold;
     beliefs->has_untold = false;
     for (uint32_t i = 0; i < answer->n_members; i++)
-        take_word(beliefs, master, &answer->members[i]);
+        all &= take_word(beliefs, master, &answer->members[i]);
+    return all;
 }
 
 void beliefs_left(struct beliefs *beliefs, struct update *update, struct id128 node_id,

@@ -29,8 +29,8 @@ int beliefs_new(const struct core_config *config, const struct membership_sink *
                 struct beliefs **ret_beliefs);
 void beliefs_free(struct beliefs *beliefs);
 
-/* A master's answer. */
-void beliefs_take(struct beliefs *beliefs, struct update *update, uint32_t master,
+/* A master's answer.  False: it must be given again as a whole, for not all of it could be taken. */
+bool beliefs_take(struct beliefs *beliefs, struct update *update, uint32_t master,
                   const struct message_members *answer);
 /* What this master said is void. */
 void beliefs_forget_master(struct beliefs *beliefs, struct update *update, uint32_t master);

@@ -130,8 +130,10 @@ struct contact *contacts_link_up(struct contacts *contacts, struct update *updat
     for (uint32_t i = 0; contact && i < contacts->n_candidates; i++)
         if (core_service_equal(&contacts->candidates[i].at, &contact->at))
             contacts->candidates[i].node_id = node_id;
-    if (contact)
+    if (contact) {
         contact->node_id = node_id;
+        contact->incarnation = incarnation;
+    }
     if (!contact || contact->has_link || id128_equal(node_id, contacts->config.node_id)) {
         update_hangup(update, link);
         return NULL;
@@ -166,7 +168,8 @@ static struct core_service head_alias(struct contacts *contacts, const struct be
         return contacts->own;
     }
     const struct record_member *member = beliefs_find(beliefs, contact->node_id);
-    return member ? service_of(member) : (struct core_service){0};
+    bool is_same = member && member->incarnation == contact->incarnation; /* it has not moved */
+    return is_same ? service_of(member) : (struct core_service){0};
 }
 
 bool contacts_review(struct contacts *contacts, struct update *update)
@@ -200,7 +203,7 @@ static void choose(struct contacts *contacts, const struct beliefs *beliefs,
     bool head_fails = head && fails(contacts, head);
     masters_begin(ret_masters, contacts->config.max_masters + head_fails, head);
     if (contacts->own.port != 0 && !core_service_equal(&alias, &contacts->own) &&
-        !fails(contacts, &contacts->own))
+        (contacts->serves || !fails(contacts, &contacts->own)))
         masters_offer(ret_masters, &contacts->own);
     for (const struct record_member *member; (member = beliefs_next(beliefs, &cursor));) {
         struct core_service service = service_of(member);

@@ -33,7 +33,8 @@ struct contact {
     bool used, is_master, has_link;
     bool is_failing; /* it has not answered for member_ttl */
     struct core_service at;
-    struct id128 node_id; /* who answered there last; zero: nobody has */
+    struct id128 node_id; /* who answered there last, and which life of it; zero: nobody has */
+    uint64_t incarnation;
     uint32_t link, dial;  /* its connection; the number of its dials */
     uint64_t since_ns, dial_at_ns;
     /* membership.c: what was said there */

@@ -180,9 +180,9 @@ static void take_answer(struct membership *m, struct update *update, struct cont
     if (!is_sequel)
         return;
     meet_twins(m, update, answer);
-    beliefs_take(m->beliefs, update, contacts_number(&m->contacts, contact), answer);
+    bool all = beliefs_take(m->beliefs, update, contacts_number(&m->contacts, contact), answer);
     contact->table = answer->table;
-    contact->version = answer->version;
+    contact->version = all ? answer->version : 0;
     metric_add(m->config.metrics, METRIC_member_records_received, answer->n_members);
 }
 
@@ -230,8 +230,9 @@ static void take_own_table(struct membership *m, struct update *update)
     m->own_table = answer.table;
     m->own_known_version = answer.version;
     meet_twins(m, update, &answer);
-    if (answer.whole || answer.n_members > 0)
-        beliefs_take(m->beliefs, update, OWN_TABLE, &answer);
+    if ((answer.whole || answer.n_members > 0) &&
+        !beliefs_take(m->beliefs, update, OWN_TABLE, &answer))
+        m->own_known_version = 0;
 }
 
 static void tick_own_table(struct membership *m, struct update *update)
@@ -411,7 +412,8 @@ bool membership_is_listed(const struct membership *m)
 {
     bool is_listed = false;
     for (uint32_t i = 0; i < CONTACTS_MAX; i++)
-        is_listed |= m->contacts.contacts[i].has_link && m->contacts.contacts[i].is_listed;
+        is_listed |= m->contacts.contacts[i].has_link && m->contacts.contacts[i].is_fresh &&
+                     m->contacts.contacts[i].is_listed;
     return is_listed;
 }
 

@@ -43,7 +43,8 @@ void membership_leave(struct membership *membership, struct update *update);
 void membership_peer_left(struct membership *membership, struct update *update,
                           struct id128 node_id, uint64_t incarnation);
 
-/* Some master that answers has this life of the node; that its own table has it proves nothing. */
+/* Some fresh master that answers has this life of the node; that its own table has it proves
+ * nothing. */
 bool membership_is_listed(const struct membership *membership);
 bool membership_serves(const struct membership *membership);
 /* A master answers it, or it is one itself at an address where others look for it. */

@@ -213,7 +213,9 @@ bool peers_report(struct peers *peers, struct update *update, const struct recor
     if (index == CORE_PEER_NONE)
         return add(peers, update, member);
     struct peer *peer = &peers->peers[index];
-    if (twin_is_old_news(peer->incarnation, peer->seat, member))
+    struct record_member known = {
+        .incarnation = peer->incarnation, .seat = peer->seat, .state = peer->state};
+    if (twin_is_old_news(&known, member))
         return false;
     if (member->incarnation != peer->incarnation || member->seat != peer->seat) {
         peers_retire(peers, update, index);

@@ -238,7 +238,8 @@ static struct core_yield shown(const struct core_config *config, bool is_listed,
     struct record_member own = world_member(0, config->incarnation);
     struct message list = {
         .type = MESSAGE_members,
-        .u.members = {.table = 1, .version = 1, .listed = 1, .members = &own, .n_members = 1}};
+        .u.members = {
+            .table = 1, .version = 1, .fresh = 1, .listed = 1, .members = &own, .n_members = 1}};
     struct core_event event = {.type = CORE_MESSAGE, .link = WORLD_DISCOVERY, .u.message = &list};
     other.node_id = own.node_id = config->node_id;
     own.seat = config->seat;
@@ -252,6 +253,7 @@ static struct core_yield shown(const struct core_config *config, bool is_listed,
         core_step(world_now->nodes[0]->core, &event, &update);
     list.u.members = (struct message_members){.table = 1,
                                               .version = 2,
+                                              .fresh = 1,
                                               .whole = 1,
                                               .listed = is_listed,
                                               .members = &other,

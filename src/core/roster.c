@@ -270,18 +270,19 @@ bool roster_is_fresh(const struct roster *roster, uint64_t now_ns)
 
 /* --- what members say --- */
 
-/* The other life is there and speaks. */
+/* The other life is there: it speaks here or, where members do not speak, it is believed to be. */
 static bool is_taken(const struct roster *roster, const struct record *record,
                      const struct record_member *member, uint64_t now_ns)
 {
-    return twin_keeps_out(&record->member, member) && record->link != LINK_UNKNOWN &&
-           now_ns - record->heard_ns < roster->config.member_ttl_ns;
+    bool speaks =
+        record->link != LINK_UNKNOWN && now_ns - record->heard_ns < roster->config.member_ttl_ns;
+    return twin_keeps_out(&record->member, member) && (speaks || !roster->is_fed);
 }
 
 static bool is_older(const struct record_member *member, const struct record *record)
 {
     if (member->incarnation != record->member.incarnation)
-        return twin_is_old_news(record->member.incarnation, record->member.seat, member);
+        return twin_is_old_news(&record->member, member);
     return record->said == MEMBER_LEFT || member->version < record->member.version;
 }
 

@@ -36,9 +36,11 @@ bool twin_keeps_out(const struct record_member *listed, const struct record_memb
                                          : joiner->incarnation < listed->incarnation;
 }
 
-bool twin_is_old_news(uint64_t known_incarnation, uint64_t known_seat,
-                      const struct record_member *member)
+bool twin_is_old_news(const struct record_member *known, const struct record_member *member)
 {
-    return is_copy(known_seat, member) ? !is_alive(member)
-                                       : member->incarnation < known_incarnation;
+    bool has_gone = known->state == MEMBER_LEFT || known->state == MEMBER_DEAD;
+    bool is_older = member->incarnation < known->incarnation;
+    if (is_copy(known->seat, member) || (has_gone && is_older))
+        return !is_alive(member);
+    return is_older;
 }

@@ -27,8 +27,8 @@ enum core_yield_kind twin_yields(const struct record_member *own, bool is_listed
 /* A master: whether @listed keeps @joiner, of the same node id, out of the member list. */
 bool twin_keeps_out(const struct record_member *listed, const struct record_member *joiner);
 /* Anybody: whether what a master says of @member is no news, because a life is known that it must
- * not replace.  A copy replaces one of a higher incarnation too: that one has gone. */
-bool twin_is_old_news(uint64_t known_incarnation, uint64_t known_seat,
-                      const struct record_member *member);
+ * not replace.  A copy replaces one of a higher incarnation too: that one has gone.  So does an older
+ * life of the same seat when the newer one is known to have gone: it had not noticed that there was one. */
+bool twin_is_old_news(const struct record_member *known, const struct record_member *member);
 
 #endif
