@@ -32,6 +32,8 @@ void members_remove(struct core *core, uint16_t index)
 /* A new life of a member: the ring is the same, and the new life gets its shard by syncs alone. */
 static void replace_peer(struct core *core, uint16_t former, uint16_t present)
 {
+    if (present != CORE_PEER_NONE)
+        namespaces_peer_replaced(core->namespaces, former, present);
     drop_peer(core, former);
     if (present == CORE_PEER_NONE)
         core->ring_is_old = true; /* there was no room for it */

@@ -287,6 +287,17 @@ void namespaces_peer_gone(struct namespaces *namespaces, struct update *update, 
             stop_waiting(namespaces, update, &namespaces->clears[i], peer);
 }
 
+void namespaces_peer_replaced(struct namespaces *namespaces, uint16_t former, uint16_t present)
+{
+    for (uint32_t i = 0; i < CLEARS_MAX; i++) {
+        struct clear *clear = &namespaces->clears[i];
+        if (!clear->used || !clear->waiting[former] || clear->waiting[present])
+            continue;
+        clear->waiting[present] = true;
+        clear->n_waiting++;
+    }
+}
+
 void namespaces_tell_all(struct namespaces *namespaces, struct peers *peers, struct update *update,
                          uint16_t peer)
 {

@@ -43,6 +43,8 @@ bool namespaces_overtaken(struct namespaces *namespaces, struct peers *peers, st
 void namespaces_heard(struct namespaces *namespaces, struct update *update, uint16_t peer,
                       uint32_t batch);
 void namespaces_peer_gone(struct namespaces *namespaces, struct update *update, uint16_t peer);
+/* A peer goes on as another life, which may have kept its pages: it has to hear as well. */
+void namespaces_peer_replaced(struct namespaces *namespaces, uint16_t former, uint16_t present);
 /* Tells a peer that has just been connected all epochs, and asks it again what it has not heard. */
 void namespaces_tell_all(struct namespaces *namespaces, struct peers *peers, struct update *update,
                          uint16_t peer);

@@ -136,6 +136,24 @@ static void reconnected_member_is_asked_again(void **state)
     assert_non_null(world_done(world, SELF, op));
 }
 
+/* It goes on as another life, which has kept its pages. */
+static void next_life_of_a_member_is_waited_for(void **state)
+{
+    struct world *world = *state;
+    const struct message *message;
+    struct record_member reborn = world_member(100, 2);
+    world_add_played(world, SELF, 1);
+    uint32_t op = clear(world, identity);
+    world_forget_heard(world);
+    world_tell_members(world, SELF, WORLD_DISCOVERY, 2, &reborn, 1);
+    assert_null(world_done(world, SELF, op));
+    world_link_up(world, SELF, WORLD_CONTROL + 1, PURPOSE_CONTROL, world_id(100), 2);
+    while ((message = world_heard_type(world, MESSAGE_epochs, NULL)))
+        if (message->u.epochs.batch)
+            heard(world, 1, message->u.epochs.batch);
+    assert_int_equal(world_done(world, SELF, op)->error, 0);
+}
+
 /* The caller gave up: the epoch has risen, a late answer ends nothing, and the place is free. */
 static void cancelled_clear_goes_on_without_its_caller(void **state)
 {
@@ -245,6 +263,7 @@ int main(void)
         TEST(suspect_member_is_not_waited_for),
         TEST(hung_member_is_waited_for_a_second_and_once),
         TEST(reconnected_member_is_asked_again),
+        TEST(next_life_of_a_member_is_waited_for),
         TEST(cancelled_clear_goes_on_without_its_caller),
         TEST(too_many_clears_at_a_time_are_refused),
         TEST(epoch_never_falls),
