@@ -42,9 +42,10 @@ class StandaloneStorage(abc.ABC):
 def is_installed():
     """Whether this Python finds SGLang, though perhaps cannot import it."""
     try:
-        return importlib.util.find_spec("sglang") is not None
+        spec = importlib.util.find_spec("sglang")
     except ValueError:  # what is left of an import that failed
         return True
+    return spec is not None and spec.origin is not None  # a folder of that name is none
 
 
 def _storage_base():

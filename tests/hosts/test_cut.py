@@ -121,7 +121,8 @@ class Loss(OnHosts):
             say(f"1 % loss, {BATCH} pages of {size}: get {get}, hits {sum(hits) / len(hits):.4f};"
                 f" exists {exists}, yes {sum(yes) / len(yes):.4f}")
             self.assertGreater(sum(hits) / len(hits), 0.95)
-            self.assertGreater(sum(yes) / len(yes), 0.95)
+            # An owner whose answer is lost more than once is suspected for a quarter of a second.
+            self.assertGreater(sum(yes) / len(yes), 0.75)
         sets = []
         for turn in range(100):
             sets.append(one.call("set", f"s{turn}", 0, BATCH, SMALL, TIMEOUT_MS))

@@ -52,6 +52,9 @@ class WithoutSglang(unittest.TestCase):
     def test_01_not_installed(self):
         self.assertIn("SGLang is not installed", self.told())
 
+    def test_01_folder_of_that_name(self):
+        self.assertIn("SGLang is not installed", self.told(notes=""))
+
     def test_01_installed_and_broken(self):
         """(1) The first error is the cause: at the next try SGLang's modules are half there."""
         said = self.told(environ="", __init__="import sglang.environ\nraise RuntimeError('no nms')\n")
