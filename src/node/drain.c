@@ -283,6 +283,8 @@ int drain_await(struct node *node, uint64_t deadline_ns)
     pthread_mutex_lock(&drain->lock);
     while (atomic_load(&drain->state) != DRAIN_DONE && !error)
         error = pthread_cond_timedwait(&drain->ended, &drain->lock, &until);
+    if (!error)
+        drain_join(drain); /* it has let go of the lock for good */
     pthread_mutex_unlock(&drain->lock);
     return -error;
 }
