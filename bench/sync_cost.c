@@ -187,7 +187,7 @@ static void connect(int a, int b)
     for (int i = 0; i < 2; i++) {
         step(a, &(struct core_event){.type = CORE_LINK_UP,
                                      .link = (uint32_t)b,
-                                     .u.up = {PURPOSE_CONTROL, id_of(b), 1}});
+                                     .u.up = {PURPOSE_CONTROL, id_of(b), 1, 0}});
         int other = a;
         a = b;
         b = other;
