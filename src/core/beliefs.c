@@ -3,8 +3,8 @@
  * beliefs.c - a table of members with the last word of each master about each of them.
  *
  * An entry speaks of one life of a node: words about an older one are void, a newer one begins the
- * entry anew.  Entries of who is gone stay until GONE_KEPT_NS have passed, so that a master that has
- * not heard of it does not bring it back.
+ * entry anew.  Entries of who is gone stay until MEMBER_GONE_KEPT_NS have passed, so that a master
+ * that has not heard of it does not bring it back.
  */
 #include "core/beliefs.h"
 
@@ -13,11 +13,11 @@
 #include <string.h>
 
 #include "base/protection.h"
+#include "core/member.h"
 #include "core/twin.h"
 
 /* Members, and as many again that are gone and not yet forgotten. */
 enum { ENTRIES_MAX = 2 * MEMBERS_MAX, UNSAID = 0 };
-#define GONE_KEPT_NS UINT64_C(60000000000)
 
 struct entry {
     struct record_member member; /* its state is what is believed; 0: nothing yet */
@@ -62,7 +62,7 @@ void beliefs_free(struct beliefs *beliefs)
 
 static bool is_gone(const struct entry *entry)
 {
-    return entry->member.state == MEMBER_LEFT || entry->member.state == MEMBER_DEAD;
+    return member_is_gone(entry->member.state);
 }
 
 static struct entry *find(struct beliefs *beliefs, struct id128 node_id)
@@ -100,11 +100,8 @@ static struct entry *add(struct beliefs *beliefs, struct id128 node_id)
 static void fill(struct entry *entry, const struct record_member *member)
 {
     uint8_t state = entry->member.state;
-    entry->member = *member;
+    member_keep(member, &entry->member, entry->host);
     entry->member.state = state;
-    memset(entry->host, 0, sizeof entry->host);
-    memcpy(entry->host, member->host.bytes, member->host.len);
-    entry->member.host.bytes = entry->host;
 }
 
 /* --- what is believed --- */
@@ -115,11 +112,6 @@ struct words {
     uint8_t there; /* alive or draining */
 };
 
-static bool is_there(uint8_t state)
-{
-    return state == MEMBER_ALIVE || state == MEMBER_DRAINING;
-}
-
 static struct words gather(const struct beliefs *beliefs, const struct entry *entry)
 {
     struct words words = {.there = MEMBER_ALIVE};
@@ -127,9 +119,9 @@ static struct words gather(const struct beliefs *beliefs, const struct entry *en
         uint8_t word = entry->words[i];
         bool is_fresh = word != UNSAID && (beliefs->fresh >> i & 1);
         words.has_left |= word == MEMBER_LEFT;
-        words.any_there |= is_there(word);
+        words.any_there |= member_is_there(word);
         words.fresh += is_fresh;
-        words.fresh_there += is_fresh && is_there(word);
+        words.fresh_there += is_fresh && member_is_there(word);
         words.fresh_dead += is_fresh && word == MEMBER_DEAD;
         if (word == MEMBER_DRAINING)
             words.there = MEMBER_DRAINING;
@@ -211,10 +203,10 @@ static void judge_at(struct beliefs *beliefs, struct update *update, uint32_t at
     }
     if (!is_gone(entry))
         return;
-    if (now_ns >= entry->gone_ns + GONE_KEPT_NS)
+    if (now_ns >= entry->gone_ns + MEMBER_GONE_KEPT_NS)
         forget(beliefs, at);
-    else if (entry->gone_ns + GONE_KEPT_NS < beliefs->judge_at_ns)
-        beliefs->judge_at_ns = entry->gone_ns + GONE_KEPT_NS;
+    else if (entry->gone_ns + MEMBER_GONE_KEPT_NS < beliefs->judge_at_ns)
+        beliefs->judge_at_ns = entry->gone_ns + MEMBER_GONE_KEPT_NS;
 }
 
 void beliefs_judge(struct beliefs *beliefs, struct update *update, uint32_t fresh)
@@ -255,7 +247,7 @@ void beliefs_rename(struct beliefs *beliefs, struct id128 node_id)
 static struct entry *entry_of(struct beliefs *beliefs, const struct record_member *member)
 {
     struct entry *entry = find(beliefs, member->node_id);
-    if (!entry && member->state != MEMBER_LEFT && member->state != MEMBER_DEAD)
+    if (!entry && !member_is_gone(member->state))
         entry = add(beliefs, member->node_id);
     if (!entry)
         return NULL;
@@ -280,7 +272,7 @@ static bool take_word(struct beliefs *beliefs, uint32_t master, const struct rec
         return true;
     struct entry *entry = entry_of(beliefs, member);
     if (!entry)
-        return !is_there(member->state);
+        return !member_is_there(member->state);
     entry->words[master] = member->state;
     beliefs->is_news[entry - beliefs->entries] = beliefs->has_news = true;
     return true;

@@ -6,6 +6,7 @@
 #include "core/rooms.h"
 
 #include "base/metric.h"
+#include "core/member.h"
 
 /* A few changes are followed at once; of a flood of them one in this time. */
 #define RING_PAUSE_NS UINT64_C(20000000)
@@ -58,7 +59,7 @@ static bool member_reported(void *context, struct update *update,
         reborn_judge(core, member);
         return true;
     }
-    if (member->state == MEMBER_LEFT || member->state == MEMBER_DEAD) {
+    if (member_is_gone(member->state)) {
         member_gone(core, member);
         return true;
     }

@@ -21,6 +21,7 @@
 
 #include "base/hash.h"
 #include "base/seqtable.h"
+#include "core/member.h"
 #include "core/view.h"
 
 /* Who has not answered by then hangs, or cannot be reached. */
@@ -191,7 +192,7 @@ static void begin_round(struct namespaces *namespaces, struct peers *peers, stru
     for (uint16_t i = 1; peers_next(peers, &i); i++) {
         const struct peer *peer = peers_get(peers, i);
         /* A suspect member is not waited for, but told: it may be back without a new connection. */
-        if (peer->state == MEMBER_ALIVE || peer->state == MEMBER_DRAINING) {
+        if (member_is_there(peer->state)) {
             clear->waiting[i] = true;
             clear->n_waiting++;
         }

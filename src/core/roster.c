@@ -3,7 +3,7 @@
  * roster.c - the table of a discovery service.
  *
  * Records stand in a list by the version of their last change, the newest first, so an answer costs
- * what has changed and not what is there.  Who left or died stays in the table for GONE_KEPT_NS: its
+ * what has changed and not what is there.  Who left or died stays in the table for MEMBER_GONE_KEPT_NS: its
  * readers must hear of it, and a heartbeat that was on its way cannot bring back who left.  A reader
  * that knows less than the table still remembers gets the whole list.
  */
@@ -15,10 +15,10 @@
 
 #include "base/hash.h"
 #include "base/protection.h"
+#include "core/member.h"
 #include "core/twin.h"
 
 enum { RECORDS_MAX = MEMBERS_MAX, NOBODY = 0xffff, LINK_UNKNOWN = 0xffffffff, SEED_TABLE = 12 };
-#define GONE_KEPT_NS UINT64_C(60000000000)
 
 struct record {
     struct record_member member; /* its host text lies in `host` */
@@ -93,14 +93,14 @@ static void changed(struct roster *roster, struct record *record)
 
 static bool is_gone(const struct record *record)
 {
-    return record->member.state == MEMBER_LEFT || record->member.state == MEMBER_DEAD;
+    return member_is_gone(record->member.state);
 }
 
 /* When the next thing happens to a record that nobody hears of. */
 static uint64_t due_ns(const struct roster *roster, const struct record *record)
 {
     if (is_gone(record))
-        return record->heard_ns + GONE_KEPT_NS;
+        return record->heard_ns + MEMBER_GONE_KEPT_NS;
     if (!roster->is_fed)
         return UINT64_MAX;
     return record->heard_ns + (record->member.state == MEMBER_SUSPECT
@@ -159,13 +159,10 @@ static struct record *add(struct roster *roster, struct id128 node_id)
 
 static void fill(struct record *record, const struct record_member *member)
 {
-    record->member = *member;
+    member_keep(member, &record->member, record->host);
     record->said = member->state;
     record->counter = 0;
     record->link = LINK_UNKNOWN;
-    memset(record->host, 0, sizeof record->host);
-    memcpy(record->host, member->host.bytes, member->host.len);
-    record->member.host.bytes = record->host;
 }
 
 static void judge(struct roster *roster, struct record *record, uint8_t state, uint64_t now_ns)
@@ -174,7 +171,7 @@ static void judge(struct roster *roster, struct record *record, uint8_t state, u
         return;
     record->member.state = state;
     if (is_gone(record))
-        record->heard_ns = now_ns; /* from now on it is kept for GONE_KEPT_NS */
+        record->heard_ns = now_ns; /* from now on it is kept for MEMBER_GONE_KEPT_NS */
     expect(roster, record);
     changed(roster, record);
 }
@@ -230,7 +227,7 @@ static void age(struct roster *roster, struct record *record, uint64_t now_ns)
 {
     uint64_t silent_ns = now_ns - record->heard_ns;
     if (is_gone(record)) {
-        if (silent_ns >= GONE_KEPT_NS)
+        if (silent_ns >= MEMBER_GONE_KEPT_NS)
             forget(roster, (uint32_t)(record - roster->records));
     } else if (!roster->is_fed) {
         return;
@@ -315,8 +312,7 @@ bool roster_join(struct roster *roster, uint64_t now_ns, uint32_t link,
 {
     notice_stop(roster, now_ns);
     struct record *record = find(roster, member->node_id);
-    bool is_word = member->state == MEMBER_ALIVE || member->state == MEMBER_DRAINING;
-    if (!is_word || id128_is_zero(member->node_id) ||
+    if (!member_is_there(member->state) || id128_is_zero(member->node_id) ||
         (record && is_taken(roster, record, member, now_ns)))
         return false;
     if (store(roster, now_ns, member, &record) < 0)
@@ -368,7 +364,7 @@ void roster_link_down(struct roster *roster, uint32_t link)
 void roster_hear(struct roster *roster, uint64_t now_ns, const struct record_member *member)
 {
     struct record *record = find(roster, member->node_id);
-    bool is_there = member->state == MEMBER_ALIVE || member->state == MEMBER_DRAINING;
+    bool is_there = member_is_there(member->state);
     if (!record && !is_there)
         return;
     if (member->state == MEMBER_LEFT) {

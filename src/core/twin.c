@@ -3,11 +3,7 @@
 #include "core/twin.h"
 
 #include "base/protection.h"
-
-static bool is_alive(const struct record_member *member)
-{
-    return member->state == MEMBER_ALIVE || member->state == MEMBER_DRAINING;
-}
+#include "core/member.h"
 
 /* Two copies can have been started in the same microsecond. */
 static bool is_above(const struct record_member *a, const struct record_member *b)
@@ -23,7 +19,7 @@ static bool is_copy(uint64_t known_seat, const struct record_member *other)
 enum core_yield_kind twin_yields(const struct record_member *own, bool is_listed,
                                  const struct record_member *other)
 {
-    if (!is_alive(other) || !PROTECTED(one_life_an_id))
+    if (!member_is_there(other->state) || !PROTECTED(one_life_an_id))
         return CORE_YIELD_NOT;
     if (other->seat == own->seat)
         return other->incarnation > own->incarnation ? CORE_YIELD_ALL : CORE_YIELD_NOT;
@@ -32,15 +28,15 @@ enum core_yield_kind twin_yields(const struct record_member *own, bool is_listed
 
 bool twin_keeps_out(const struct record_member *listed, const struct record_member *joiner)
 {
-    return is_copy(listed->seat, joiner) ? is_alive(listed)
+    return is_copy(listed->seat, joiner) ? member_is_there(listed->state)
                                          : joiner->incarnation < listed->incarnation;
 }
 
 bool twin_is_old_news(const struct record_member *known, const struct record_member *member)
 {
-    bool has_gone = known->state == MEMBER_LEFT || known->state == MEMBER_DEAD;
+    bool has_gone = member_is_gone(known->state);
     bool is_older = member->incarnation < known->incarnation;
     if (is_copy(known->seat, member) || (has_gone && is_older))
-        return !is_alive(member);
+        return !member_is_there(member->state);
     return is_older;
 }

@@ -9,6 +9,7 @@
 #include "base/protection.h"
 #include "base/seqtable.h"
 #include "core/directory.h"
+#include "core/member.h"
 
 struct id128 view_peer_key(uint16_t peer)
 {
@@ -81,8 +82,7 @@ int view_peer_index(const struct core_view *view, struct id128 node_id, uint64_t
 static bool is_alive(const struct core_view *view, uint16_t peer)
 {
     struct view_peer info;
-    return view_peer(view, peer, &info) == 0 &&
-           (info.state == MEMBER_ALIVE || info.state == MEMBER_DRAINING);
+    return view_peer(view, peer, &info) == 0 && member_is_there(info.state);
 }
 
 bool view_peer_usable(const struct core_view *view, uint16_t peer, uint64_t now_ns)
