@@ -3,9 +3,9 @@
  * roster.c - the table of a discovery service.
  *
  * Records stand in a list by the version of their last change, the newest first, so an answer costs
- * what has changed and not what is there.  Who left or died stays in the table for MEMBER_GONE_KEPT_NS: its
- * readers must hear of it, and a heartbeat that was on its way cannot bring back who left.  A reader
- * that knows less than the table still remembers gets the whole list.
+ * what has changed and not what is there.  Who left or died stays in the table for
+ * MEMBER_GONE_KEPT_NS: its readers must hear of it, and a heartbeat that was on its way cannot bring
+ * back who left.  A reader that knows less than the table still remembers gets the whole list.
  */
 #include "core/roster.h"
 

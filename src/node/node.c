@@ -311,7 +311,11 @@ static int enter(struct node *node, const atomic_bool *is_refused)
 
 int node_enter(struct node *node)
 {
-    return enter(node, &node->is_stopping);
+    int error = enter(node, &node->is_stopping);
+    if (error || !atomic_load(&node->has_ended))
+        return error;
+    node_exit(node); /* it has ended by itself, and will be stopped in a moment */
+    return -ESHUTDOWN;
 }
 
 int node_enter_to_look(struct node *node)
