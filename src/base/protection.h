@@ -28,6 +28,7 @@
     P(retract_generation, "a late retract removes the entry of a newer filling")                   \
     P(retract_overflow, "a third holder's entry outlives the page that it retracts")               \
     P(sweep_unnamed, "what a holder no longer has stays in the directory after its sync")          \
+    P(muddled_sync_again, "what a holder let go stays in the directory after broken syncs")        \
     P(sync_on_connect, "pages announced before a connection broke are not found again")            \
     P(sync_on_ring_change, "pages are not found at their new owners")                              \
     P(suspect_on_hangup, "exists promises the pages of a holder that was killed")                  \

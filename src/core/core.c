@@ -35,6 +35,7 @@ static void advance(struct core *core)
     namespaces_tick(core->namespaces, core->peers, &core->view, core->update);
     more |= sync_advance(core->sync, core->update);
     more |= directory_sweep(core->directory);
+    peer_links_renew(core, directory_muddled(core->directory));
     members_forget_dropped(core);
     members_judge_completeness(core);
     set_gauges(core);

@@ -43,6 +43,8 @@ struct holder {
     uint8_t round;            /* of what the holder names now */
     uint8_t unswept;          /* so many rounds before it may still have entries */
     uint8_t wanted, sweeping; /* enum doom: for the next walk, and in the present one */
+    bool is_muddled;          /* its round was begun twice */
+    bool must_renew;          /* that has been swept: all must be named again */
 };
 
 struct directory {
@@ -50,6 +52,7 @@ struct directory {
     uint32_t limit, overflow_limit, inserted_since_tick;
     uint8_t age;
     bool walking, has_wanted; /* has_wanted: some holder may have one */
+    uint32_t n_must_renew;
     uint64_t cursor;
     struct holder holders[CORE_PEERS_MAX];
 };
@@ -342,8 +345,8 @@ static void want_sweep(struct directory *directory, uint16_t holder, enum doom d
 }
 
 /* An unfinished sweep of the round before would now hit what is being named: it is called off.  When
- * the rounds are used up, after three syncs that broke off, this one goes on in the round of the last:
- * what only that one named stays until the next sync. */
+ * the rounds are used up, after three syncs that broke off, this one goes on in the round of the last.
+ * What only that one named stays until the next sync, and that is asked for after the sweep. */
 void directory_sync_begin(struct directory *directory, uint16_t holder)
 {
     struct holder *h = &directory->holders[holder];
@@ -351,8 +354,10 @@ void directory_sync_begin(struct directory *directory, uint16_t holder)
         h->wanted = DOOM_NONE;
     if (h->sweeping == DOOM_OLD_ROUND)
         h->sweeping = DOOM_NONE;
-    if (h->unswept == ROUNDS - 1)
+    if (h->unswept == ROUNDS - 1) {
+        h->is_muddled = true;
         return;
+    }
     h->unswept++;
     h->round = (h->round + 1) % ROUNDS;
 }
@@ -392,14 +397,36 @@ static bool begin_walk(struct directory *directory)
     return any;
 }
 
+static void end_sweep(struct directory *directory, struct holder *h)
+{
+    if (h->is_muddled && h->sweeping == DOOM_OLD_ROUND && !h->must_renew) {
+        h->must_renew = true;
+        directory->n_must_renew++;
+    }
+    h->is_muddled = false;
+    h->unswept = 0;
+}
+
 static void end_walk(struct directory *directory)
 {
-    for (uint32_t i = 0; i < CORE_PEERS_MAX; i++) {
+    for (uint16_t i = 0; i < CORE_PEERS_MAX; i++) {
         if (directory->holders[i].sweeping != DOOM_NONE)
-            directory->holders[i].unswept = 0;
+            end_sweep(directory, &directory->holders[i]);
         directory->holders[i].sweeping = DOOM_NONE;
     }
     directory->walking = false;
+}
+
+uint16_t directory_muddled(struct directory *directory)
+{
+    if (directory->n_must_renew == 0 || !PROTECTED(muddled_sync_again))
+        return CORE_PEER_NONE;
+    uint16_t holder = 0;
+    while (!directory->holders[holder].must_renew)
+        holder++;
+    directory->holders[holder].must_renew = false;
+    directory->n_must_renew--;
+    return holder;
 }
 
 static bool is_swept(const struct directory *directory, const struct location *location)

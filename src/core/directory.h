@@ -37,6 +37,9 @@ int directory_remove(struct directory *directory, struct id128 digest, uint16_t 
 /* A holder begins to name all it has; at the end what it did not name is swept. */
 void directory_sync_begin(struct directory *directory, uint16_t holder);
 void directory_sync_end(struct directory *directory, uint16_t holder);
+/* A holder, once, whose syncs broke off so often that what it let go cannot be told from what it has:
+ * it must begin to name all again.  CORE_PEER_NONE: none. */
+uint16_t directory_muddled(struct directory *directory);
 /* The holder is gone for good: its locations are swept, then its index is free again. */
 void directory_drop_holder(struct directory *directory, uint16_t holder);
 bool directory_holder_is_free(const struct directory *directory, uint16_t holder);

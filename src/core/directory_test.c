@@ -273,6 +273,14 @@ static void without_the_sweep_what_was_not_named_stays(void **state)
     assert_int_equal(generation_of(directory, 1, A), 1);
 }
 
+static void name_again(struct directory *directory, uint64_t page)
+{
+    directory_sync_begin(directory, A);
+    put(directory, page, A, 1);
+    directory_sync_end(directory, A);
+    sweep_all(directory);
+}
+
 /* The connection broke in the middle of a sync, and the next one named less: what was named only
  * before the first, or only in the part that was cut off, is not there. */
 static void broken_off_sync_leaves_nothing_behind(void **state)
@@ -287,14 +295,12 @@ static void broken_off_sync_leaves_nothing_behind(void **state)
             put(directory, base + 2 + (uint64_t)i, A, 1);
             directory_sweep(directory);
         }
-        directory_sync_begin(directory, A);
-        put(directory, base + 1, A, 1);
-        directory_sync_end(directory, A);
-        sweep_all(directory);
-        directory_sync_begin(directory, A); /* and nothing odd is left over for the next */
-        put(directory, base + 1, A, 1);
-        directory_sync_end(directory, A);
-        sweep_all(directory);
+        name_again(directory, base + 1);
+        uint16_t muddled = directory_muddled(directory);
+        assert_int_equal(muddled, breaks >= 3 ? A : CORE_PEER_NONE);
+        if (muddled == A)
+            name_again(directory, base + 1);
+        assert_int_equal(directory_muddled(directory), CORE_PEER_NONE);
         assert_int_equal(generation_of(directory, base, A), 0);
         assert_int_equal(generation_of(directory, base + 1, A), 1);
         for (int i = 0; i < breaks; i++)
@@ -302,7 +308,20 @@ static void broken_off_sync_leaves_nothing_behind(void **state)
     }
 }
 
-/* The same without the healing second sync, as far as it is promised: up to two breaks. */
+static void without_the_second_sync_it_stays(void **state)
+{
+    struct directory *directory = *state;
+    assert_true(protection_disable("muddled_sync_again"));
+    for (uint64_t page = 1; page <= 3; page++) {
+        directory_sync_begin(directory, A);
+        put(directory, page, A, 1);
+    }
+    name_again(directory, 9);
+    assert_int_equal(directory_muddled(directory), CORE_PEER_NONE);
+    assert_int_equal(generation_of(directory, 3, A), 1);
+}
+
+/* Up to two breaks one sync is enough. */
 static void sync_after_broken_ones_is_enough_alone(void **state)
 {
     struct directory *directory = *state;
@@ -532,6 +551,7 @@ int main(void)
         TEST(sync_sweeps_what_was_not_named),
         TEST(without_the_sweep_what_was_not_named_stays),
         TEST(broken_off_sync_leaves_nothing_behind),
+        TEST(without_the_second_sync_it_stays),
         TEST(sync_after_broken_ones_is_enough_alone),
         TEST(sync_during_a_sweep_loses_and_keeps_nothing),
         TEST(colliding_keys_drive_out_each_other_alone),

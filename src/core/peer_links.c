@@ -77,6 +77,13 @@ void peer_links_down(struct core *core, uint32_t number)
     *link = (struct link){.peer = CORE_PEER_NONE};
 }
 
+void peer_links_renew(struct core *core, uint16_t index)
+{
+    struct peer *peer = index == CORE_PEER_NONE ? NULL : peers_get(core->peers, index);
+    if (peer && index != CORE_SELF && peer->link != LINK_NONE)
+        update_hangup(core->update, peer->link);
+}
+
 /* Of two nodes the one with the lower id dials. */
 void peer_links_dial(struct core *core)
 {

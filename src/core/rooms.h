@@ -65,6 +65,8 @@ struct core {
 void peer_links_up(struct core *core, const struct core_event *event);
 void peer_links_down(struct core *core, uint32_t link);
 void peer_links_dial(struct core *core);
+/* Begins anew with this peer, unless it is this node or CORE_PEER_NONE. */
+void peer_links_renew(struct core *core, uint16_t peer);
 
 /* members.c: who is there, and what follows from it */
 struct membership_sink members_sink(struct core *core);
