@@ -19,7 +19,7 @@
  *     checks.c promises.c groups.c stopped.c     invariants while it runs
  *     honesty.c      how often exists says true before a miss
  *     settle.c shards.c quiet.c        what must hold once the faults have stopped
- *     narrate.c      the story so far, and its hash
+ *     narrate.c who.c                  the story so far, and its hash; who everybody is
  *
  * There is one world at a time.  Nothing here reads a clock or a random number but the world's own.
  */
@@ -300,6 +300,9 @@ bool app_event_is_stale(const struct event *event, struct app **ret_app);
 
 /* report.c */
 void report_totals(uint64_t seeds, double took_s);
+
+/* who.c */
+void report_machines(void);
 
 /* fault.c */
 void fault_begin(void);

@@ -213,6 +213,8 @@ _Noreturn void world_violated(const char *invariant, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(world.violation + len, sizeof world.violation - (size_t)len, format, arguments);
     va_end(arguments);
+    if (world.is_tracing)
+        report_machines();
     siglongjmp(violated, 1);
 }
 
