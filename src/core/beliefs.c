@@ -32,6 +32,7 @@ struct beliefs {
     struct core_config config;
     struct membership_sink sink;
     uint32_t fresh, n;
+    uint32_t unheard; /* masters whose word gave way to another's about a copy */
     bool has_news, must_judge_all, has_untold;
     uint64_t judge_at_ns; /* an entry's time is up then; UINT64_MAX: none waits */
     /* Apart, so that a search touches little memory. */
@@ -243,6 +244,18 @@ void beliefs_rename(struct beliefs *beliefs, struct id128 node_id)
     beliefs->config.node_id = node_id;
 }
 
+/* Another life takes the entry.  What masters said of the former one is void; where that is no older
+ * life but a copy, they may be right all the same, and do not say it twice. */
+static void begin_anew(struct beliefs *beliefs, struct entry *entry,
+                       const struct record_member *member)
+{
+    bool is_told = entry->is_told;
+    for (uint32_t i = 0; i < BELIEFS_MASTERS_MAX; i++)
+        if (entry->words[i] != UNSAID && entry->member.seat != member->seat)
+            beliefs->unheard |= 1u << i;
+    *entry = (struct entry){.is_told = is_told};
+}
+
 /* NULL: not worth an entry, or no room for one. */
 static struct entry *entry_of(struct beliefs *beliefs, const struct record_member *member)
 {
@@ -255,10 +268,8 @@ static struct entry *entry_of(struct beliefs *beliefs, const struct record_membe
     bool is_same = member->incarnation == entry->member.incarnation;
     if (!is_first && !is_same && twin_is_old_news(&entry->member, member))
         return NULL;
-    if (!is_same) {
-        bool is_told = entry->is_told;
-        *entry = (struct entry){.is_told = is_told};
-    }
+    if (!is_same)
+        begin_anew(beliefs, entry, member);
     if (entry->member.incarnation == 0 || member->version >= entry->member.version)
         fill(entry, member);
     return entry;
@@ -271,11 +282,14 @@ static bool take_word(struct beliefs *beliefs, uint32_t master, const struct rec
         member->state < MEMBER_ALIVE || member->state > MEMBER_DEAD)
         return true;
     struct entry *entry = entry_of(beliefs, member);
-    if (!entry)
-        return !member_is_there(member->state);
-    entry->words[master] = member->state;
-    beliefs->is_news[entry - beliefs->entries] = beliefs->has_news = true;
-    return true;
+    bool is_taken = entry != NULL;
+    if (!is_taken)
+        entry = find(beliefs, member->node_id);
+    if (entry) {
+        entry->words[master] = is_taken ? member->state : UNSAID; /* it lists one life of a node */
+        beliefs->is_news[entry - beliefs->entries] = beliefs->has_news = true;
+    }
+    return is_taken || !member_is_there(member->state);
 }
 
 bool beliefs_take(struct beliefs *beliefs, struct update *update, uint32_t master,
@@ -290,6 +304,13 @@ bool beliefs_take(struct beliefs *beliefs, struct update *update, uint32_t maste
     for (uint32_t i = 0; i < answer->n_members; i++)
         all &= take_word(beliefs, master, &answer->members[i]);
     return all;
+}
+
+uint32_t beliefs_unheard(struct beliefs *beliefs)
+{
+    uint32_t unheard = beliefs->unheard;
+    beliefs->unheard = 0;
+    return unheard;
 }
 
 void beliefs_left(struct beliefs *beliefs, struct update *update, struct id128 node_id,

@@ -32,6 +32,9 @@ void beliefs_free(struct beliefs *beliefs);
 /* A master's answer.  False: it must be given again as a whole, for not all of it could be taken. */
 bool beliefs_take(struct beliefs *beliefs, struct update *update, uint32_t master,
                   const struct message_members *answer);
+/* Which masters, as bits, must be asked for the whole again, because another spoke of a copy (twin.h)
+ * of a member that they had told of; asked once, they are forgotten here. */
+uint32_t beliefs_unheard(struct beliefs *beliefs);
 /* What this master said is void. */
 void beliefs_forget_master(struct beliefs *beliefs, struct update *update, uint32_t master);
 /* This node goes by another id. */

@@ -328,6 +328,46 @@ static void table_keeps_who_is_there(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* --- copies: two seats with one id --- */
+
+static void say_of_seat(struct fixture *f, uint32_t master, uint64_t seat, uint64_t incarnation,
+                        uint8_t state)
+{
+    struct record_member member = world_member(5, incarnation);
+    struct message_members answer = {.members = &member, .n_members = 1};
+    member.state = state;
+    member.seat = seat;
+    beliefs_take(f->beliefs, f->update, master, &answer);
+    judge(f);
+}
+
+/* A says it once, and B's word about the copy took its place: A must be asked, or nobody is left to
+ * say that the first one is there. */
+static void master_whose_word_gave_way_to_a_copy_is_asked_again(void **state)
+{
+    struct fixture *f = *state;
+    say_of_seat(f, A, 1, 10, MEMBER_ALIVE);
+    assert_int_equal(beliefs_unheard(f->beliefs), 0);
+    say_of_seat(f, B, 2, 12, MEMBER_ALIVE);
+    assert_int_equal(beliefs_unheard(f->beliefs), 1u << A);
+    assert_int_equal(beliefs_unheard(f->beliefs), 0);
+    say_of_seat(f, B, 2, 13, MEMBER_ALIVE); /* a restart is told by everybody in time */
+    assert_int_equal(beliefs_unheard(f->beliefs), 0);
+}
+
+/* A lists one life of a node.  What it says of another takes back what it said of the first. */
+static void master_that_speaks_of_another_life_takes_its_word_back(void **state)
+{
+    struct fixture *f = *state;
+    f->fresh = 1u << A;
+    say_of_seat(f, A, 1, 10, MEMBER_ALIVE);
+    say_of_seat(f, A, 2, 12, MEMBER_LEFT);
+    pass(f, 6000);
+    assert_int_equal(believed(f, 5), MEMBER_SUSPECT);
+    pass(f, 24000);
+    assert_int_equal(believed(f, 5), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -345,6 +385,8 @@ int main(void)
         TEST(without_fresh_masters_any_word_brings_a_member_back),
         TEST(newer_life_replaces_the_older),
         TEST(draining_member_is_one),
+        TEST(master_whose_word_gave_way_to_a_copy_is_asked_again),
+        TEST(master_that_speaks_of_another_life_takes_its_word_back),
         TEST(member_for_whom_there_was_no_room_is_told_again),
         TEST(nonsense_is_not_believed),
         TEST(table_keeps_who_is_there),

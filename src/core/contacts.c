@@ -172,12 +172,20 @@ static struct core_service head_alias(struct contacts *contacts, const struct be
     return is_same ? service_of(member) : (struct core_service){0};
 }
 
+/* Where nobody was ever met it is likely that nobody is there, and the next in the order may be dead
+ * as well. */
+static uint64_t patience_ns(const struct contacts *contacts, const struct contact *contact)
+{
+    uint64_t ttl_ns = contacts->config.member_ttl_ns;
+    return id128_is_zero(contact->node_id) ? ttl_ns / 2 : ttl_ns;
+}
+
 bool contacts_review(struct contacts *contacts, struct update *update)
 {
     bool is_news = false;
     for (uint32_t i = 0; i < CONTACTS_MAX; i++) {
         struct contact *contact = &contacts->contacts[i];
-        uint64_t fails_ns = contact->good_ns + contacts->config.member_ttl_ns;
+        uint64_t fails_ns = contact->good_ns + patience_ns(contacts, contact);
         bool is_failing =
             (contact->is_master || contact->is_failing) && update_now_ns(update) >= fails_ns;
         is_news |= is_failing != contact->is_failing;
@@ -291,7 +299,8 @@ static void dial(const struct contacts *contacts, struct update *update, struct 
     update_wake_at(update, contact->dial_at_ns);
 }
 
-/* Only where nobody is known to be.  Behind a name with several hosts there may always be another. */
+/* Only where nobody is known to be: whoever was met there, or is said to be, is no member or silent.
+ * Behind a name with several hosts there may always be another. */
 static bool is_worth_a_try(struct contacts *contacts, const struct beliefs *beliefs,
                            const struct candidate *candidate)
 {
@@ -299,35 +308,54 @@ static bool is_worth_a_try(struct contacts *contacts, const struct beliefs *beli
         return false;
     if (candidate->spreads)
         return true;
-    if (id128_equal(candidate->node_id, contacts->config.node_id) ||
-        beliefs_find(beliefs, candidate->node_id))
-        return false;
-    return !is_members(contacts, beliefs, &candidate->at);
+    if (id128_is_zero(candidate->node_id))
+        return !is_members(contacts, beliefs, &candidate->at);
+    const struct record_member *member = beliefs_find(beliefs, candidate->node_id);
+    return !id128_equal(candidate->node_id, contacts->config.node_id) &&
+           (!member || member->state == MEMBER_SUSPECT);
+}
+
+/* The next one in turn; of those that have just been lost, where there are any. */
+static struct candidate *next_candidate(struct contacts *contacts, const struct beliefs *beliefs,
+                                        bool just_lost)
+{
+    for (uint32_t i = 0; i < contacts->n_candidates; i++) {
+        uint32_t at = contacts->next_candidate++ % contacts->n_candidates;
+        struct candidate *candidate = &contacts->candidates[at];
+        if (candidate->is_just_lost < just_lost)
+            continue;
+        if (is_worth_a_try(contacts, beliefs, candidate))
+            return candidate;
+        candidate->is_just_lost = false;
+    }
+    return NULL;
 }
 
 static bool send_scout(struct contacts *contacts, struct update *update,
                        const struct beliefs *beliefs)
 {
-    for (uint32_t i = 0; i < contacts->n_candidates; i++) {
-        uint32_t at = contacts->next_candidate++ % contacts->n_candidates;
-        if (is_worth_a_try(contacts, beliefs, &contacts->candidates[at]))
-            return add(contacts, update, &contacts->candidates[at].at) != NULL;
-    }
-    return false;
+    struct candidate *candidate = next_candidate(contacts, beliefs, true);
+    if (!candidate)
+        candidate = next_candidate(contacts, beliefs, false);
+    if (!candidate)
+        return false;
+    candidate->is_just_lost = false;
+    return add(contacts, update, &candidate->at) != NULL;
 }
 
 /* Without any connection all are tried, as many at a time as there is room for.  Masters go on slowly
- * when they have each other; ordinary nodes learn from them. */
+ * when they have each other, but for who has just been lost; ordinary nodes learn from them. */
 static void scout(struct contacts *contacts, struct update *update, const struct beliefs *beliefs)
 {
     uint64_t now_ns = update_now_ns(update);
     bool is_alone = !has_link(contacts);
     if (!is_alone && !contacts->is_master)
         return;
-    if (is_alone && contacts->scout_at_ns > now_ns + REDIAL_NS)
+    bool is_urgent = is_alone || next_candidate(contacts, beliefs, true);
+    if (is_urgent && contacts->scout_at_ns > now_ns + REDIAL_NS)
         contacts->scout_at_ns = now_ns + REDIAL_NS;
     if (now_ns >= contacts->scout_at_ns) {
-        contacts->scout_at_ns = now_ns + (is_alone ? REDIAL_NS : SCOUT_PAUSE_NS);
+        contacts->scout_at_ns = now_ns + (is_urgent ? REDIAL_NS : SCOUT_PAUSE_NS);
         for (uint32_t i = 0; i < (is_alone ? SCOUTS_MAX : 1u); i++)
             if (!send_scout(contacts, update, beliefs))
                 break;
@@ -359,17 +387,25 @@ void contacts_dial(struct contacts *contacts, struct update *update, struct beli
     }
 }
 
+static struct candidate *candidate_at(struct contacts *contacts, const struct core_service *service)
+{
+    uint32_t first = contacts->config.n_seeds + contacts->config.n_remembered;
+    for (uint32_t i = 0; i < contacts->n_candidates; i++)
+        if (core_service_equal(&contacts->candidates[i].at, service))
+            return &contacts->candidates[i];
+    uint32_t at = first + contacts->n_lost++ % LOST_MAX;
+    contacts->candidates[at] = (struct candidate){.at = *service};
+    if (at >= contacts->n_candidates)
+        contacts->n_candidates = at + 1;
+    return &contacts->candidates[at];
+}
+
 void contacts_lost(struct contacts *contacts, const struct record_member *member)
 {
     struct core_service service = service_of(member);
-    uint32_t first = contacts->config.n_seeds + contacts->config.n_remembered;
     if (service.port == 0)
         return;
-    for (uint32_t i = 0; i < contacts->n_candidates; i++)
-        if (core_service_equal(&contacts->candidates[i].at, &service))
-            return;
-    uint32_t at = first + contacts->n_lost++ % LOST_MAX;
-    contacts->candidates[at] = (struct candidate){.at = service};
-    if (at >= contacts->n_candidates)
-        contacts->n_candidates = at + 1;
+    struct candidate *candidate = candidate_at(contacts, &service);
+    candidate->node_id = member->node_id;
+    candidate->is_just_lost = true;
 }

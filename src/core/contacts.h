@@ -35,7 +35,7 @@ struct contact {
     struct core_service at;
     struct id128 node_id; /* who answered there last, and which life of it; zero: nobody has */
     uint64_t incarnation;
-    uint32_t link, dial;  /* its connection; the number of its dials */
+    uint32_t link, dial; /* its connection; the number of its dials */
     uint64_t since_ns, dial_at_ns;
     /* membership.c: what was said there */
     uint64_t table, version;   /* of that table this node knows */
@@ -48,8 +48,9 @@ struct contact {
 
 struct candidate {
     struct core_service at;
-    struct id128 node_id; /* who was met there; zero: nobody */
+    struct id128 node_id; /* who was met there, or is said to be; zero: nobody */
     bool spreads;         /* a name with several hosts behind it */
+    bool is_just_lost;    /* and not tried since */
 };
 
 struct contacts {
@@ -80,7 +81,7 @@ struct contact *contacts_of_link(struct contacts *contacts, uint32_t link);
 /* This node goes on as another life: all connections are given up, and made again at once. */
 void contacts_reborn(struct contacts *contacts, struct update *update, struct id128 node_id,
                      uint64_t incarnation);
-/* A member died: a part of the cluster may live on there. */
+/* A member died or is silent: a part of the cluster may live on there. */
 void contacts_lost(struct contacts *contacts, const struct record_member *member);
 /* A master other than this node is connected and has answered. */
 bool contacts_have_master(const struct contacts *contacts);

@@ -40,7 +40,7 @@ static bool believed(void *context, struct update *update, const struct record_m
     m->must_choose = true;
     if (m->serves)
         roster_hear(m->roster, update_now_ns(update), member);
-    if (member->state == MEMBER_DEAD)
+    if (member->state == MEMBER_DEAD || member->state == MEMBER_SUSPECT)
         contacts_lost(&m->contacts, member);
     return m->sink.report(m->sink.context, update, member);
 }
@@ -164,6 +164,16 @@ static void meet_twins(struct membership *m, struct update *update,
             m->sink.report(m->sink.context, update, &answer->members[i]);
 }
 
+static void ask_unheard(struct membership *m)
+{
+    uint32_t unheard = beliefs_unheard(m->beliefs);
+    for (uint32_t i = 0; i < CONTACTS_MAX; i++)
+        if (unheard >> contacts_number(&m->contacts, &m->contacts.contacts[i]) & 1)
+            m->contacts.contacts[i].version = 0;
+    if (unheard >> OWN_TABLE & 1)
+        m->own_known_version = 0;
+}
+
 /* Who is not listed joins: at once in answer to a heartbeat, and otherwise, since the master does not
  * want it now, at the pace of heartbeats. */
 static void take_answer(struct membership *m, struct update *update, struct contact *contact,
@@ -183,6 +193,7 @@ static void take_answer(struct membership *m, struct update *update, struct cont
     bool all = beliefs_take(m->beliefs, update, contacts_number(&m->contacts, contact), answer);
     contact->table = answer->table;
     contact->version = all ? answer->version : 0;
+    ask_unheard(m);
     metric_add(m->config.metrics, METRIC_member_records_received, answer->n_members);
 }
 
@@ -233,6 +244,7 @@ static void take_own_table(struct membership *m, struct update *update)
     if ((answer.whole || answer.n_members > 0) &&
         !beliefs_take(m->beliefs, update, OWN_TABLE, &answer))
         m->own_known_version = 0;
+    ask_unheard(m);
 }
 
 static void tick_own_table(struct membership *m, struct update *update)
@@ -246,14 +258,19 @@ static void tick_own_table(struct membership *m, struct update *update)
     update_wake_at(update, now_ns + patience_ns(m)); /* else it would seem to have been stopped */
 }
 
+/* From now on the own table repeats what this node believes. */
+static void starve_own_table(struct membership *m, struct update *update)
+{
+    uint32_t cursor = 0;
+    roster_feed(m->roster, update_now_ns(update), false);
+    for (const struct record_member *member; (member = beliefs_next(m->beliefs, &cursor));)
+        roster_hear(m->roster, update_now_ns(update), member);
+}
+
 void membership_serve(struct membership *m, struct update *update)
 {
-    uint64_t now_ns = update_now_ns(update);
-    uint32_t cursor = 0;
     m->serves = m->contacts.serves = m->must_choose = true;
-    roster_feed(m->roster, now_ns, false);
-    for (const struct record_member *member; (member = beliefs_next(m->beliefs, &cursor));)
-        roster_hear(m->roster, now_ns, member);
+    starve_own_table(m, update);
     tick_own_table(m, update);
 }
 
@@ -301,6 +318,17 @@ void membership_link_up(struct membership *m, struct update *update, uint32_t li
     say(m, update, contact);
 }
 
+/* An unfed table says again what this node believes. */
+static void speaker_hung_up(struct membership *m, struct update *update, uint32_t link)
+{
+    struct id128 node_id;
+    while (roster_link_down(m->roster, update_now_ns(update), link, &node_id)) {
+        const struct record_member *member = beliefs_find(m->beliefs, node_id);
+        if (member)
+            roster_hear(m->roster, update_now_ns(update), member);
+    }
+}
+
 void membership_link_down(struct membership *m, struct update *update, uint32_t link)
 {
     struct contact *contact = contacts_of_link(&m->contacts, link);
@@ -308,7 +336,7 @@ void membership_link_down(struct membership *m, struct update *update, uint32_t 
         contact->has_link = false;
         beliefs_forget_master(m->beliefs, update, contacts_number(&m->contacts, contact));
     } else if (m->serves) {
-        roster_link_down(m->roster, link);
+        speaker_hung_up(m, update, link);
     }
 }
 
@@ -329,10 +357,13 @@ static void choose_masters(struct membership *m, struct update *update)
     contacts_choose(&m->contacts, update, m->beliefs);
     if (m->contacts.is_master == was_master)
         return;
-    roster_feed(m->roster, update_now_ns(update), m->contacts.is_master);
     m->own_table = 0;
-    if (was_master)
+    if (was_master) {
+        starve_own_table(m, update);
         beliefs_forget_master(m->beliefs, update, OWN_TABLE);
+    } else {
+        roster_feed(m->roster, update_now_ns(update), true);
+    }
 }
 
 static uint32_t count_masters(const struct membership *m)

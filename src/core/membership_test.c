@@ -360,6 +360,50 @@ static void server_passes_on_what_it_believes(void **state)
     assert_int_equal(list->fresh, 0);
 }
 
+/* The host that comes before this node's in the order of masters. */
+static struct core_service service_before_own(const struct fixture *f)
+{
+    struct core_service own = {.port = f->config.discovery_port}, other = {.port = own.port};
+    memcpy(own.host, f->config.host, sizeof own.host);
+    for (int i = 0; i < 100; i++) {
+        struct masters masters;
+        snprintf(other.host, sizeof other.host, "10.0.0.%d", i);
+        masters_begin(&masters, 1, NULL);
+        masters_offer(&masters, &own);
+        masters_offer(&masters, &other);
+        if (masters_have(&masters, &other))
+            break;
+    }
+    return other;
+}
+
+/* As a master it had judged a member dead; now that others judge, its table says what they say. */
+static void table_of_a_former_master_repeats_what_is_believed(void **state)
+{
+    struct fixture *f = *state;
+    struct membership_sink sink = {on_report, f};
+    membership_free(f->m);
+    f->config.has_head = false;
+    f->config.max_masters = 1;
+    f->config.seeds[0] = service_before_own(f);
+    assert_int_equal(membership_new(&f->config, &sink, &f->m), 0);
+    serve(f);
+    join(f, 5);
+    for (int i = 0; i < 80; i++)
+        tick(f, 500);
+    assert_int_equal(f->last.state, MEMBER_DEAD);
+    link_up(f, LINK);
+    struct record_member members[] = {world_member(0, 100), world_member(5, 1),
+                                      world_member(99, 1)};
+    members[2].host = (struct wire_text){f->config.seeds[0].host, 8};
+    struct message list = members_message(3, true);
+    list.u.members.whole = 1;
+    list.u.members.members = members;
+    list.u.members.n_members = 3;
+    say(f, LINK, &list);
+    assert_true(world_lists(join(f, 6)->members, join(f, 6)->n_members, world_id(5)));
+}
+
 /* --- clusters --- */
 
 /* Each on a host of its own, serving there; the first is the head. */
@@ -638,6 +682,7 @@ int main(void)
         TEST(heartbeat_without_news_is_short),
         TEST(step_of_a_full_server_stays_within_its_memory),
         TEST(server_passes_on_what_it_believes),
+        TEST(table_of_a_former_master_repeats_what_is_believed),
         cmocka_unit_test(small_cluster_has_all_hosts_as_masters),
         cmocka_unit_test(restarted_master_moves_no_keys),
         cmocka_unit_test(hung_master_removes_nobody),

@@ -353,11 +353,21 @@ void roster_leave(struct roster *roster, uint64_t now_ns, struct id128 node_id,
         mark_left(roster, now_ns, record);
 }
 
-void roster_link_down(struct roster *roster, uint32_t link)
+bool roster_link_down(struct roster *roster, uint64_t now_ns, uint32_t link,
+                      struct id128 *ret_node_id)
 {
-    for (uint32_t i = 0; i < roster->n; i++)
-        if (roster->records[i].link == link)
-            roster->records[i].link = LINK_UNKNOWN;
+    for (uint32_t i = 0; i < roster->n; i++) {
+        struct record *record = &roster->records[i];
+        if (id128_is_zero(roster->ids[i]) || record->link != link)
+            continue;
+        record->link = LINK_UNKNOWN;
+        if (roster->is_fed || is_gone(record))
+            continue;
+        judge(roster, record, MEMBER_DEAD, now_ns);
+        *ret_node_id = roster->ids[i];
+        return true;
+    }
+    return false;
 }
 
 /* A new member counts as heard now: it has member_ttl to be heard here itself. */
@@ -367,9 +377,13 @@ void roster_hear(struct roster *roster, uint64_t now_ns, const struct record_mem
     bool is_there = member_is_there(member->state);
     if (!record && !is_there)
         return;
+    if (!is_there && record->member.incarnation != member->incarnation) {
+        if (!roster->is_fed && record->link == LINK_UNKNOWN && !is_gone(record))
+            judge(roster, record, MEMBER_DEAD, now_ns);
+        return;
+    }
     if (member->state == MEMBER_LEFT) {
-        if (record->member.incarnation == member->incarnation)
-            mark_left(roster, now_ns, record);
+        mark_left(roster, now_ns, record);
         return;
     }
     if (is_there && record && is_taken(roster, record, member, now_ns))

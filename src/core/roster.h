@@ -36,7 +36,11 @@ bool roster_heartbeat(struct roster *roster, uint64_t now_ns, uint32_t link,
                       const struct message_heartbeat *heartbeat);
 void roster_leave(struct roster *roster, uint64_t now_ns, struct id128 node_id,
                   uint64_t incarnation);
-void roster_link_down(struct roster *roster, uint32_t link);
+/* Where members are not heard for long, nobody is there because it spoke once.  True: a member that
+ * spoke on this link now counts as dead here, unless it is heard of (roster_hear()); and there may be
+ * another one. */
+bool roster_link_down(struct roster *roster, uint64_t now_ns, uint32_t link,
+                      struct id128 *ret_node_id);
 /* What other masters say of a member, as this node believes it. */
 void roster_hear(struct roster *roster, uint64_t now_ns, const struct record_member *member);
 /* Time passed; and when it matters next, if nobody is heard until then. */

@@ -200,6 +200,13 @@ static bool join_from(struct fixture *f, uint64_t seat, uint64_t incarnation, ui
     return roster_join(f->roster, f->now_ns, link, &member);
 }
 
+static void hang_up(struct fixture *f, uint32_t link)
+{
+    struct id128 node_id;
+    while (roster_link_down(f->roster, f->now_ns, link, &node_id))
+        ;
+}
+
 static void copy_of_a_node_is_refused(void **state)
 {
     struct fixture *f = *state;
@@ -208,7 +215,7 @@ static void copy_of_a_node_is_refused(void **state)
     assert_false(join_from(f, 2, 12, LINK + 2));
     assert_false(join_from(f, 2, 11, LINK + 2));
     assert_int_equal(ask(f, 0, 0)->members[0].seat, 1);
-    roster_link_down(f->roster, LINK + 1);
+    hang_up(f, LINK + 1);
     assert_true(join_from(f, 2, 12, LINK + 2)); /* its connection is gone: it moved */
     pass(f, 6000);
     assert_true(join_from(f, 3, 13, LINK + 3)); /* or silent */
@@ -416,6 +423,37 @@ static void changes_add_up_to_the_whole_list(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* It spoke once, and where nobody listens for silence it would be there for ever. */
+static void who_spoke_to_an_unfed_table_goes_with_its_connection(void **state)
+{
+    struct fixture *f = *state;
+    struct id128 node_id;
+    assert_true(join(f, 4, 1));
+    assert_false(roster_link_down(f->roster, f->now_ns, LINK + 4, &node_id));
+    assert_int_equal(state_of(f, 4), MEMBER_ALIVE); /* fed: its silence will tell */
+    roster_feed(f->roster, f->now_ns, false);
+    assert_true(join(f, 5, 1));
+    assert_true(roster_link_down(f->roster, f->now_ns, LINK + 5, &node_id));
+    assert_true(id128_equal(node_id, world_id(5)));
+    assert_int_equal(state_of(f, 5), 0);
+    assert_false(roster_link_down(f->roster, f->now_ns, LINK + 5, &node_id));
+    hear(f, 5, 1, MEMBER_ALIVE); /* this node believes it all the same */
+    assert_int_equal(state_of(f, 5), MEMBER_ALIVE);
+}
+
+/* The node believes that the newer life has gone; the older one is not there either. */
+static void unfed_table_drops_an_older_life_with_the_newer(void **state)
+{
+    struct fixture *f = *state;
+    roster_feed(f->roster, f->now_ns, false);
+    hear(f, 5, 1, MEMBER_ALIVE);
+    hear(f, 5, 2, MEMBER_LEFT);
+    assert_int_equal(state_of(f, 5), 0);
+    assert_true(join(f, 6, 1)); /* but who speaks here is there */
+    hear(f, 6, 2, MEMBER_LEFT);
+    assert_int_equal(state_of(f, 6), MEMBER_ALIVE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -431,6 +469,8 @@ int main(void)
         TEST(stopped_table_takes_all_away_without_protection),
         TEST(fed_table_judges_itself),
         TEST(table_that_is_not_fed_repeats),
+        TEST(who_spoke_to_an_unfed_table_goes_with_its_connection),
+        TEST(unfed_table_drops_an_older_life_with_the_newer),
         TEST(full_table_takes_joiners_in_place_of_who_is_gone),
         TEST(who_is_gone_is_forgotten_in_the_end),
         TEST(changes_add_up_to_the_whole_list),
