@@ -5,7 +5,7 @@
  * A slot is free, filling, live (sealed and in the index), or retired: withdrawn from index and
  * directory, still sealed and readable, the first to go when room is needed.  A group is withdrawn
  * whole: with the page that is retired or evicted the others are, in the same step.
- * evict_part() in pool.c is the one place where a slot is made void.
+ * evict_part() in pool_leave.c is the one place where a slot is made void.
  */
 #ifndef CORE_POOL_H
 #define CORE_POOL_H

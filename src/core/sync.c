@@ -2,7 +2,9 @@
 /*
  * sync.c - one walk over the slots serves all peers that are to be told something.
  *
- * The walk goes round and round in pieces of PIECE slots, and a peer rides along: it gets on where
+ * What is noted is sent by sync_notes.c; that old owners forget is seen to by sync_forget.c.
+ *
+ * The walk goes round and round in pieces of SYNC_PIECE slots, and a peer rides along: it gets on where
  * the walk is and off when it has been round once.  What is for it is noted, and sent as its credit
  * allows; a peer with too many notes waits where it is, so that there may be several places from
  * which the walk goes on, each for those who wait there.  So a ring change costs one walk and not one
@@ -18,29 +20,14 @@
 #include <sys/mman.h>
 
 #include "base/protection.h"
+#include "core/sync_internal.h"
 
 enum {
-    PIECE = 128,                   /* slots that are looked at in one go */
-    PIECES_A_STEP = 4,             /* some 0.3 ms */
-    NOTES_MAX = BATCH_MAX + PIECE, /* of one peer */
-    CREDIT_MAX = 4 * BATCH_MAX,    /* whatever the peer grants */
+    PIECES_A_STEP = 4,          /* some 0.3 ms */
+    CREDIT_MAX = 4 * BATCH_MAX, /* whatever the peer grants */
 };
 
-struct note {
-    uint32_t slot;
-    uint64_t generation;
-};
-
-#define NOTES_BYTES (sizeof(struct note[CORE_PEERS_MAX][NOTES_MAX]))
-
-struct sync {
-    struct sync_rooms rooms;
-    bool is_idle;  /* nothing to do until something happens */
-    uint32_t at;   /* where the walk last was */
-    uint16_t next; /* the peer to serve first in the next piece */
-    uint64_t forget_at_ns;
-    struct note (*notes)[NOTES_MAX]; /* by peer; resident only as far as used */
-};
+#define NOTES_BYTES (sizeof(struct sync_note[CORE_PEERS_MAX][SYNC_NOTES_MAX]))
 
 int sync_new(const struct sync_rooms *rooms, struct sync **ret_sync)
 {
@@ -98,12 +85,12 @@ void sync_answered(struct sync *sync, struct peer *peer, uint32_t batch, uint32_
 
 /* --- rides --- */
 
-static bool can_talk(uint16_t index, const struct peer *peer)
+bool sync_can_talk(uint16_t index, const struct peer *peer)
 {
     return index == CORE_SELF || peer->link != LINK_NONE;
 }
 
-static void get_on(struct sync *sync, struct peer *peer, enum sync_ride ride)
+void sync_get_on(struct sync *sync, struct peer *peer, enum sync_ride ride)
 {
     uint32_t end = pool_slot_end(sync->rooms.pool);
     struct peer_sync *s = &peer->sync;
@@ -114,7 +101,7 @@ static void get_on(struct sync *sync, struct peer *peer, enum sync_ride ride)
     s->n_notes = 0;
 }
 
-static void get_off(struct peer *peer)
+void sync_get_off(struct peer *peer)
 {
     peer->sync.ride = SYNC_NONE;
     peer->sync.n_notes = 0;
@@ -136,7 +123,7 @@ static void begin_whole(struct sync *sync, struct update *update, uint16_t index
 {
     if (peer->sync.unanswered > 0)
         return;
-    get_on(sync, peer, SYNC_WHOLE);
+    sync_get_on(sync, peer, SYNC_WHOLE);
     if (index == CORE_SELF)
         directory_sync_begin(sync->rooms.directory, CORE_SELF);
     else
@@ -153,7 +140,7 @@ static void begin_ride(struct sync *sync, struct update *update, uint16_t index,
     if (s->told < rings->first)
         begin_whole(sync, update, index, peer);
     else if (s->told < rings_newest(rings))
-        get_on(sync, peer, SYNC_GAINED);
+        sync_get_on(sync, peer, SYNC_GAINED);
 }
 
 /* All has been sent: the peer is told so. */
@@ -161,7 +148,7 @@ static void end_ride(struct sync *sync, struct update *update, uint16_t index, s
 {
     struct peer_sync *s = &peer->sync;
     enum sync_ride ride = s->ride;
-    get_off(peer);
+    sync_get_off(peer);
     if (ride == SYNC_FORGET)
         return;
     s->told = s->follows;
@@ -182,7 +169,7 @@ void sync_ring_changed(struct sync *sync, const struct update *update)
     for (uint16_t i = 0; peers_next(sync->rooms.peers, &i); i++) {
         struct peer *peer = peers_get(sync->rooms.peers, i);
         if (peer->sync.ride != SYNC_WHOLE || peer->sync.follows < rings->first)
-            get_off(peer);
+            sync_get_off(peer);
     }
     sync->forget_at_ns = update_now_ns(update);
     if (rings->n < RINGS_MAX) /* else there is no time to lose */
@@ -194,7 +181,7 @@ void sync_ring_changed(struct sync *sync, const struct update *update)
 
 static bool can_ride(const struct peer_sync *s)
 {
-    return s->ride != SYNC_NONE && !s->has_been_round && s->n_notes + PIECE <= NOTES_MAX;
+    return s->ride != SYNC_NONE && !s->has_been_round && s->n_notes + SYNC_PIECE <= SYNC_NOTES_MAX;
 }
 
 /* The next peer that rides and has room for what a piece may bring. */
@@ -270,73 +257,14 @@ static void note_page(struct sync *sync, uint32_t slot, const struct pool_page *
                 tell_self(sync, peer->sync.ride, page);
             else
                 sync->notes[index][peer->sync.n_notes++] =
-                    (struct note){slot, page->place.generation};
+                    (struct sync_note){slot, page->place.generation};
         }
-}
-
-/* --- what was noted is sent --- */
-
-static uint32_t fill_announce(const struct sync *sync, const struct note *notes, uint32_t n,
-                              struct record_entry *entries)
-{
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        struct pool_page page;
-        if (pool_live_page(sync->rooms.pool, notes[i].slot, &page) &&
-            page.place.generation == notes[i].generation)
-            entries[count++] = (struct record_entry){.digest = page.digest, .place = page.place};
-    }
-    return count;
-}
-
-static uint32_t send_announce(const struct sync *sync, struct update *update,
-                              const struct peer *peer, const struct note *notes, uint32_t n)
-{
-    struct record_entry *entries = update_allocate(update, n * sizeof *entries);
-    uint32_t count = fill_announce(sync, notes, n, entries);
-    if (count > 0)
-        update_send(update, peer->link, MESSAGE_announce)->u.announce = (struct message_announce){
-            .batch = SYNC_BATCH | count, .entries = entries, .n_entries = count};
-    return count;
-}
-
-static uint32_t send_retract(const struct sync *sync, struct update *update,
-                             const struct peer *peer, const struct note *notes, uint32_t n)
-{
-    struct record_entry *pages = update_allocate(update, n * sizeof *pages);
-    struct record_filling *entries = update_allocate(update, n * sizeof *entries);
-    uint32_t count = fill_announce(sync, notes, n, pages);
-    for (uint32_t i = 0; i < count; i++)
-        entries[i] = (struct record_filling){pages[i].digest, pages[i].place.generation};
-    if (count > 0)
-        update_send(update, peer->link, MESSAGE_retract)->u.retract = (struct message_retract){
-            .batch = SYNC_BATCH | count, .entries = entries, .n_entries = count};
-    return count;
-}
-
-/* Of the notes as many as make a full message, and the rest at the end of the ride, as far as the
- * peer's credit goes. */
-static void send_notes(struct sync *sync, struct update *update, uint16_t index, struct peer *peer)
-{
-    struct peer_sync *s = &peer->sync;
-    while (s->n_notes > 0 && update_has_room(update)) {
-        uint32_t full = s->credit < BATCH_MAX ? s->credit : BATCH_MAX;
-        uint32_t n = s->n_notes < full ? s->n_notes : full;
-        if (n < full && !s->has_been_round)
-            return;
-        if (s->unanswered > 0 && s->unanswered + n > s->credit && PROTECTED(sync_credit))
-            return;
-        s->n_notes -= n;
-        const struct note *notes = &sync->notes[index][s->n_notes];
-        s->unanswered += s->ride == SYNC_FORGET ? send_retract(sync, update, peer, notes, n)
-                                                : send_announce(sync, update, peer, notes, n);
-    }
 }
 
 static void send_and_end(struct sync *sync, struct update *update, uint16_t index,
                          struct peer *peer)
 {
-    send_notes(sync, update, index, peer);
+    sync_send_notes(sync, update, index, peer);
     if (peer->sync.ride != SYNC_NONE && peer->sync.has_been_round && peer->sync.n_notes == 0 &&
         update_has_room(update))
         end_ride(sync, update, index, peer);
@@ -354,12 +282,12 @@ static bool walk_piece(struct sync *sync, struct update *update)
         struct peer_sync *s = &peers_get(peers, i)->sync;
         s->is_riding = can_ride(s) && s->cursor == at;
     }
-    for (uint32_t slot = at; slot < at + PIECE && slot < slot_end; slot++) {
+    for (uint32_t slot = at; slot < at + SYNC_PIECE && slot < slot_end; slot++) {
         struct pool_page page;
         if (pool_live_page(sync->rooms.pool, slot, &page))
             note_page(sync, slot, &page);
     }
-    sync->at = at + PIECE < slot_end ? at + PIECE : 0;
+    sync->at = at + SYNC_PIECE < slot_end ? at + SYNC_PIECE : 0;
     for (uint16_t i = 0; peers_next(peers, &i); i++) {
         struct peer *peer = peers_get(peers, i);
         if (!peer->sync.is_riding)
@@ -372,83 +300,12 @@ static bool walk_piece(struct sync *sync, struct update *update)
     return true;
 }
 
-/* --- forgetting --- */
-
-static bool is_suspect(const struct peer *peer)
-{
-    return peer->state == MEMBER_SUSPECT;
-}
-
-static bool all_are_told(const struct sync *sync)
-{
-    for (uint16_t i = 0; peers_next(sync->rooms.peers, &i); i++) {
-        const struct peer *peer = peers_get(sync->rooms.peers, i);
-        const struct peer_sync *s = &peer->sync;
-        if (can_talk(i, peer) && !is_suspect(peer) &&
-            (s->ride != SYNC_NONE || s->unanswered > 0 ||
-             s->told != rings_newest(sync->rooms.rings)))
-            return false;
-    }
-    return true;
-}
-
-/* Who does not answer is not waited for, and told everything when it does. */
-static void tell_all_later(struct peer *peer, uint64_t newest)
-{
-    if (peer->sync.ride != SYNC_WHOLE || peer->sync.follows != newest)
-        get_off(peer);
-    peer->sync.told = 0;
-}
-
-static void begin_forgetting(struct sync *sync)
-{
-    struct rings *rings = sync->rooms.rings;
-    rings->is_forgetting = true;
-    sync->is_idle = false;
-    for (uint16_t i = 0; peers_next(sync->rooms.peers, &i); i++) {
-        struct peer *peer = peers_get(sync->rooms.peers, i);
-        if (peer->sync.told != rings_newest(rings))
-            tell_all_later(peer, rings_newest(rings));
-        else if (can_talk(i, peer) && PROTECTED(old_owners_forget))
-            get_on(sync, peer, SYNC_FORGET);
-    }
-}
-
-static void end_forgetting(struct sync *sync)
-{
-    struct rings *rings = sync->rooms.rings;
-    for (uint16_t i = 0; peers_next(sync->rooms.peers, &i); i++) {
-        const struct peer *peer = peers_get(sync->rooms.peers, i);
-        if (peer->sync.ride == SYNC_FORGET && !is_suspect(peer))
-            return;
-    }
-    for (uint16_t i = 0; peers_next(sync->rooms.peers, &i); i++) {
-        struct peer *peer = peers_get(sync->rooms.peers, i);
-        if (peer->sync.ride == SYNC_FORGET)
-            tell_all_later(peer, rings_newest(rings));
-    }
-    rings_settle(rings);
-}
-
-static void advance_forgetting(struct sync *sync, struct update *update)
-{
-    struct rings *rings = sync->rooms.rings;
-    if (rings->n < 2)
-        return;
-    if (rings->is_forgetting)
-        end_forgetting(sync);
-    else if (update_now_ns(update) < sync->forget_at_ns)
-        update_wake_at(update, sync->forget_at_ns);
-    else if (all_are_told(sync))
-        begin_forgetting(sync);
-}
-
 static void advance_rides(struct sync *sync, struct update *update)
 {
     uint32_t pieces = 0;
     for (uint16_t i = 0; peers_next(sync->rooms.peers, &i); i++) {
         struct peer *peer = peers_get(sync->rooms.peers, i);
-        if (!can_talk(i, peer) || !update_has_room(update))
+        if (!sync_can_talk(i, peer) || !update_has_room(update))
             continue;
         if (peer->sync.ride == SYNC_NONE)
             begin_ride(sync, update, i, peer);
@@ -463,6 +320,6 @@ bool sync_advance(struct sync *sync, struct update *update)
 {
     if (!sync->is_idle && sync->rooms.rings->n > 0)
         advance_rides(sync, update);
-    advance_forgetting(sync, update);
+    sync_advance_forgetting(sync, update);
     return !sync->is_idle && sync->rooms.rings->n > 0;
 }
