@@ -1,27 +1,117 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* heal_test.c - a core whose peers, played by the test, break off their syncs. */
-#include "core/core_test_harness.h"
+/* heal_test.c - connections that broke, rings that changed: owners know again what is there. */
+#include "core/core_test_cluster.h"
 
-enum { A };
-
-static struct world *world_now;
-
-static int setup(void **state)
+/* Pages set while the connection is broken are named when it is back. */
+static void pages_are_named_on_a_new_connection(void **state)
 {
     (void)state;
+    struct location places[CORE_HOLDERS_MAX];
+    world_now = cluster(2);
+    world_now->is_cut = true;
+    world_break(world_now, A, control_link(A, B));
+    world_set(world_now, A, 1, 10);
+    assert_int_equal(world_holders(world_now, B, 1, places), 0);
+    world_now->is_cut = false;
+    world_pass(world_now, 5000);
+    for (uint64_t page = 1; page <= 10; page++)
+        assert_found_at(B, page, A);
+}
+
+static void without_sync_on_connect_they_stay_unknown(void **state)
+{
+    (void)state;
+    struct location places[CORE_HOLDERS_MAX];
+    world_now = cluster(2);
+    assert_true(protection_disable("sync_on_connect"));
+    world_now->is_cut = true;
+    world_break(world_now, A, control_link(A, B));
+    world_set(world_now, A, 1, 10);
+    world_now->is_cut = false;
+    world_pass(world_now, 5000);
+    assert_int_equal(world_holders(world_now, B, 1, places), 0);
+}
+
+static uint32_t lost_pages_after_a_join(void)
+{
+    uint32_t lost = 0;
+    world_now = cluster(2);
+    world_set(world_now, A, 1, 200);
+    world_run(world_now);
+    struct core_config config = world_config(50);
+    world_add(world_now, &config);
+    world_pass(world_now, 10000);
+    assert_int_equal(ring_nodes(A), 3);
+    for (uint64_t page = 1; page <= 200; page++)
+        lost += world_find(world_now, C, page, NULL) != LOCATE_FOUND;
+    return lost;
+}
+
+static void pages_are_found_at_their_new_owners(void **state)
+{
+    (void)state;
+    assert_int_equal(lost_pages_after_a_join(), 0);
+    assert_true(is_complete(C));
+}
+
+/* The new node's own connection brings it what is there; here it is the ring of the other owners
+ * that changed: B learns nothing of what A has. */
+static void without_sync_on_ring_change_owners_stay_ignorant(void **state)
+{
+    (void)state;
+    struct location places[CORE_HOLDERS_MAX];
+    for (int is_off = 0; is_off < 2; is_off++) {
+        world_now = cluster(3);
+        world_set(world_now, A, 1, 200);
+        world_run(world_now);
+        if (is_off)
+            assert_true(protection_disable("sync_on_ring_change"));
+        struct core_event leave = {.type = CORE_LEAVE};
+        world_step(world_now, C, &leave);
+        world_pass(world_now, 10000);
+        assert_int_equal(ring_nodes(B), 2);
+        uint32_t known = 0;
+        for (uint64_t page = 1; page <= 200; page++)
+            known += world_holders(world_now, B, page, places) == 1;
+        if (is_off)
+            assert_true(known < 200);
+        else
+            assert_int_equal(known, 200);
+        if (!is_off)
+            world_free(world_now);
+    }
+}
+
+/* A retract that was lost with the connection is made good by the sync that follows. */
+static void evicted_while_apart_is_forgotten_afterwards(void **state)
+{
+    (void)state;
+    struct location places[CORE_HOLDERS_MAX];
+    world_now = cluster(2);
+    world_set(world_now, A, 1, 100);
+    world_run(world_now);
+    world_now->is_cut = true;
+    world_break(world_now, A, control_link(A, B));
+    for (uint64_t from = 1000; from < 4000; from += 100) {
+        world_set(world_now, A, from, 100);
+        world_run(world_now);
+    }
+    assert_int_equal(world_holders(world_now, B, 1, places), 1);
+    world_now->is_cut = false;
+    world_pass(world_now, 5000);
+    assert_int_equal(world_holders(world_now, B, 1, places), 0);
+    assert_found_at(B, 3999, A);
+}
+
+/* --- syncs that break off --- */
+
+/* A, with a holder that the test plays. */
+static void play_holder(void)
+{
     struct core_config config = world_config(0);
     world_now = world_new();
     world_add(world_now, &config);
     world_add_played(world_now, A, 1);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    protection_enable_all();
-    world_free(world_now);
-    return 0;
 }
 
 static void name(uint64_t page)
@@ -56,6 +146,7 @@ static void sync_breaks_off(uint64_t page)
 static void holder_with_many_broken_syncs_is_asked_again(void **state)
 {
     (void)state;
+    play_holder();
     for (uint64_t page = 1; page <= 3; page++)
         sync_breaks_off(page);
     say_sync(SYNC_BEGINS);
@@ -76,6 +167,7 @@ static void holder_with_many_broken_syncs_is_asked_again(void **state)
 static void holder_with_few_broken_syncs_is_not(void **state)
 {
     (void)state;
+    play_holder();
     for (uint64_t page = 1; page <= 2; page++)
         sync_breaks_off(page);
     say_sync(SYNC_BEGINS);
@@ -85,11 +177,16 @@ static void holder_with_few_broken_syncs_is_not(void **state)
     assert_int_equal(holders(2), 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_teardown(name, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(pages_are_named_on_a_new_connection),
+        TEST(without_sync_on_connect_they_stay_unknown),
+        TEST(pages_are_found_at_their_new_owners),
+        TEST(without_sync_on_ring_change_owners_stay_ignorant),
+        TEST(evicted_while_apart_is_forgotten_afterwards),
         TEST(holder_with_many_broken_syncs_is_asked_again),
         TEST(holder_with_few_broken_syncs_is_not),
     };

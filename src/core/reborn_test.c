@@ -1,32 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* reborn_test.c - other lives of a node: its own next one, and those of others with its id. */
-#include "core/core_test_harness.h"
+#include "core/core_test_cluster.h"
 
 #include "core/twin.h"
-
-enum { A, B, C };
-
-static struct world *world_now;
-
-static int teardown(void **state)
-{
-    (void)state;
-    world_free(world_now);
-    world_now = NULL;
-    return 0;
-}
-
-static struct world *cluster(int n)
-{
-    struct world *world = world_new();
-    for (int i = 0; i < n; i++) {
-        struct core_config config = world_config((uint32_t)i);
-        world_add(world, &config);
-    }
-    world_make_head(world, A);
-    world_pass(world, 10000);
-    return world;
-}
 
 /* The shell's part of a rebirth. */
 static void be_reborn(int node, struct id128 node_id, uint64_t incarnation)
@@ -35,11 +11,6 @@ static void be_reborn(int node, struct id128 node_id, uint64_t incarnation)
     world_now->nodes[node]->config.node_id = node_id;
     world_now->nodes[node]->config.incarnation = incarnation;
     world_step(world_now, node, &event);
-}
-
-static struct id128 id_of(int node)
-{
-    return world_now->nodes[node]->config.node_id;
 }
 
 static const struct core_member *member_at(int node, struct id128 id)
