@@ -26,7 +26,6 @@ static struct world *world_now;
 static inline int teardown(void **state)
 {
     (void)state;
-    protection_enable_all();
     world_free(world_now);
     world_now = NULL;
     return 0;
