@@ -409,3 +409,10 @@ void contacts_lost(struct contacts *contacts, const struct record_member *member
     candidate->node_id = member->node_id;
     candidate->is_just_lost = true;
 }
+
+void contacts_left(struct contacts *contacts, struct id128 node_id)
+{
+    for (uint32_t i = 0; i < contacts->n_candidates; i++)
+        if (id128_equal(contacts->candidates[i].node_id, node_id))
+            contacts->candidates[i].node_id = (struct id128){0};
+}

@@ -144,6 +144,19 @@ static void service_of_a_silent_member_is_scouted_though_another_shares_it(void 
     assert_null(strchr(dials(f, 20000), '5')); /* a member answered */
 }
 
+/* It said goodbye, so it is on no other side; and another node of its host answers there. */
+static void service_of_who_left_is_not_scouted_while_another_shares_it(void **state)
+{
+    struct fixture *f = *state;
+    be_master(f);
+    struct record_member there = member_at(5, "10.0.0.5", MEMBER_ALIVE);
+    struct record_member lost = member_at(6, "10.0.0.5", MEMBER_SUSPECT);
+    believe(f, &there);
+    believe(f, &lost);
+    contacts_left(&f->contacts, world_id(6));
+    assert_null(strchr(dials(f, 20000), '5'));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -152,6 +165,7 @@ int main(void)
         TEST(master_that_was_never_met_is_waited_for_half_as_long),
         TEST(who_has_just_been_lost_is_scouted_at_once),
         TEST(service_of_a_silent_member_is_scouted_though_another_shares_it),
+        TEST(service_of_who_left_is_not_scouted_while_another_shares_it),
     };
     return cmocka_run_group_tests_name("core/contacts", tests, NULL, NULL);
 }

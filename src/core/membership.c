@@ -42,6 +42,8 @@ static bool believed(void *context, struct update *update, const struct record_m
         roster_hear(m->roster, update_now_ns(update), member);
     if (member->state == MEMBER_DEAD || member->state == MEMBER_SUSPECT)
         contacts_lost(&m->contacts, member);
+    if (member->state == MEMBER_LEFT)
+        contacts_left(&m->contacts, member->node_id);
     return m->sink.report(m->sink.context, update, member);
 }
 
@@ -432,6 +434,7 @@ void membership_peer_left(struct membership *m, struct update *update, struct id
                           uint64_t incarnation)
 {
     beliefs_left(m->beliefs, update, node_id, incarnation);
+    contacts_left(&m->contacts, node_id);
     m->must_choose = true;
     if (m->serves)
         roster_leave(m->roster, update_now_ns(update), node_id, incarnation);
