@@ -321,6 +321,7 @@ bool check_is_live(const struct life *life, const struct filling *filling, uint6
 
 /* stopped.c */
 void check_arrived(const struct app *app, uint32_t page);
+void check_not_taken_away(const struct machine *machine, int life, uint8_t state);
 void note_asked(struct app *app, int life);
 void note_beside_stopped(const struct app *app);
 

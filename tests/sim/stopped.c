@@ -4,6 +4,7 @@
  *
  *     5  a get ends by its deadline, whoever is stopped                    (app_end)
  *     9  pages that healthy nodes have all arrive, in the same batch as those that do not
+ *     12 nobody is silent or gone in the eyes of others because another one was stopped
  *
  * Checked where the plan stops the same process again and again and nothing else goes wrong.  It may
  * be the holder, an owner, the one that keeps the member list, or all of these.
@@ -69,6 +70,18 @@ void check_arrived(const struct app *app, uint32_t page)
     if (trusts_the_rest(machine, stopped) && must_arrive(app, page, stopped))
         world_violated("9", "m%d misses ns %u number %u while m%d is stopped, which others have",
                        machine->number, key->ns, key->number, stopped->number);
+}
+
+/* Whatever the stopped one says when it goes on: those that were not have spoken to each other. */
+void check_not_taken_away(const struct machine *machine, int life, uint8_t state)
+{
+    if (!world.plan.pauses_one || life == NOBODY || state == MEMBER_ALIVE)
+        return;
+    const struct machine *member = &world.machines[world.lives[life].machine];
+    if (member->number == (int)world.plan.stopped || !world.lives[life].is_alive)
+        return;
+    world_violated("12", "m%d takes m%d away (state %u), which has always been there",
+                   machine->number, member->number, state);
 }
 
 /* --- what the stopped one costs --- */
