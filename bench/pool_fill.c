@@ -21,6 +21,7 @@
 #include <time.h>
 
 #include "base/check.h"
+#include "base/splitmix.h"
 #include "core/room.h"
 
 #define KIB UINT64_C(1024)
@@ -62,15 +63,6 @@ struct load {
 
 typedef uint64_t mix_length(struct load *load);
 
-static uint64_t random_next(uint64_t *state)
-{
-    *state += UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t z = *state;
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
 static double progress(const struct load *load)
 {
     return (double)load->stored_bytes / (double)load->pool_bytes;
@@ -85,26 +77,26 @@ static uint64_t length_uniform(struct load *load)
 /* An octave of 26, then a length within it: as many pages of each magnitude, 1 byte to 64 MiB. */
 static uint64_t length_mixed(struct load *load)
 {
-    uint64_t octave = UINT64_C(1) << random_next(&load->random) % 26;
-    return octave + random_next(&load->random) % octave;
+    uint64_t octave = UINT64_C(1) << splitmix_next(&load->random) % 26;
+    return octave + splitmix_next(&load->random) % octave;
 }
 
 /* The same from 4 KiB to 4 MiB, about what pages of several models come to. */
 static uint64_t length_moderate(struct load *load)
 {
-    uint64_t octave = 4 * KIB << random_next(&load->random) % 10;
-    return octave + random_next(&load->random) % octave;
+    uint64_t octave = 4 * KIB << splitmix_next(&load->random) % 10;
+    return octave + splitmix_next(&load->random) % octave;
 }
 
 /* As many bytes of the one as of the other. */
 static uint64_t length_bimodal(struct load *load)
 {
-    return random_next(&load->random) % 2049 ? 4 * KIB + 64 : 8 * MIB + 64;
+    return splitmix_next(&load->random) % 2049 ? 4 * KIB + 64 : 8 * MIB + 64;
 }
 
 static uint64_t length_bimodal_by_pages(struct load *load)
 {
-    return random_next(&load->random) % 2 ? 4 * KIB + 64 : 8 * MIB + 64;
+    return splitmix_next(&load->random) % 2 ? 4 * KIB + 64 : 8 * MIB + 64;
 }
 
 static uint64_t length_shift_up(struct load *load)
@@ -120,7 +112,7 @@ static uint64_t length_shift_down(struct load *load)
 /* One page in ten thousand is as large as any may be. */
 static uint64_t length_odd(struct load *load)
 {
-    return random_next(&load->random) % 10000 ? 128 * KIB + 64 : 64 * MIB;
+    return splitmix_next(&load->random) % 10000 ? 128 * KIB + 64 : 64 * MIB;
 }
 
 static const struct mix {
@@ -212,7 +204,7 @@ static bool may_evict(void *ctx, uint32_t slot)
 {
     const struct load *load = ctx;
     uint64_t reads = load->pins_random + (load->figures.rooms << 32) + slot;
-    return random_next(&reads) % PIN_ONE_IN != 0;
+    return splitmix_next(&reads) % PIN_ONE_IN != 0;
 }
 
 static uint64_t now_ns(void)
@@ -288,8 +280,8 @@ static void use_again(struct load *load)
 {
     uint64_t limit = 4ull * replacement_count(load->ideal.r) + 1;
     uint32_t octaves = 64 - (uint32_t)__builtin_clzll(limit < RECENT ? limit : RECENT - 1);
-    uint64_t octave = UINT64_C(1) << random_next(&load->random) % octaves;
-    uint64_t back = random_next(&load->random) % octave;
+    uint64_t octave = UINT64_C(1) << splitmix_next(&load->random) % octaves;
+    uint64_t back = splitmix_next(&load->random) % octave;
     if (back >= load->n_stored)
         return;
     uint64_t number = load->n_stored - 1 - back;

@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/splitmix.h"
 #include "core/replacement.h"
 
 #define NONE UINT32_MAX
@@ -53,15 +54,6 @@ struct trace {
     uint32_t *parent; /* by number; NONE: first of a prompt */
     uint32_t n_requests, n_blocks, n_distinct;
 };
-
-static uint64_t random_next(uint64_t *state)
-{
-    *state += UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t z = *state;
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
 
 static void trace_init(struct trace *trace)
 {
@@ -152,8 +144,8 @@ enum { MADE_CONVERSATIONS = 7372, MADE_MS = 3537000, MADE_BLOCKS_MAX = 256 };
 /* Between two deciles all are as likely, but in the last tenth small ones are much more so. */
 static uint32_t draw(const uint32_t deciles[11], uint64_t *random)
 {
-    uint32_t tenth = random_next(random) % 10;
-    double part = (double)(random_next(random) >> 11) / (double)(UINT64_C(1) << 53);
+    uint32_t tenth = splitmix_next(random) % 10;
+    double part = (double)(splitmix_next(random) >> 11) / (double)(UINT64_C(1) << 53);
     if (tenth == 9)
         part = part * part * part * part;
     return deciles[tenth] + (uint32_t)(part * (deciles[tenth + 1] - deciles[tenth]) + 0.5);
@@ -176,11 +168,11 @@ static uint32_t make_turns(struct turn *ret_turns, uint64_t *random)
 {
     uint32_t n = 0;
     for (uint32_t conversation = 0; conversation < MADE_CONVERSATIONS; conversation++) {
-        uint64_t time_ms = random_next(random) % MADE_MS;
+        uint64_t time_ms = splitmix_next(random) % MADE_MS;
         uint32_t n_blocks = draw(first_deciles, random), turns = 1;
         while (time_ms < MADE_MS && n_blocks <= MADE_BLOCKS_MAX && n < MAX_REQUESTS) {
             ret_turns[n++] = (struct turn){time_ms, conversation, n_blocks};
-            if (random_next(random) % 100 >= goes_on_percent[turns < 7 ? turns : 7])
+            if (splitmix_next(random) % 100 >= goes_on_percent[turns < 7 ? turns : 7])
                 break;
             turns++;
             time_ms += draw(gap_deciles_ms, random);
@@ -492,7 +484,7 @@ static void read_block(struct cache *cache, uint32_t b, uint8_t node, enum sight
 {
     if (sight == SEES_ALL || cache->blocks[b].node == node)
         cache->policy->touch(cache, b);
-    else if (sight == HINTS && random_next(&hints->random) % 100 >= HINT_LOSS_PERCENT)
+    else if (sight == HINTS && splitmix_next(&hints->random) % 100 >= HINT_LOSS_PERCENT)
         hints->queue[hints->n++] = (struct hint){now_ms + HINT_DELAY_MS, b, cache->blocks[b].life};
 }
 
@@ -504,7 +496,7 @@ static struct rates run(struct cache *cache, enum sight sight, uint64_t seed)
     uint64_t hits = 0, prefix_hits = 0;
     for (uint32_t i = 0; i < trace->n_requests; i++) {
         const struct request *request = &trace->requests[i];
-        uint8_t node = sight == SEES_ALL ? 0 : random_next(&seed) % NODES;
+        uint8_t node = sight == SEES_ALL ? 0 : splitmix_next(&seed) % NODES;
         bool leading = true;
         hints_deliver(&hints, cache, request->time_ms);
         for (uint32_t k = request->first; k < request->first + request->n; k++) {

@@ -14,6 +14,7 @@
 #include <time.h>
 
 #include "base/hash.h"
+#include "base/splitmix.h"
 #include "core/ring.h"
 #include "rig.h"
 
@@ -43,17 +44,9 @@ static double cpu_s(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-static uint64_t mix(uint64_t z)
-{
-    z += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
-
 static struct id128 node_id(uint32_t node)
 {
-    return (struct id128){mix(node), mix(node + UINT64_C(1000000))};
+    return (struct id128){splitmix_of(node), splitmix_of(node + UINT64_C(1000000))};
 }
 
 /* --- the models --- */
@@ -95,7 +88,7 @@ static uint16_t model_owner(uint64_t key)
     uint64_t best = UINT64_MAX;
     uint16_t owner = 0;
     for (uint64_t place = 0; place < model.places; place++) {
-        uint64_t position = mix(key + place * UINT64_C(0x9e3779b97f4a7c15));
+        uint64_t position = splitmix_of(key + place * UINT64_C(0x9e3779b97f4a7c15));
         uint32_t at = model.index[position >> (64 - model.bits)];
         while (at < model.n && model.points[at].position < position)
             at++;
@@ -140,7 +133,7 @@ static double imbalance(const struct ring_kind *kind, uint32_t n_nodes, uint64_t
     build(kind, n_nodes);
     const struct ring *ring = ring_borrow(library);
     for (uint64_t key = 0; key < keys; key++)
-        counts[owner(kind, ring, mix(key))]++;
+        counts[owner(kind, ring, splitmix_of(key))]++;
     ring_return(library, ring);
     for (uint32_t i = 0; i < n_nodes; i++)
         most = counts[i] > most ? counts[i] : most;
@@ -157,7 +150,7 @@ static void joins(const struct ring_kind *kind, uint64_t keys, double *ret_least
         build(kind, n);
         const struct ring *ring = ring_borrow(library);
         for (uint64_t key = 0; key < keys / 8; key++)
-            taken += owner(kind, ring, mix(key)) == n - 1;
+            taken += owner(kind, ring, splitmix_of(key)) == n - 1;
         ring_return(library, ring);
         double share = (double)taken * n / (double)(keys / 8);
         *ret_least = share < *ret_least ? share : *ret_least;
@@ -173,9 +166,9 @@ static double lookup_ns(const struct ring_kind *kind, uint32_t replicas)
     double start_s = cpu_s();
     for (uint64_t i = 0; i < LOOKUPS; i++) {
         if (kind->places)
-            sum += model_owner(mix(i));
+            sum += model_owner(splitmix_of(i));
         else
-            sum += ring_owners(ring, mix(i), replicas, owners) + owners[0];
+            sum += ring_owners(ring, splitmix_of(i), replicas, owners) + owners[0];
     }
     double took_s = cpu_s() - start_s;
     ring_return(library, ring);

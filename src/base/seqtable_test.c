@@ -14,26 +14,18 @@
 #include <cmocka.h>
 
 #include "base/seqtable.h"
-
-/* Numbers that look random and are the same in every run (splitmix64). */
-static uint64_t mix(uint64_t number)
-{
-    number += UINT64_C(0x9e3779b97f4a7c15);
-    number = (number ^ number >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    number = (number ^ number >> 27) * UINT64_C(0x94d049bb133111eb);
-    return number ^ number >> 31;
-}
+#include "base/splitmix.h"
 
 static struct id128 key_of(uint64_t number)
 {
-    return (struct id128){.hi = mix(2 * number), .lo = mix(2 * number + 1)};
+    return (struct id128){.hi = splitmix_of(2 * number), .lo = splitmix_of(2 * number + 1)};
 }
 
 static struct seqtable_value value_of(uint64_t number, uint32_t version)
 {
     struct seqtable_value value;
     for (int i = 0; i < SEQTABLE_VALUE_BYTES; i++)
-        value.bytes[i] = mix(number * 1000 + version) >> (i % 8 * 8) ^ i;
+        value.bytes[i] = splitmix_of(number * 1000 + version) >> (i % 8 * 8) ^ i;
     return value;
 }
 
@@ -165,7 +157,7 @@ static void run_model(uint64_t seed)
     memset(versions, 0, sizeof versions);
     struct seqtable *table = new_table(MODEL_KEYS);
     for (uint32_t step = 1; step <= MODEL_STEPS; step++) {
-        uint64_t random = mix(seed << 32 | step);
+        uint64_t random = splitmix_of(seed << 32 | step);
         uint64_t number = random % MODEL_KEYS;
         bool puts = random >> 32 & 1 || (step / 10000 % 2 == 0 && random >> 33 & 1);
         if (puts) {
@@ -381,7 +373,7 @@ static void walk_that_removes_misses_nothing(void **state)
         if (steps % 2)
             assert_int_equal(seqtable_remove(table, key), 0);
         if (steps % 5 == 0) {
-            uint64_t other = mix(steps) % seen.keys;
+            uint64_t other = splitmix_of(steps) % seen.keys;
             if (seqtable_remove(table, key_of(other)) == 0)
                 seen.times[other] |= 128;
         }

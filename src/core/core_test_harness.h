@@ -21,6 +21,7 @@
 #include "base/hash.h"
 #include "base/metric.h"
 #include "base/protection.h"
+#include "base/splitmix.h"
 #include "core/core.h"
 #include "core/inspection.h"
 #include "core/locate.h"
@@ -86,23 +87,15 @@ struct world {
     struct message message;
 };
 
-static inline uint64_t world_mix(uint64_t number)
-{
-    number += UINT64_C(0x9e3779b97f4a7c15);
-    number = (number ^ number >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    number = (number ^ number >> 27) * UINT64_C(0x94d049bb133111eb);
-    return number ^ number >> 31;
-}
-
 /* Page @number of no namespace in particular. */
 static inline struct id128 world_digest(uint64_t number)
 {
-    return (struct id128){world_mix(2 * number), world_mix(2 * number + 1)};
+    return (struct id128){splitmix_of(2 * number), splitmix_of(2 * number + 1)};
 }
 
 static inline uint64_t world_position(uint64_t number)
 {
-    return world_mix(number ^ UINT64_C(0x5555555555555555));
+    return splitmix_of(number ^ UINT64_C(0x5555555555555555));
 }
 
 static inline struct id128 world_id(uint32_t number)

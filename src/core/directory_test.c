@@ -12,20 +12,13 @@
 
 #include "base/protection.h"
 #include "base/seqtable.h"
+#include "base/splitmix.h"
 
 enum { A = 3, B = 4, C = 5, LIMIT = 100000 };
 
-static uint64_t mix(uint64_t number)
-{
-    number += UINT64_C(0x9e3779b97f4a7c15);
-    number = (number ^ number >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    number = (number ^ number >> 27) * UINT64_C(0x94d049bb133111eb);
-    return number ^ number >> 31;
-}
-
 static struct id128 key_of(uint64_t number)
 {
-    return (struct id128){mix(2 * number), mix(2 * number + 1)};
+    return (struct id128){splitmix_of(2 * number), splitmix_of(2 * number + 1)};
 }
 
 static int put(struct directory *directory, uint64_t key, uint16_t holder, uint64_t generation)
@@ -515,7 +508,7 @@ static void agrees_with_a_map_of_keys_and_holders(void **state)
     static struct model model;
     for (uint64_t seed = 1; seed <= 5; seed++)
         for (uint64_t i = 0; i < 20000; i++) {
-            change(directory, &model, mix(seed * 1000000 + i), seed * 100000 + i);
+            change(directory, &model, splitmix_of(seed * 1000000 + i), seed * 100000 + i);
             if (i % 400 == 0)
                 compare(directory, &model);
         }

@@ -2,6 +2,8 @@
 /* extent_test.c - the extents against a plain map of units, from seeds. */
 #include "core/extent.h"
 
+#include "base/splitmix.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,15 +17,6 @@
 enum { UNITS = 3000, SLOTS = 300, STEPS = 4000, SEEDS = 20 };
 
 static uint64_t seed_now;
-
-static uint64_t random_next(uint64_t *state)
-{
-    *state += UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t z = *state;
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
 
 #define EXPECT(condition)                                                                          \
     do {                                                                                           \
@@ -110,10 +103,10 @@ static void run_seed(uint64_t seed)
     struct extents *x;
     assert_int_equal(extents_new(UNITS, SLOTS, &x), 0);
     for (int step = 0; step < STEPS; step++) {
-        uint32_t slot = random_next(&state) % SLOTS;
-        uint64_t limit = UINT64_C(1) << random_next(&state) % 10;
+        uint32_t slot = splitmix_next(&state) % SLOTS;
+        uint64_t limit = UINT64_C(1) << splitmix_next(&state) % 10;
         if (extents_of_slot(x, slot) == EXTENT_NONE)
-            take_one(x, &model, slot, 1 + random_next(&state) % limit);
+            take_one(x, &model, slot, 1 + splitmix_next(&state) % limit);
         else
             release_one(x, &model, slot);
         if (step % 16 == 0)
@@ -151,7 +144,7 @@ static void test_uniform_pages_fill_all(void **state)
         assert_int_equal(extents_largest_free(x), 0);
         assert_int_equal(extents_take(x, 1, 0), EXTENT_NONE);
         for (uint32_t slot = 0; slot < PAGES; slot++)
-            if (random_next(&random) & 1)
+            if (splitmix_next(&random) & 1)
                 extents_release(x, extents_of_slot(x, slot));
     }
     extents_free(x);

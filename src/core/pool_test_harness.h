@@ -16,6 +16,7 @@
 #include "base/metric.h"
 #include "base/protection.h"
 #include "base/seqtable.h"
+#include "base/splitmix.h"
 #include "core/pool.h"
 #include "core/replacement.h"
 
@@ -26,14 +27,6 @@ struct fixture {
     struct metrics metrics;
     struct pool *pool;
 };
-
-static inline uint64_t mix(uint64_t number)
-{
-    number += UINT64_C(0x9e3779b97f4a7c15);
-    number = (number ^ number >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    number = (number ^ number >> 27) * UINT64_C(0x94d049bb133111eb);
-    return number ^ number >> 31;
-}
 
 static inline struct fixture *fixture_new(uint32_t slots, uint64_t bytes)
 {
@@ -66,7 +59,7 @@ static inline int teardown(void **state)
 
 static inline struct core_page page_of(uint64_t number, uint32_t length_bytes)
 {
-    return (struct core_page){.digest = {mix(2 * number), mix(2 * number + 1)},
+    return (struct core_page){.digest = {splitmix_of(2 * number), splitmix_of(2 * number + 1)},
                               .identity = {1, 9},
                               .ring_position = number,
                               .length_bytes = length_bytes,

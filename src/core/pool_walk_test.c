@@ -71,7 +71,7 @@ static void random_step(struct fixture *fixture, struct held held[8], uint64_t *
 {
     const struct pool_gone *gone;
     struct core_page page;
-    uint64_t number = mix((*random)++), pick = number >> 8 & 7;
+    uint64_t number = splitmix_of((*random)++), pick = number >> 8 & 7;
     struct held *at = &held[pick];
     slot_word *word = &fixture->config.headers[at->page.slot].word;
     switch (number & 7) {

@@ -2,6 +2,8 @@
 /* replacement_test.c - the order of eviction: examples, and random uses against a plain model. */
 #include "core/replacement.h"
 
+#include "base/splitmix.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,15 +16,6 @@
 enum { SLOTS = 40, STEPS = 5000, SEEDS = 40 };
 
 static uint64_t seed_now;
-
-static uint64_t random_next(uint64_t *state)
-{
-    *state += UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t z = *state;
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
 
 #define EXPECT(condition)                                                                          \
     do {                                                                                           \
@@ -572,8 +565,8 @@ static void run_against_model(uint32_t bind_share)
         memset(&model, 0, sizeof model);
         struct replacement *r = order_new(SLOTS);
         for (int step = 0; step < STEPS; step++) {
-            uint32_t slot = random_next(&random) % SLOTS;
-            random_step(r, &model, slot, random_next(&random) >> 8, bind_share);
+            uint32_t slot = splitmix_next(&random) % SLOTS;
+            random_step(r, &model, slot, splitmix_next(&random) >> 8, bind_share);
             compare(r, &model);
         }
         for (uint32_t left = replacement_count(r); left > 0; left--)
@@ -602,7 +595,7 @@ static void test_random_without_parents_is_lru(void **state)
     uint64_t random = seed_now = 99, used[SLOTS] = {0};
     struct replacement *r = order_new(SLOTS);
     for (uint64_t step = 1; step <= STEPS; step++) {
-        uint32_t slot = random_next(&random) % SLOTS;
+        uint32_t slot = splitmix_next(&random) % SLOTS;
         if (replacement_contains(r, slot))
             replacement_touch(r, slot);
         else

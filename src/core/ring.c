@@ -21,6 +21,7 @@
 
 #include "base/check.h"
 #include "base/hash.h"
+#include "base/splitmix.h"
 
 enum { SEED_POINT = 3, SEED_NODES = 4, NONE = RING_SNAPSHOTS };
 
@@ -318,10 +319,7 @@ static void find_places(const struct ring *ring, uint64_t position,
                         struct place ret_places[RING_PROBES])
 {
     for (uint32_t i = 0; i < RING_PROBES; i++) {
-        uint64_t z = position + (i + 1) * UINT64_C(0x9e3779b97f4a7c15);
-        z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-        z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-        ret_places[i].position = z ^ z >> 31;
+        ret_places[i].position = splitmix_stir(position + (i + 1) * SPLITMIX_STEP);
         __builtin_prefetch(&ring->index[ret_places[i].position >> ring->index_shift]);
     }
     for (uint32_t i = 0; i < RING_PROBES; i++) {

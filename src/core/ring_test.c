@@ -2,6 +2,8 @@
 /* ring_test.c - the same owners for all who see the same nodes, evenly, and with few moves. */
 #include "core/ring.h"
 
+#include "base/splitmix.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,21 +14,13 @@
 
 enum { VNODES = 160, KEYS = 20000 };
 
-static uint64_t mix(uint64_t number)
-{
-    number += UINT64_C(0x9e3779b97f4a7c15);
-    number = (number ^ number >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    number = (number ^ number >> 27) * UINT64_C(0x94d049bb133111eb);
-    return number ^ number >> 31;
-}
-
 /* Node @number is peer @number + @shift of whoever builds the ring. */
 static void build(struct ring_set *set, uint32_t first, uint32_t n, uint16_t shift, bool backwards)
 {
     static struct ring_node nodes[MEMBERS_MAX];
     for (uint32_t i = 0; i < n; i++) {
         uint32_t number = first + (backwards ? n - 1 - i : i);
-        nodes[i] = (struct ring_node){{mix(number), number}, (uint16_t)(number + shift)};
+        nodes[i] = (struct ring_node){{splitmix_of(number), number}, (uint16_t)(number + shift)};
     }
     assert_int_equal(ring_set_build(set, nodes, n), 0);
 }
@@ -63,8 +57,8 @@ static void same_nodes_make_the_same_ring(void **state)
     const struct ring *left = ring_borrow(*state), *right = ring_borrow(other);
     assert_true(ring_hash(left) == ring_hash(right));
     for (uint64_t key = 0; key < 2000; key++) {
-        assert_int_equal(ring_owners(left, mix(key), 3, mine), 3);
-        assert_int_equal(ring_owners(right, mix(key), 3, theirs), 3);
+        assert_int_equal(ring_owners(left, splitmix_of(key), 3, mine), 3);
+        assert_int_equal(ring_owners(right, splitmix_of(key), 3, theirs), 3);
         for (int i = 0; i < 3; i++)
             assert_int_equal(mine[i] + 7, theirs[i]);
     }
@@ -98,7 +92,7 @@ static void owners_are_distinct_and_no_more_than_nodes(void **state)
     build(*state, 0, 3, 0, false);
     const struct ring *ring = ring_borrow(*state);
     for (uint64_t key = 0; key < 1000; key++) {
-        assert_int_equal(ring_owners(ring, mix(key), 4, owners), 3);
+        assert_int_equal(ring_owners(ring, splitmix_of(key), 4, owners), 3);
         assert_true(owners[0] != owners[1] && owners[0] != owners[2] && owners[1] != owners[2]);
     }
     assert_int_equal(ring_owners(ring, 0, 2, owners), 2);
@@ -114,7 +108,7 @@ static void keys_spread_over_the_nodes(void **state)
     build(*state, 0, 10, 0, false);
     const struct ring *ring = ring_borrow(*state);
     for (uint64_t key = 0; key < KEYS; key++) {
-        ring_owners(ring, mix(key), 1, owner);
+        ring_owners(ring, splitmix_of(key), 1, owner);
         counts[owner[0]]++;
     }
     ring_return(*state, ring);
@@ -131,7 +125,7 @@ static void joining_node_takes_its_share_and_moves_nothing_else(void **state)
         build(*state, 0, n, 0, false);
         const struct ring *ring = ring_borrow(*state);
         for (uint64_t key = 0; key < KEYS; key++) {
-            ring_owners(ring, mix(key), 1, owner);
+            ring_owners(ring, splitmix_of(key), 1, owner);
             if (n == 11 && owner[0] != before[key]) {
                 assert_int_equal(owner[0], 10);
                 moved++;
@@ -192,9 +186,9 @@ static void new_life_keeps_its_place(void **state)
     const struct ring *ring = ring_borrow(*state);
     uint64_t hash = ring_hash(ring);
     for (uint64_t key = 0; key < 100; key++) {
-        ring_owners(ring, mix(key), 3, before);
+        ring_owners(ring, splitmix_of(key), 3, before);
         ring_set_replace(*state, 4, 77);
-        ring_owners(ring, mix(key), 3, after);
+        ring_owners(ring, splitmix_of(key), 3, after);
         for (int i = 0; i < 3; i++)
             assert_int_equal(after[i], before[i] == 4 ? 77 : before[i]);
         ring_set_replace(*state, 77, 4);
@@ -211,17 +205,17 @@ static void leaving_node_changes_no_order_among_the_others(void **state)
     for (uint64_t key = 0; key < 200; key++) {
         build(*state, 0, 40, 0, false);
         const struct ring *ring = ring_borrow(*state);
-        ring_owners(ring, mix(key), 4, all);
+        ring_owners(ring, splitmix_of(key), 4, all);
         ring_return(*state, ring);
         for (uint32_t lost = 0; lost < 40; lost++) {
             struct ring_node nodes[39];
             uint32_t n = 0;
             for (uint32_t i = 0; i < 40; i++)
                 if (i != lost)
-                    nodes[n++] = (struct ring_node){{mix(i), i}, (uint16_t)i};
+                    nodes[n++] = (struct ring_node){{splitmix_of(i), i}, (uint16_t)i};
             assert_int_equal(ring_set_build(*state, nodes, n), 0);
             ring = ring_borrow(*state);
-            ring_owners(ring, mix(key), 4, fewer);
+            ring_owners(ring, splitmix_of(key), 4, fewer);
             ring_return(*state, ring);
             for (uint32_t i = 0, j = 0; i < 4; i++)
                 if (all[i] != lost)
@@ -242,7 +236,7 @@ static void busiest_of_a_thousand_has_little_more_than_the_mean(void **state)
     build(*state, 0, NODES, 0, false);
     const struct ring *ring = ring_borrow(*state);
     for (uint64_t key = 0; key < MANY; key++) {
-        ring_owners(ring, mix(key + 1000000), 1, owner);
+        ring_owners(ring, splitmix_of(key + 1000000), 1, owner);
         counts[owner[0]]++;
     }
     ring_return(*state, ring);
@@ -258,7 +252,7 @@ static void as_many_nodes_as_there_may_be(void **state)
     const struct ring *ring = ring_borrow(*state);
     assert_int_equal(ring_node_count(ring), MEMBERS_MAX);
     for (uint64_t key = 0; key < 1000; key++)
-        assert_int_equal(ring_owners(ring, mix(key), 4, owners), 4);
+        assert_int_equal(ring_owners(ring, splitmix_of(key), 4, owners), 4);
     ring_return(*state, ring);
 }
 

@@ -5,6 +5,8 @@
  * window, or none. */
 #include "core/room.h"
 
+#include "base/splitmix.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,11 +38,7 @@ struct window {
 
 static uint32_t random_below(struct pool *pool, uint32_t limit)
 {
-    pool->random += UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t z = pool->random;
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return (uint32_t)((z ^ z >> 31) % limit);
+    return (uint32_t)(splitmix_next(&pool->random) % limit);
 }
 
 static bool may_evict(void *context, uint32_t slot)

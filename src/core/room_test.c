@@ -2,6 +2,8 @@
 /* room_test.c - what is evicted for a page: enough, not more than needed, and nothing pinned. */
 #include "core/room.h"
 
+#include "base/splitmix.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,15 +16,6 @@
 enum { SLOTS = 256, UNITS = 4096, SEEDS = 30, STEPS = 3000 };
 
 static uint64_t seed_now;
-
-static uint64_t random_next(uint64_t *state)
-{
-    *state += UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t z = *state;
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
 
 #define EXPECT(condition)                                                                          \
     do {                                                                                           \
@@ -318,8 +311,8 @@ static void test_bounded_by_parts(void **state)
 
 static uint64_t random_units(uint64_t *random)
 {
-    uint64_t limit = UINT64_C(1) << random_next(random) % 12;
-    return 1 + random_next(random) % limit;
+    uint64_t limit = UINT64_C(1) << splitmix_next(random) % 12;
+    return 1 + splitmix_next(random) % limit;
 }
 
 /* Whether a window may have begun with this page, which then goes although it is not needed. */
@@ -372,16 +365,16 @@ static void run_seed(uint64_t seed, bool with_pins)
     struct pool pool;
     pool_init(&pool, UNITS);
     for (int step = 0; step < STEPS; step++) {
-        uint32_t slot = random_next(&random) % SLOTS;
-        uint32_t parent = random_next(&random) % 2 ? random_next(&random) % SLOTS : SLOT_NONE;
+        uint32_t slot = splitmix_next(&random) % SLOTS;
+        uint32_t parent = splitmix_next(&random) % 2 ? splitmix_next(&random) % SLOTS : SLOT_NONE;
         if (extents_of_slot(pool.x, slot) == EXTENT_NONE) {
             pool.pinned[slot] = false;
             store_with_room(&pool, slot, random_units(&random), parent);
-        } else if (random_next(&random) % 16 == 0 && !replacement_is_retired(pool.r, slot)) {
+        } else if (splitmix_next(&random) % 16 == 0 && !replacement_is_retired(pool.r, slot)) {
             replacement_retire(pool.r, slot);
         } else {
             replacement_touch(pool.r, slot);
-            pool.pinned[slot] = with_pins && random_next(&random) % 4 == 0;
+            pool.pinned[slot] = with_pins && splitmix_next(&random) % 4 == 0;
         }
     }
     pool_fini(&pool);

@@ -407,8 +407,8 @@ static void changes_add_up_to_the_whole_list(void **state)
     struct fixture *f = *state;
     struct reader reader = {0}, whole;
     for (uint64_t i = 0; i < 20000; i++) {
-        anything_happens(f, world_mix(i));
-        if (world_mix(i) / 1024 % 3 != 0)
+        anything_happens(f, splitmix_of(i));
+        if (splitmix_of(i) / 1024 % 3 != 0)
             continue;
         apply(&reader, ask(f, reader.table, reader.version));
         memset(&whole, 0, sizeof whole);

@@ -17,6 +17,7 @@
 
 #include <cmocka.h>
 
+#include "base/splitmix.h"
 #include "wire/shapes.h"
 
 enum {
@@ -362,7 +363,7 @@ static void damaged_bodies_are_refused_or_stable(void **state)
     uint64_t random = SEED;
     uint32_t decoded = 0;
     for (uint32_t i = 0; i < MUTATIONS; i++) {
-        int type = 1 + (int)(shapes_random(&random) % (MESSAGE_TYPE_END - 1));
+        int type = 1 + (int)(splitmix_next(&random) % (MESSAGE_TYPE_END - 1));
         size_t len = encode_few(type, i);
         uint8_t *body = frame + FRAME_HEAD_BYTES;
         len = shapes_mutate(body, len, MUTATED_MAX_BYTES, &random);

@@ -10,29 +10,21 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/splitmix.h"
 
 /* --- chance and damage ----------------------------------------------------------------------- */
-
-/* SplitMix64: a counter, stirred. */
-uint64_t shapes_random(uint64_t *state)
-{
-    uint64_t mixed = *state += UINT64_C(0x9e3779b97f4a7c15);
-    mixed = (mixed ^ mixed >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    mixed = (mixed ^ mixed >> 27) * UINT64_C(0x94d049bb133111eb);
-    return mixed ^ mixed >> 31;
-}
 
 /* Bytes that are bounds of something are more likely to hurt than others. */
 static uint8_t hurtful_byte(uint64_t *state)
 {
     static const uint8_t bytes[] = {0x00, 0x01, 0x3f, 0x40, 0x7f, 0x80, 0xff};
-    uint64_t random = shapes_random(state);
+    uint64_t random = splitmix_next(state);
     return random & 1 ? bytes[(random >> 8) % sizeof bytes] : (uint8_t)(random >> 8);
 }
 
 static size_t mutate_once(uint8_t *bytes, size_t len, size_t size, uint64_t *state)
 {
-    uint64_t random = shapes_random(state);
+    uint64_t random = splitmix_next(state);
     size_t at = len > 0 ? (random >> 16) % len : 0;
     size_t count = 1 + (random >> 8) % 32;
     switch (random % 4) {
@@ -52,7 +44,7 @@ static size_t mutate_once(uint8_t *bytes, size_t len, size_t size, uint64_t *sta
 
 size_t shapes_mutate(uint8_t *bytes, size_t len, size_t size, uint64_t *state)
 {
-    for (uint64_t i = 1 + shapes_random(state) % 4; i > 0; i--)
+    for (uint64_t i = 1 + splitmix_next(state) % 4; i > 0; i--)
         len = mutate_once(bytes, len, size, state);
     return len;
 }
@@ -71,7 +63,7 @@ struct filler {
 static uint32_t fill_count(struct filler *f, uint32_t most)
 {
     if (f->shape == SHAPE_RANDOM)
-        return (uint32_t)(shapes_random(&f->random) % (most + 1));
+        return (uint32_t)(splitmix_next(&f->random) % (most + 1));
     const uint32_t counts[] = {[SHAPE_EMPTY] = 0, [SHAPE_FEW] = FEW, [SHAPE_MOST] = most};
     return counts[f->shape] < most ? counts[f->shape] : most;
 }
@@ -83,22 +75,22 @@ static const char *text_bytes(void)
     uint64_t random = 1;
     if (bytes[0] == '\0') {
         for (size_t i = 0; i < sizeof bytes; i++)
-            bytes[i] = (char)(1 + shapes_random(&random) % 255);
+            bytes[i] = (char)(1 + splitmix_next(&random) % 255);
     }
     return bytes;
 }
 
 static struct wire_text fill_text(struct filler *f, uint32_t most)
 {
-    const char *bytes = text_bytes() + shapes_random(&f->random) % TEXT_MAX;
+    const char *bytes = text_bytes() + splitmix_next(&f->random) % TEXT_MAX;
     return (struct wire_text){bytes, fill_count(f, most)};
 }
 
 static struct id128 fill_id(struct filler *f)
 {
     struct id128 id;
-    id.hi = shapes_random(&f->random);
-    id.lo = shapes_random(&f->random);
+    id.hi = splitmix_next(&f->random);
+    id.lo = splitmix_next(&f->random);
     return id;
 }
 
@@ -107,7 +99,7 @@ static struct location fill_place(struct filler *f)
     uint8_t bytes[LOCATION_BYTES];
     struct location place;
     for (int i = 0; i < LOCATION_BYTES; i++)
-        bytes[i] = (uint8_t)shapes_random(&f->random);
+        bytes[i] = (uint8_t)splitmix_next(&f->random);
     location_unpack(bytes, &place);
     place.stamp = 0;
     return place;
@@ -121,7 +113,7 @@ static void *fill_room(struct filler *f, size_t len)
     return room;
 }
 
-#define FILL_NUM(kind, name) to->name = (NUM_##kind)shapes_random(&f->random);
+#define FILL_NUM(kind, name) to->name = (NUM_##kind)splitmix_next(&f->random);
 #define FILL_ID(name) to->name = fill_id(f);
 #define FILL_TEXT(name, most) to->name = fill_text(f, most);
 #define FILL_LIST(record, name, most)                                                              \
@@ -212,7 +204,7 @@ struct message shapes_make(enum message_type type, enum shape shape, uint64_t se
 {
     struct filler f = {.shape = shape, .random = seed, .lists = lists};
     struct message message = {.type = type};
-    message.request = (uint32_t)shapes_random(&f.random);
+    message.request = (uint32_t)splitmix_next(&f.random);
     CHECK(type < MESSAGE_TYPE_END && walks[type].fill != NULL);
     walks[type].fill(&f, &message);
     return message;

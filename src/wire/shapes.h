@@ -12,7 +12,6 @@
 #include "wire/codec.h"
 
 /* A generator for tests: the same seed gives the same numbers everywhere. */
-uint64_t shapes_random(uint64_t *state);
 
 /* How long its texts and lists are; the numbers are random in each. */
 enum shape { SHAPE_EMPTY, SHAPE_FEW, SHAPE_MOST, SHAPE_RANDOM };

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "base/check.h"
+#include "base/splitmix.h"
 #include "wire/codec.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -55,7 +56,7 @@ enum { FRAME_SIZE = 4096 };
 static void run_one(uint64_t *random)
 {
     uint8_t bytes[FRAME_SIZE];
-    int type = 1 + (int)(shapes_random(random) % (MESSAGE_TYPE_END - 1));
+    int type = 1 + (int)(splitmix_next(random) % (MESSAGE_TYPE_END - 1));
     int64_t sample_len = message_encode(samples_get((enum message_type)type), bytes, FRAME_SIZE);
     CHECK(sample_len > 0);
     size_t len = shapes_mutate(bytes, (size_t)sample_len, FRAME_SIZE, random);

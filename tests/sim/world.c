@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/splitmix.h"
 #include "sim.h"
 
 enum { EVENTS_LIMIT = 200000 };
@@ -29,12 +30,8 @@ static uint64_t rotate(uint64_t x, int by)
 
 static void seed_random(uint64_t seed)
 {
-    for (int i = 0; i < 4; i++) {
-        uint64_t z = seed += UINT64_C(0x9e3779b97f4a7c15);
-        z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-        z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-        world.random[i] = z ^ z >> 31;
-    }
+    for (int i = 0; i < 4; i++)
+        world.random[i] = splitmix_next(&seed);
 }
 
 uint64_t world_random(void)

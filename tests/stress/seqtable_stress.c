@@ -25,6 +25,7 @@
 static void pause_between_steps(void);
 #define SEQTABLE_PAUSE() pause_between_steps()
 #include "base/seqtable.c"
+#include "base/splitmix.h"
 
 enum {
     READERS = 3,
@@ -63,16 +64,9 @@ static void pause_between_steps(void)
     }
 }
 
-static uint64_t mix(uint64_t number)
-{
-    number = (number ^ number >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    number = (number ^ number >> 27) * UINT64_C(0x94d049bb133111eb);
-    return number ^ number >> 31;
-}
-
 static struct id128 key_of(uint32_t number)
 {
-    return (struct id128){.hi = mix(2 * number + 1), .lo = mix(2 * number + 2)};
+    return (struct id128){.hi = splitmix_of(2 * number + 1), .lo = splitmix_of(2 * number + 2)};
 }
 
 /* The version stands beside the sequence, the rest follows from it. */
@@ -81,7 +75,7 @@ static struct seqtable_value value_of(uint32_t number, uint32_t version)
     struct seqtable_value value;
     memcpy(value.bytes, &version, 4);
     for (int i = 0; i < 5; i++) {
-        uint64_t word = mix((uint64_t)number << 40 | (uint64_t)version << 8 | i);
+        uint64_t word = splitmix_of((uint64_t)number << 40 | (uint64_t)version << 8 | i);
         memcpy(value.bytes + 4 + 8 * i, &word, 8);
     }
     return value;
