@@ -414,5 +414,5 @@ void contacts_left(struct contacts *contacts, struct id128 node_id)
 {
     for (uint32_t i = 0; i < contacts->n_candidates; i++)
         if (id128_equal(contacts->candidates[i].node_id, node_id))
-            contacts->candidates[i].node_id = (struct id128){0};
+            contacts->candidates[i].is_just_lost = true;
 }

@@ -83,7 +83,7 @@ void contacts_reborn(struct contacts *contacts, struct update *update, struct id
                      uint64_t incarnation);
 /* A member died or is silent: a part of the cluster may live on there. */
 void contacts_lost(struct contacts *contacts, const struct record_member *member);
-/* A member left: nobody is looked for in its place, unless nobody else answers there. */
+/* A member left: somebody else may answer where it was met, or its next life. */
 void contacts_left(struct contacts *contacts, struct id128 node_id);
 /* A master other than this node is connected and has answered. */
 bool contacts_have_master(const struct contacts *contacts);

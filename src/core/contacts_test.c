@@ -144,17 +144,20 @@ static void service_of_a_silent_member_is_scouted_though_another_shares_it(void 
     assert_null(strchr(dials(f, 20000), '5')); /* a member answered */
 }
 
-/* It said goodbye, so it is on no other side; and another node of its host answers there. */
-static void service_of_who_left_is_not_scouted_while_another_shares_it(void **state)
+/* Its next life may know of nobody; and where another of its host answers, that is the end of it. */
+static void service_where_one_was_met_that_left_is_tried_at_once(void **state)
 {
     struct fixture *f = *state;
     be_master(f);
-    struct record_member there = member_at(5, "10.0.0.5", MEMBER_ALIVE);
-    struct record_member lost = member_at(6, "10.0.0.5", MEMBER_SUSPECT);
+    struct record_member there = member_at(5, "10.0.0.1", MEMBER_ALIVE);
     believe(f, &there);
-    believe(f, &lost);
-    contacts_left(&f->contacts, world_id(6));
-    assert_null(strchr(dials(f, 20000), '5'));
+    f->contacts.contacts[0].has_link = false;
+    contacts_left(&f->contacts, world_id(9)); /* whom be_master() met */
+    f->contacts.contacts[0] = (struct contact){0};
+    f->contacts.contacts[1] = (struct contact){.used = true, .has_link = true, .link = LINK + 2};
+    assert_non_null(strchr(dials(f, 1000), '1'));
+    contacts_link_up(&f->contacts, f->update, LINK, f->contacts.contacts[0].dial, world_id(5), 1);
+    assert_null(strchr(dials(f, 20000), '1'));
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -165,7 +168,7 @@ int main(void)
         TEST(master_that_was_never_met_is_waited_for_half_as_long),
         TEST(who_has_just_been_lost_is_scouted_at_once),
         TEST(service_of_a_silent_member_is_scouted_though_another_shares_it),
-        TEST(service_of_who_left_is_not_scouted_while_another_shares_it),
+        TEST(service_where_one_was_met_that_left_is_tried_at_once),
     };
     return cmocka_run_group_tests_name("core/contacts", tests, NULL, NULL);
 }
