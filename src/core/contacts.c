@@ -128,8 +128,10 @@ struct contact *contacts_link_up(struct contacts *contacts, struct update *updat
         if (contacts->contacts[i].used && contacts->contacts[i].dial == dial)
             contact = &contacts->contacts[i];
     for (uint32_t i = 0; contact && i < contacts->n_candidates; i++)
-        if (core_service_equal(&contacts->candidates[i].at, &contact->at))
+        if (core_service_equal(&contacts->candidates[i].at, &contact->at)) {
             contacts->candidates[i].node_id = node_id;
+            contacts->candidates[i].is_lost = contacts->candidates[i].is_just_lost = false;
+        }
     if (contact) {
         contact->node_id = node_id;
         contact->incarnation = incarnation;
@@ -299,8 +301,8 @@ static void dial(const struct contacts *contacts, struct update *update, struct 
     update_wake_at(update, contact->dial_at_ns);
 }
 
-/* Only where nobody is known to be: whoever was met there, or is said to be, is no member or silent.
- * Behind a name with several hosts there may always be another. */
+/* Only where nobody is known to be.  Where one was lost another node of its host may be a member, and
+ * yet who answers there may not.  Behind a name with several hosts there may always be another. */
 static bool is_worth_a_try(struct contacts *contacts, const struct beliefs *beliefs,
                            const struct candidate *candidate)
 {
@@ -308,11 +310,11 @@ static bool is_worth_a_try(struct contacts *contacts, const struct beliefs *beli
         return false;
     if (candidate->spreads)
         return true;
-    if (id128_is_zero(candidate->node_id))
-        return !is_members(contacts, beliefs, &candidate->at);
     const struct record_member *member = beliefs_find(beliefs, candidate->node_id);
-    return !id128_equal(candidate->node_id, contacts->config.node_id) &&
-           (!member || member->state == MEMBER_SUSPECT);
+    if (id128_equal(candidate->node_id, contacts->config.node_id) ||
+        (member && member->state != MEMBER_SUSPECT))
+        return false;
+    return candidate->is_lost || !is_members(contacts, beliefs, &candidate->at);
 }
 
 /* The next one in turn; of those that have just been lost, where there are any. */
@@ -407,12 +409,20 @@ void contacts_lost(struct contacts *contacts, const struct record_member *member
         return;
     struct candidate *candidate = candidate_at(contacts, &service);
     candidate->node_id = member->node_id;
-    candidate->is_just_lost = true;
+    candidate->is_lost = candidate->is_just_lost = true;
+}
+
+void contacts_found(struct contacts *contacts, const struct record_member *member)
+{
+    struct core_service service = service_of(member);
+    for (uint32_t i = 0; i < contacts->n_candidates; i++)
+        if (core_service_equal(&contacts->candidates[i].at, &service))
+            contacts->candidates[i].is_just_lost = contacts->candidates[i].is_lost;
 }
 
 void contacts_left(struct contacts *contacts, struct id128 node_id)
 {
     for (uint32_t i = 0; i < contacts->n_candidates; i++)
         if (id128_equal(contacts->candidates[i].node_id, node_id))
-            contacts->candidates[i].is_just_lost = true;
+            contacts->candidates[i].is_lost = contacts->candidates[i].is_just_lost = true;
 }

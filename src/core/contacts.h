@@ -50,7 +50,8 @@ struct candidate {
     struct core_service at;
     struct id128 node_id; /* who was met there, or is said to be; zero: nobody */
     bool spreads;         /* a name with several hosts behind it */
-    bool is_just_lost;    /* and not tried since */
+    bool is_lost;         /* it died, left or is silent, and nobody was met there since */
+    bool is_just_lost;    /* nor was it tried */
 };
 
 struct contacts {
@@ -83,6 +84,8 @@ void contacts_reborn(struct contacts *contacts, struct update *update, struct id
                      uint64_t incarnation);
 /* A member died or is silent: a part of the cluster may live on there. */
 void contacts_lost(struct contacts *contacts, const struct record_member *member);
+/* A member is there: it may be who answers where another one was lost. */
+void contacts_found(struct contacts *contacts, const struct record_member *member);
 /* A member left: somebody else may answer where it was met, or its next life. */
 void contacts_left(struct contacts *contacts, struct id128 node_id);
 /* A master other than this node is connected and has answered. */

@@ -13,6 +13,7 @@
 
 #include "base/metric.h"
 #include "core/contacts.h"
+#include "core/member.h"
 #include "core/roster.h"
 
 enum { OWN_TABLE = 0, LINK_SELF = 0xfffffffe };
@@ -40,10 +41,12 @@ static bool believed(void *context, struct update *update, const struct record_m
     m->must_choose = true;
     if (m->serves)
         roster_hear(m->roster, update_now_ns(update), member);
-    if (member->state == MEMBER_DEAD || member->state == MEMBER_SUSPECT)
-        contacts_lost(&m->contacts, member);
-    if (member->state == MEMBER_LEFT)
+    if (member_is_there(member->state))
+        contacts_found(&m->contacts, member);
+    else if (member->state == MEMBER_LEFT)
         contacts_left(&m->contacts, member->node_id);
+    else
+        contacts_lost(&m->contacts, member);
     return m->sink.report(m->sink.context, update, member);
 }
 

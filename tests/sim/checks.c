@@ -186,6 +186,7 @@ static bool owner_knows(const struct app *app, uint16_t owner, struct id128 dige
         uint16_t index;
         if (holder != NOBODY && world.lives[holder].is_alive &&
             view_peer(machine->view, places[n - 1].holder, &info) == 0 &&
+            info.incarnation == world.lives[holder].incarnation && /* not of a life that is void */
             view_peer_index(asker->view, info.node_id, info.incarnation, &index) == 0 &&
             index != CORE_SELF &&
             slot_word_is_sealed(atomic_load(&world.lives[holder].headers[places[n - 1].slot].word),
