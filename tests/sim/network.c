@@ -135,6 +135,16 @@ static void free_if_closed(struct link *link)
         link->used = false;
 }
 
+/* The core holds it against the other one. */
+static void note_hangup(struct machine *machine, const struct link *link, int other)
+{
+    uint16_t peer;
+    if (link->purpose == PURPOSE_CONTROL &&
+        view_peer_index(machine->view, link->ends[other].said_node_id,
+                        link->ends[other].said_incarnation, &peer) == 0)
+        machine->distrusted_ns[peer] = world.now_ns;
+}
+
 /* The core is told, unless its process is gone or never knew of this link. */
 static void close_end(struct link *link, int which, bool tells_core)
 {
@@ -152,6 +162,7 @@ static void close_end(struct link *link, int which, bool tells_core)
         return;
     quiet_ends("a connection that ends");
     narrate(NARRATED_link_down, machine->number, end->number, 0, 0);
+    note_hangup(machine, link, !which);
     struct core_event event = {.type = CORE_LINK_DOWN, .link = end->number};
     machine_step(machine, &event, NULL);
 }
