@@ -86,10 +86,19 @@ static void fail_all(struct app *app)
     app->asking.n_asks = 0;
 }
 
+static void note_distrusted(struct asking *asking, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t j = 0; j < asking->keys[i].n_owners; j++)
+            if (!view_peer_trusted(asking->locate.view, asking->keys[i].owners[j]))
+                asking->distrusted[i] |= 1u << j;
+}
+
 static void plan(struct app *app)
 {
     static struct locate_ask asks[LOCATE_ASKS_MAX];
     struct asking *asking = &app->asking;
+    note_distrusted(asking, app->n);
     asking->n_asks = locate_plan(&asking->locate, clock_ns(&world.machines[app->machine]), asks);
     CHECK(asking->n_asks <= sizeof asking->asks / sizeof *asking->asks);
     memcpy(asking->asks, asks, asking->n_asks * sizeof *asks);
@@ -141,7 +150,7 @@ void ask_begin(struct app *app, uint64_t deadline_ns, ask_done *done)
     for (uint32_t i = 0; i < app->n; i++) {
         asking->keys[i].digest = filling_digest(&app->keys[i]);
         asking->keys[i].ring_position = filling_ring_position(&app->keys[i]);
-        asking->asked[i] = 0;
+        asking->asked[i] = asking->distrusted[i] = 0;
         asking->denied[i] = false;
     }
     locate_begin(&asking->locate, machine->view, asking->keys, app->n);

@@ -87,9 +87,10 @@ struct asking {
     uint64_t begun_ns, deadline_ns;
     ask_done *done;
     /* what the checks want to know of each key */
-    uint32_t asked[BATCH_PAGES]; /* a bit an owner that answered or failed */
-    uint32_t knew[BATCH_PAGES];  /* a bit an owner that had it at the start */
-    bool denied[BATCH_PAGES];    /* an owner that knows all said no */
+    uint32_t asked[BATCH_PAGES];      /* a bit an owner that answered or failed */
+    uint32_t knew[BATCH_PAGES];       /* a bit an owner that had it at the start */
+    uint32_t distrusted[BATCH_PAGES]; /* a bit an owner whose breaker was open in some round */
+    bool denied[BATCH_PAGES];         /* an owner that knows all said no */
 };
 
 /* What exists has said of the pages of this call, and a get has found (honesty.c). */

@@ -220,7 +220,7 @@ void check_ask_begins(struct app *app)
 static void check_unknown(const struct app *app, uint32_t key)
 {
     const struct asking *asking = &app->asking;
-    uint32_t unasked = asking->knew[key] & ~asking->asked[key];
+    uint32_t unasked = asking->knew[key] & ~asking->asked[key] & ~asking->distrusted[key];
     if (unasked && !asking->denied[key] && (who_knows(app, key) & unasked))
         world_violated("9",
                        "m%d calls ns %u number %u unknown, and did not ask an owner that knows",
