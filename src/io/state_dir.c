@@ -27,7 +27,8 @@ enum { SEED_CHECK = 11, SEED_PLACE = 12, TEXT_BYTES = 256 };
 
 struct seat {
     int lock_fd;
-    bool is_kept, is_damaged;
+    bool is_kept;
+    const char *flaw; /* what is wrong with the file that is there; NULL: nothing */
     struct seat_identity identity;
     char path[PATH_MAX];
 };
@@ -68,6 +69,14 @@ static bool parse(const char *text, size_t len, struct seat_identity *ret_identi
     return true;
 }
 
+/* Of a file that is none of this version's. */
+static const char *flaw_of(const char *text)
+{
+    unsigned version;
+    bool is_other = sscanf(text, "peercache seat, version %u\n", &version) == 1 && version != 1;
+    return is_other ? "its file is of another version of peercache" : "its file is damaged";
+}
+
 static void read_file(struct seat *seat)
 {
     char path[PATH_MAX + 16], text[TEXT_BYTES];
@@ -80,7 +89,7 @@ static void read_file(struct seat *seat)
         close(fd);
     text[len < 0 ? 0 : len] = 0;
     seat->is_kept = len > 0 && parse(text, (size_t)len, &seat->identity);
-    seat->is_damaged = !seat->is_kept;
+    seat->flaw = seat->is_kept ? NULL : flaw_of(text);
 }
 
 static int write_all(int fd, const char *text, size_t len)
@@ -246,9 +255,9 @@ void seat_leave(struct seat *seat)
     free(seat);
 }
 
-bool seat_read(const struct seat *seat, struct seat_identity *ret_identity, bool *ret_is_damaged)
+bool seat_read(const struct seat *seat, struct seat_identity *ret_identity, const char **ret_flaw)
 {
-    *ret_is_damaged = seat->is_damaged;
+    *ret_flaw = seat->flaw;
     if (seat->is_kept)
         *ret_identity = seat->identity;
     return seat->is_kept;

@@ -40,8 +40,9 @@ int seat_take(const char *state_dir, struct id128 wanted, struct seat **ret_seat
 /* The file stays.  NULL is allowed. */
 void seat_leave(struct seat *seat);
 
-/* What the seat kept when it was taken; false: nothing.  *@ret_is_damaged: there was something. */
-bool seat_read(const struct seat *seat, struct seat_identity *ret_identity, bool *ret_is_damaged);
+/* What the seat kept when it was taken; false: nothing.  *@ret_flaw: what is wrong with the
+ * file that was there, or NULL. */
+bool seat_read(const struct seat *seat, struct seat_identity *ret_identity, const char **ret_flaw);
 /* Returns when it is on the disk.  A negative errno: what was there before still is. */
 int seat_write(struct seat *seat, const struct seat_identity *identity);
 

@@ -59,9 +59,9 @@ static void keep(struct seat *seat, struct id128 id, uint64_t incarnation)
 static void assert_keeps(const struct seat *seat, struct id128 id, uint64_t incarnation)
 {
     struct seat_identity identity = {{0}, 0};
-    bool is_damaged;
-    assert_true(seat_read(seat, &identity, &is_damaged));
-    assert_false(is_damaged);
+    const char *flaw;
+    assert_true(seat_read(seat, &identity, &flaw));
+    assert_null(flaw);
     assert_true(id128_equal(identity.node_id, id));
     assert_int_equal(identity.incarnation, incarnation);
 }
@@ -70,10 +70,10 @@ static void assert_keeps(const struct seat *seat, struct id128 id, uint64_t inca
 static bool keeps_nothing(const struct seat *seat)
 {
     struct seat_identity identity = {other, 77};
-    bool is_damaged;
-    assert_false(seat_read(seat, &identity, &is_damaged));
+    const char *flaw;
+    assert_false(seat_read(seat, &identity, &flaw));
     assert_true(id128_equal(identity.node_id, other));
-    return is_damaged;
+    return flaw != NULL;
 }
 
 static void node_finds_its_own_seat_again(void **state)
@@ -326,6 +326,26 @@ static void damaged_file_is_never_an_identity(void **state)
     seat_leave(seat);
 }
 
+/* After a step back to an older build: the node is told apart from one with a broken disk. */
+static void file_of_a_newer_version_is_called_so(void **state)
+{
+    static const char newer[] = "peercache seat, version 2\nnode 0001\nlife 77\n";
+    struct seat_identity identity;
+    const char *flaw = NULL;
+    (void)state;
+    seat_leave(take(nobody));
+    store(newer, strlen(newer));
+    struct seat *seat = take(nobody);
+    assert_false(seat_read(seat, &identity, &flaw));
+    assert_string_equal(flaw, "its file is of another version of peercache");
+    seat_leave(seat);
+    store("peercache", 9);
+    seat = take(nobody);
+    assert_false(seat_read(seat, &identity, &flaw));
+    assert_string_equal(flaw, "its file is damaged");
+    seat_leave(seat);
+}
+
 /* As after a crash between writing the new file and renaming it. */
 static void half_written_new_file_changes_nothing(void **state)
 {
@@ -449,6 +469,7 @@ int main(void)
         TEST(seat_of_a_killed_one_is_free_at_once),
         TEST(forked_child_has_no_part_in_the_seat),
         TEST(damaged_file_is_never_an_identity),
+        TEST(file_of_a_newer_version_is_called_so),
         TEST(half_written_new_file_changes_nothing),
         TEST(number_that_no_clock_says_is_damage),
         TEST(what_cannot_be_a_directory_is_refused_with_a_sentence),

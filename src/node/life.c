@@ -67,15 +67,16 @@ static int take_seat(struct node *node, uint64_t *stored, char ret_error[NODE_ER
 {
     char reason[STATE_DIR_REASON_BYTES];
     struct seat_identity kept;
-    bool is_damaged;
+    const char *flaw;
     int error = seat_take(node->config.state_dir, node->config.node_id, &node->seat, reason);
     if (error) {
         snprintf(ret_error, NODE_ERROR_BYTES, "%s", reason);
         return error;
     }
-    bool is_kept = seat_read(node->seat, &kept, &is_damaged);
-    if (is_damaged)
-        log_event(LOG_LEVEL_WARNING, "seat_damaged", "seat=%s effect=\"%s\"", seat_path(node->seat),
+    bool is_kept = seat_read(node->seat, &kept, &flaw);
+    if (flaw)
+        log_event(LOG_LEVEL_WARNING, "seat_damaged", "seat=%s reason=\"%s\" effect=\"%s\"",
+                  seat_path(node->seat), flaw,
                   node->id_is_given ? "it is written anew" : "this node takes a new id");
     if (is_kept && !node->id_is_given)
         node->config.node_id = kept.node_id;
