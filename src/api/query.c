@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "io/host_id.h"
 #include "io/tool_client.h"
+#include "wire/version.h"
 
 /* Whom to ask: the first that answers. */
 struct candidates {
@@ -80,8 +81,8 @@ int peercache_query(const struct peercache_config *config, const struct peercach
     if (error)
         return error;
     struct message_hello hello = {
-        .version_min = WIRE_VERSION_MIN,
-        .version_max = WIRE_VERSION_MAX,
+        .version_min = wire_versions.min,
+        .version_max = wire_versions.max,
         .auth = AUTH_NONE,
         .cluster = {config->options.cluster_name, (uint32_t)strlen(config->options.cluster_name)},
     };

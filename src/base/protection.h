@@ -46,7 +46,8 @@
     P(stopped_master_is_young, "a master that was stopped calls everybody dead when it goes on")   \
     P(reborn_after_pause, "a node that was stopped for long goes on under its old incarnation")    \
     P(reborn_hangs_up, "a new life speaks under the name of the former one")                       \
-    P(one_life_an_id, "two nodes of one id push each other out of the member list for ever")
+    P(one_life_an_id, "two nodes of one id push each other out of the member list for ever")       \
+    P(version_gate, "a message of a newer version goes to a node that hangs up on it")
 
 enum protection {
 #define P(name, without) PROTECTION_##name,

@@ -126,6 +126,7 @@ struct core_event {
             struct id128 node_id;
             uint64_t incarnation;
             uint32_t dial; /* the number of the core_dial that it comes from; 0: accepted */
+            uint16_t version; /* of the protocol, agreed on */
         } up;
         const struct message *message;
         struct core_list list;

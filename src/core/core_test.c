@@ -70,7 +70,7 @@ static void second_connection_replaces_the_first_for_good(void **state)
     world_add(world_now, &config);
     world_add_played(world_now, A, 2);
     struct core_event up = {
-        .type = CORE_LINK_UP, .link = 50, .u.up = {PURPOSE_CONTROL, world_id(100), 1, 0}};
+        .type = CORE_LINK_UP, .link = 50, .u.up = {PURPOSE_CONTROL, world_id(100), 1, 0, 1}};
     struct core_update update;
     up.now_ns = world_now->now_ns;
     core_step(world_now->nodes[A]->core, &up, &update);

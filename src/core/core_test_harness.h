@@ -205,8 +205,9 @@ static inline void world_open(struct world *world, int index, uint32_t link, enu
     if (!node->links[link].is_up)
         node->links[link] = (struct world_link){.is_up = true, .to = WORLD_PLAYED};
     node->links[link].purpose = purpose;
-    struct core_event event = {
-        .type = CORE_LINK_UP, .link = link, .u.up = {purpose, node_id, incarnation, dial}};
+    struct core_event event = {.type = CORE_LINK_UP,
+                               .link = link,
+                               .u.up = {purpose, node_id, incarnation, dial, WIRE_VERSION_MAX}};
     world_step(world, index, &event);
 }
 

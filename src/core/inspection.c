@@ -18,6 +18,7 @@ static void inspect_members(struct core *core, struct core_inspection *ret)
             .control_port = peer->control_port,
             .discovery_port = peer->discovery_port,
             .state = peer->state,
+            .protocol_version = peer->link == LINK_NONE ? 0 : core->links[peer->link].version,
             .is_connected = i == CORE_SELF || peer->link != LINK_NONE,
             .is_trusted = view_peer_trusted(&core->view, i),
         };

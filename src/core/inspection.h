@@ -13,6 +13,7 @@ struct core_member {
     char host[64];
     uint16_t control_port, discovery_port;
     uint8_t state;
+    uint16_t protocol_version; /* of the control connection; 0: there is none */
     bool is_connected;
     bool is_trusted; /* its pages count: alive, and it has not failed to answer */
 };

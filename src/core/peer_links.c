@@ -47,6 +47,7 @@ void peer_links_up(struct core *core, const struct core_event *event)
     core->links[event->link] = (struct link){
         .used = true,
         .purpose = event->u.up.purpose,
+        .version = event->u.up.version,
         .node_id = event->u.up.node_id,
         .incarnation = event->u.up.incarnation,
         .peer = CORE_PEER_NONE,

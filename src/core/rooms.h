@@ -26,6 +26,7 @@ enum { SWEEPS_MAX = 64 };
 struct link {
     bool used, is_former; /* is_former: of this node's life before, and being hung up */
     enum purpose purpose;
+    uint16_t version; /* what both ends speak: newer messages are not for this link */
     struct id128 node_id;
     uint64_t incarnation;
     uint16_t peer; /* CORE_PEER_NONE: of nobody, or being hung up */

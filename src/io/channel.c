@@ -68,6 +68,8 @@ static int ask(struct channel *channel, const struct message *message,
         return channel->error;
     if (channel->n == CHANNEL_ASKS_MAX)
         return -EAGAIN;
+    if (!hello_allows(channel->version, message->type))
+        return -EPROTONOSUPPORT;
     int error = buffer_put_message(&channel->out, message, CHANNEL_OUTPUT_MAX_BYTES);
     if (error < 0)
         return error == -EMSGSIZE ? -EINVAL : error;

@@ -67,7 +67,8 @@ int channel_open(const struct channel_peer *peer, const struct message_hello *mi
 /* Asks under way are dropped, their pages keep the error they have.  NULL is allowed. */
 void channel_close(struct channel *channel);
 
-/* 0; -EAGAIN: CHANNEL_ASKS_MAX are under way; -EINVAL: out of bounds; or what broke the channel.
+/* 0; -EAGAIN: CHANNEL_ASKS_MAX are under way; -EINVAL: out of bounds; -EPROTONOSUPPORT: an ask of a
+ * newer version than both ends speak; or what broke the channel.
  * Asks gather, and go out together in channel_progress() or channel_wait(). */
 int channel_ask_lookup(struct channel *channel, uint32_t request,
                        const struct message_lookup *lookup);

@@ -35,6 +35,8 @@ struct channel_cursor {
 struct channel {
     int fd;
     int error;
+    uint16_t
+        version; /* agreed on; until the peer's hello is here the lowest that this node speaks */
     bool is_opening; /* connecting, or the peer's hello has not come */
     struct channel_peer peer;
     struct message_hello mine;

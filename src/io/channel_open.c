@@ -5,7 +5,8 @@
  * Nothing waits here for the peer: the connect is under way when channel_open() returns, the hello
  * and the first asks stand behind it in the output, and the peer's hello is the first thing that
  * channel_progress() takes in.  So several peers are connected to at the same time, and the first
- * ask costs two journeys, not three.
+ * ask costs two journeys, not three.  These first asks are sent before a version is agreed on, in
+ * the form of the lowest one that this node speaks.
  *
  * Runs on the thread that will hold the channel.
  */
@@ -17,6 +18,7 @@
 #include <sys/socket.h>
 
 #include "io/channel_internal.h"
+#include "io/note.h"
 #include "io/resolve.h"
 #include "io/socket.h"
 
@@ -51,6 +53,7 @@ int channel_open(const struct channel_peer *peer, const struct message_hello *mi
     channel->is_opening = true;
     channel->peer = *peer;
     channel->mine = *mine;
+    channel->version = mine->version_min;
     int error = start(channel, deadline_ns);
     if (error < 0) {
         snprintf(ret_reason, HELLO_REASON_BYTES, "%s, port %u: %s", peer->address.host,
@@ -74,6 +77,16 @@ static int refusal(const struct message_refuse *refuse)
     return refuse->error < 0 && refuse->error > -4096 ? refuse->error : -EPROTO;
 }
 
+/* From here on the channel may carry more.  Only the tests' next build has something to say at once. */
+static int agree(struct channel *channel, const struct message_hello *theirs)
+{
+    struct message note;
+    channel->version = hello_version(&channel->mine, theirs);
+    if (!note_make(&note) || !hello_allows(channel->version, note.type))
+        return 0;
+    return buffer_put_message(&channel->out, &note, CHANNEL_OUTPUT_MAX_BYTES);
+}
+
 /* The first message: a hello or a refusal, neither of which has lists. */
 static int take_first(struct channel *channel, const struct frame_head *head, size_t len)
 {
@@ -87,6 +100,8 @@ static int take_first(struct channel *channel, const struct frame_head *head, si
         error = hello_check(&channel->mine, &message.u.hello, reason);
     if (error == 0)
         error = check_peer(&channel->peer, &message.u.hello);
+    if (error == 0)
+        error = agree(channel, &message.u.hello);
     buffer_consume(&channel->in, len);
     channel->is_opening = error != 0;
     return error;

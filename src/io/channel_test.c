@@ -302,6 +302,7 @@ static struct channel *half_channel(int *ret_peer_fd)
     int fds[2];
     struct channel *channel = calloc(1, sizeof *channel);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+    channel->version = WIRE_VERSION_MIN;
     channel->fd = fds[0];
     *ret_peer_fd = fds[1];
     return channel;

@@ -112,6 +112,8 @@ int conn_flush(struct conn *conn)
 
 int conn_queue(struct conn *conn, const struct message *message)
 {
+    if (!hello_allows(conn->version, message->type))
+        return -EPROTONOSUPPORT;
     int error = buffer_put_message(&conn->out, message, CONN_OUTPUT_MAX_BYTES);
     if (error == 0)
         loop_defer(conn->set->loop, &conn->task);
@@ -138,6 +140,10 @@ int conn_send_frame(struct conn *conn, const uint8_t *frame, size_t len)
 {
     if (conn->state != CONN_OPEN || conn->late_error != 0)
         return -ENOTCONN;
+    struct frame_head head;
+    CHECK(len >= FRAME_HEAD_BYTES && frame_head_decode(frame, &head) == 0);
+    if (!hello_allows(conn->version, head.type))
+        return -EPROTONOSUPPORT;
     int error = buffer_put_frame(&conn->out, frame, len, CONN_OUTPUT_MAX_BYTES);
     if (error == 0)
         loop_defer(conn->set->loop, &conn->task);
@@ -182,6 +188,10 @@ static int handle_next(struct conn *conn)
     if (conn->state == CONN_HELLO && head_is_known && head.type != MESSAGE_hello &&
         head.type != MESSAGE_refuse) {
         conn_fail_garbage(conn, "the first message must be a hello");
+        return 0;
+    }
+    if (head_is_known && message_since(head.type) > conn->version) {
+        conn_fail_garbage(conn, "a message of a newer version than was agreed on");
         return 0;
     }
     if (complete == 0) {
@@ -297,6 +307,7 @@ static struct conn *conn_new(struct conn_set *set, bool is_dialled)
     conn->set = set;
     conn->fd = -1;
     conn->is_dialled = is_dialled;
+    conn->version = message_since(MESSAGE_hello);
     conn->task.run = task_run;
     conn->timer.run = on_timer;
     conn->next = set->first;

@@ -69,7 +69,8 @@ int conn_dial(struct conn_set *set, const struct address *to, enum purpose purpo
 int conn_accept(struct conn_set *set, int fd);
 
 /* Sent, with all that was queued in the same turn, before the loop waits next.  -ENOTCONN: not open
- * (yet, any more).  -ENOBUFS: more than the bound waits already; on_close follows from the loop. */
+ * (yet, any more).  -EPROTONOSUPPORT: the message is of a newer version than both ends speak; it is
+ * not sent, and nothing else happens.  -ENOBUFS: more than the bound waits already; on_close follows from the loop. */
 int conn_send(struct conn *conn, const struct message *message);
 /* The same for a message that is encoded already. */
 int conn_send_frame(struct conn *conn, const uint8_t *frame, size_t len);
@@ -86,6 +87,8 @@ bool conn_is_dialled(const struct conn *conn);
 /* "127.0.0.1:31998": the dialled address, or where the accepted one came from. */
 const char *conn_peer_text(const struct conn *conn);
 enum purpose conn_purpose(const struct conn *conn);
+/* The protocol version that both ends use; once it is open. */
+uint16_t conn_version(const struct conn *conn);
 
 /* In on_open, of an accepted connection: hands over the descriptor and, until on_open returns, what
  * was read behind the hello.  @conn is gone. */

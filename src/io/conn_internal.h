@@ -15,6 +15,7 @@ struct conn {
     struct conn *previous, *next; /* in the set, unless closed */
     enum conn_state state;
     enum purpose purpose;
+    uint16_t version; /* agreed on; until then what the two first messages need */
     bool is_dialled, watches_output;
     int fd;
     int late_error; /* to be told by the task */

@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/protection.h"
+#include "wire/codec.h"
+
 enum { CLUSTER_TEXT_BYTES = 64 };
 
 static void text_quote(struct wire_text text, char ret_text[CLUSTER_TEXT_BYTES])
@@ -77,8 +80,8 @@ static int check_same(const char *option, uint32_t mine, uint32_t theirs, char *
     if (mine == theirs)
         return 0;
     snprintf(ret_reason, HELLO_REASON_BYTES,
-             "%s differs: a node with %u asked one with %u; set it to the same on all nodes", option,
-             theirs, mine);
+             "%s differs: a node with %u asked one with %u; set it to the same on all nodes",
+             option, theirs, mine);
     return -EPERM;
 }
 
@@ -110,6 +113,11 @@ int hello_check(const struct message_hello *mine, const struct message_hello *th
     if (error == 0)
         error = check_ring(mine, theirs, ret_reason);
     return error;
+}
+
+bool hello_allows(uint16_t version, uint32_t type)
+{
+    return message_since(type) <= version || !PROTECTED(version_gate);
 }
 
 uint16_t hello_version(const struct message_hello *mine, const struct message_hello *theirs)

@@ -6,6 +6,7 @@
 #ifndef IO_HELLO_H
 #define IO_HELLO_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "wire/schema.h"
@@ -19,6 +20,9 @@ enum { HELLO_REASON_BYTES = 256 };
  * sides, in printable ASCII whatever the peer sent; written on error only. */
 int hello_check(const struct message_hello *mine, const struct message_hello *theirs,
                 char ret_reason[HELLO_REASON_BYTES]);
+
+/* Whether a message of this type may be sent on a connection of @version. */
+bool hello_allows(uint16_t version, uint32_t type);
 
 /* The highest version that both speak; only after hello_check() was 0. */
 uint16_t hello_version(const struct message_hello *mine, const struct message_hello *theirs);

@@ -42,6 +42,17 @@ static void test_versions(void **state)
     expect(mine, hello(4, 3), -EPROTO, "protocol versions 4 to 3 are no range");
 }
 
+/* Messages that this build does not know are of no version that it could agree on. */
+static void test_messages(void **state)
+{
+    (void)state;
+    for (uint32_t type = 1; type < MESSAGE_TYPE_END; type++)
+        assert_true(hello_allows(1, type));
+    assert_false(hello_allows(0, MESSAGE_lookup));
+    assert_false(hello_allows(1, MESSAGE_TYPE_END));
+    assert_false(hello_allows(1, 0));
+}
+
 static void test_cluster(void **state)
 {
     (void)state;
@@ -99,9 +110,8 @@ static void test_ring(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_versions),
-        cmocka_unit_test(test_cluster),
-        cmocka_unit_test(test_auth_and_purpose),
+        cmocka_unit_test(test_versions), cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_cluster),  cmocka_unit_test(test_auth_and_purpose),
         cmocka_unit_test(test_ring),
     };
     return cmocka_run_group_tests_name("hello", tests, NULL, NULL);

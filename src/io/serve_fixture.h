@@ -158,8 +158,9 @@ static inline void fixture_open(void *context, struct conn *conn,
         atomic_fetch_add(&fixture->n_control, 1);
         return;
     }
+    struct server_arrival arrival = {(enum purpose)theirs->purpose, conn_version(conn)};
     int fd = conn_detach(conn, &rest, &rest_len);
-    (void)server_add(fixture->server, fd, (enum purpose)theirs->purpose, rest, rest_len);
+    (void)server_add(fixture->server, fd, &arrival, rest, rest_len);
     atomic_fetch_add(&fixture->n_handed_over, 1);
 }
 

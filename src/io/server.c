@@ -133,14 +133,14 @@ static struct server_thread *choose_thread(struct server *server)
     return NULL;
 }
 
-int server_add(struct server *server, int fd, enum purpose purpose, const uint8_t *rest,
-               size_t rest_len)
+int server_add(struct server *server, int fd, const struct server_arrival *arrival,
+               const uint8_t *rest, size_t rest_len)
 {
-    CHECK(purpose == PURPOSE_CHANNEL || purpose == PURPOSE_TOOL);
+    CHECK(arrival->purpose == PURPOSE_CHANNEL || arrival->purpose == PURPOSE_TOOL);
     struct server_thread *thread = choose_thread(server);
     struct server_conn *conn = NULL;
     if (thread != NULL)
-        conn = server_conn_new(thread, fd, purpose, rest, rest_len);
+        conn = server_conn_new(thread, fd, arrival, rest, rest_len);
     if (conn == NULL) {
         server_count(&server->connections_refused, 1);
         forked_close(fd);

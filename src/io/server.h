@@ -97,9 +97,13 @@ int server_start(const struct server_setup *setup, struct server **ret_server);
 void server_stop(struct server *server);
 
 /* Any thread.  Takes over a connection whose hello is done (conn_detach()) and what was read behind
- * it.  PURPOSE_CHANNEL or PURPOSE_TOOL.  Takes @fd whatever it returns; -EBUSY: too many. */
-int server_add(struct server *server, int fd, enum purpose purpose, const uint8_t *rest,
-               size_t rest_len);
+ * it.  Takes @fd whatever it returns; -EBUSY: too many. */
+struct server_arrival {
+    enum purpose purpose; /* PURPOSE_CHANNEL or PURPOSE_TOOL */
+    uint16_t version;     /* of the protocol, agreed on */
+};
+int server_add(struct server *server, int fd, const struct server_arrival *arrival,
+               const uint8_t *rest, size_t rest_len);
 
 /* Any thread: hangs up on all channels, soon.  Tools stay. */
 void server_hang_up(struct server *server);

@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "io/forked.h"
+#include "io/note.h"
 #include "io/server_internal.h"
 #include "io/socket.h"
 
@@ -213,7 +214,7 @@ static int dispatch(struct server_conn *conn, const struct message *message)
         return server_group_begin(conn, message->request, &message->u.read);
     if (conn->purpose == PURPOSE_TOOL && message->type == MESSAGE_request)
         return begin_tool(conn, message);
-    return -EPROTO;
+    return note_is(message->type) ? 0 : -EPROTO;
 }
 
 /* 1: a request was taken; 0: none is complete. */
@@ -226,6 +227,8 @@ static int take_request(struct server_conn *conn)
     if (complete <= 0)
         return complete;
     const uint8_t *body = conn->in.bytes + conn->in.begin + FRAME_HEAD_BYTES;
+    if (message_since(head.type) > conn->version)
+        return -EPROTO;
     int error = message_decode(&head, body, &conn->thread->message_scratch, &message);
     if (error < 0)
         return error;
@@ -353,15 +356,17 @@ static void task_run(struct loop_task *task)
         arrive(conn);
 }
 
-struct server_conn *server_conn_new(struct server_thread *thread, int fd, enum purpose purpose,
-                                    const uint8_t *rest, size_t rest_len)
+struct server_conn *server_conn_new(struct server_thread *thread, int fd,
+                                    const struct server_arrival *arrival, const uint8_t *rest,
+                                    size_t rest_len)
 {
     struct server_conn *conn = calloc(1, sizeof *conn);
     if (conn == NULL)
         return NULL;
     conn->thread = thread;
     conn->fd = fd;
-    conn->purpose = purpose;
+    conn->purpose = arrival->purpose;
+    conn->version = arrival->version;
     conn->task.run = task_run;
     conn->timer.run = on_timer;
     size_t size = rest_len > SERVER_INPUT_BYTES ? rest_len : SERVER_INPUT_BYTES;

@@ -38,6 +38,7 @@ struct server_conn {
     struct server_conn *previous, *next;
     int fd;
     enum purpose purpose;
+    uint16_t version;           /* of the protocol, agreed on */
     bool is_closed, is_blocked; /* is_blocked: the socket takes nothing, so nothing is read */
     struct loop_watch *watch;
     struct loop_timer timer; /* of a blocked output, or of a tool's request */
@@ -105,8 +106,9 @@ static inline void server_count(_Atomic uint64_t *counter, uint64_t n)
 }
 
 /* server_conn.c */
-struct server_conn *server_conn_new(struct server_thread *thread, int fd, enum purpose purpose,
-                                    const uint8_t *rest, size_t rest_len);
+struct server_conn *server_conn_new(struct server_thread *thread, int fd,
+                                    const struct server_arrival *arrival, const uint8_t *rest,
+                                    size_t rest_len);
 void server_conn_close(struct server_conn *conn);
 
 /* server_group.c */

@@ -28,9 +28,13 @@ enum {
     BACKLOG = 1024,   /* more than the nodes that one host can hold */
 };
 
-/* One message.  Both ends are on one host, so it is sent as it lies in memory.  The magic changes
- * with this struct, with slot headers, and with where they lie in the file. */
-#define OFFER_MAGIC UINT64_C(0x0001304d48534350)
+/* One message.  Both ends are on one host, so it is sent as it lies in memory.  The layout's
+ * number in the magic changes with this struct, with slot headers, and with where they lie in the
+ * file; nodes of two layouts read each other's pages over TCP. */
+#ifndef SHM_LAYOUT
+#define SHM_LAYOUT 1
+#endif
+#define OFFER_MAGIC (UINT64_C(0x0000304d48534350) | (uint64_t)SHM_LAYOUT << 48)
 
 struct offer {
     uint64_t magic;
@@ -237,7 +241,7 @@ static int receive_offer(int socket_fd, struct offer *ret_offer, int *ret_fd, ch
     if (fd < 0 || !is_whole || ret_offer->magic != OFFER_MAGIC) {
         if (fd >= 0)
             close(fd);
-        return refuse(-EPROTO, "another version answered", ret_reason);
+        return refuse(-EPROTO, "its memory is laid out as in another version", ret_reason);
     }
     *ret_fd = fd;
     return 0;

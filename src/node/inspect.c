@@ -13,6 +13,7 @@
 #include "core/inspection.h"
 #include "node/internal.h"
 #include "node/outcome.h"
+#include "wire/version.h"
 
 static const char *state_name(uint8_t state)
 {
@@ -49,14 +50,15 @@ static struct seeds_text seeds_text(const struct node_config *config)
 static json_t *node_json(struct node *node, const struct core_inspection *inspection)
 {
     const struct node_config *config = &node->config;
-    return json_pack("{s:o, s:I, s:s, s:s, s:s, s:i, s:s, s:b, s:b, s:o}", "node_id",
-                     id_json(inspection->members[0].node_id), "incarnation",
-                     (json_int_t)inspection->members[0].incarnation, "state",
-                     atomic_load(&node->has_ended) ? node->end_text : "serving", "cluster",
-                     config->cluster, "host", config->advertised_host, "control_port",
-                     config->control.port, "discovery_addr", seeds_text(config).text,
-                     "serves_discovery", inspection->serves, "is_connected",
-                     inspection->is_connected, "boot_id", id_json(node->boot_id));
+    return json_pack(
+        "{s:o, s:I, s:s, s:i, s:i, s:s, s:s, s:s, s:i, s:s, s:b, s:b, s:o}", "node_id",
+        id_json(inspection->members[0].node_id), "incarnation",
+        (json_int_t)inspection->members[0].incarnation, "version", PEERCACHE_VERSION,
+        "protocol_version_min", wire_versions.min, "protocol_version_max", wire_versions.max,
+        "state", atomic_load(&node->has_ended) ? node->end_text : "serving", "cluster",
+        config->cluster, "host", config->advertised_host, "control_port", config->control.port,
+        "discovery_addr", seeds_text(config).text, "serves_discovery", inspection->serves,
+        "is_connected", inspection->is_connected, "boot_id", id_json(node->boot_id));
 }
 
 static json_t *masters_json(const struct core_inspection *inspection)
@@ -80,12 +82,13 @@ static json_t *members_json(const struct core_inspection *inspection)
         const struct core_member *member = &inspection->members[i];
         json_array_append_new(
             members,
-            json_pack("{s:o, s:I, s:s, s:i, s:i, s:s, s:I, s:b, s:b, s:b}", "node_id",
+            json_pack("{s:o, s:I, s:s, s:i, s:i, s:s, s:i, s:I, s:b, s:b, s:b}", "node_id",
                       id_json(member->node_id), "incarnation", (json_int_t)member->incarnation,
                       "host", member->host, "control_port", member->control_port, "discovery_port",
-                      member->discovery_port, "state", state_name(member->state), "pool_bytes",
-                      (json_int_t)member->pool_bytes, "is_connected", member->is_connected,
-                      "is_trusted", member->is_trusted, "is_self", i == 0));
+                      member->discovery_port, "state", state_name(member->state),
+                      "protocol_version", i == 0 ? wire_versions.max : member->protocol_version,
+                      "pool_bytes", (json_int_t)member->pool_bytes, "is_connected",
+                      member->is_connected, "is_trusted", member->is_trusted, "is_self", i == 0));
     }
     return members;
 }

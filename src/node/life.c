@@ -23,12 +23,13 @@
 #include "base/hash.h"
 #include "io/host_id.h"
 #include "node/internal.h"
+#include "wire/version.h"
 
 static void introduce(struct node *node)
 {
     node->hello = (struct message_hello){
-        .version_min = WIRE_VERSION_MIN,
-        .version_max = WIRE_VERSION_MAX,
+        .version_min = wire_versions.min,
+        .version_max = wire_versions.max,
         .auth = AUTH_NONE,
         .cluster = {node->config.cluster, (uint32_t)strlen(node->config.cluster)},
         .node_id = node->config.node_id,

@@ -127,7 +127,8 @@ static void open_link(struct node *node, struct conn *conn, struct link_user *us
     struct core_event event = {
         .type = CORE_LINK_UP,
         .link = user->link,
-        .u.up = {user->purpose, theirs->node_id, theirs->incarnation, user->dial},
+        .u.up = {user->purpose, theirs->node_id, theirs->incarnation, user->dial,
+                 conn_version(conn)},
     };
     if (user->dial) {
         node->discovery.n_links++;
@@ -140,9 +141,10 @@ static void hand_to_server(struct node *node, struct conn *conn, enum purpose pu
 {
     const uint8_t *rest;
     size_t rest_len;
+    struct server_arrival arrival = {purpose, conn_version(conn)};
     int fd = conn_detach(conn, &rest, &rest_len);
     if (fd >= 0)
-        server_add(node->server, fd, purpose, rest, rest_len);
+        server_add(node->server, fd, &arrival, rest, rest_len);
 }
 
 /* Its hello came from this node before a new life of it began, or after the last one has ended. */

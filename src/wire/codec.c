@@ -36,7 +36,7 @@ enum { TEXT_LEN_BYTES = 2, LIST_COUNT_BYTES = 2, ID_BYTES = 16, SCRATCH_ALIGN_BY
 RECORDS(R)
 #undef R
 
-#define M(number, name, table, what)                                                               \
+#define M(number, since, name, table, what)                                                        \
     enum { BODY_MOST_##name = 0 FIELDS_##table(MOST_NUM, MOST_ID, MOST_TEXT, MOST_LIST) };         \
     _Static_assert(FRAME_BODY_MAX_BYTES - BODY_MOST_##name >= 0, "a message fits into a frame");
 MESSAGES(M)
@@ -46,7 +46,7 @@ MESSAGES(M)
 #define ROOM_NONE(...)
 #define ROOM_LIST(record, name, most) +SCRATCH_ROUND((most) * sizeof(struct record_##record))
 
-#define M(number, name, table, what)                                                               \
+#define M(number, since, name, table, what)                                                        \
     _Static_assert(0 FIELDS_##table(ROOM_NONE, ROOM_NONE, ROOM_NONE, ROOM_LIST) <=                 \
                        MESSAGE_SCRATCH_BYTES,                                                      \
                    "the lists of every message fit into the scratch");
@@ -146,7 +146,7 @@ static void put_location(struct writer *out, const struct location *place)
 RECORDS(R)
 #undef R
 
-#define M(number, name, table, what)                                                               \
+#define M(number, since, name, table, what)                                                        \
     static void put_message_##name(struct writer *out, const struct message *message)              \
     {                                                                                              \
         const struct message_##name *from = &message->u.name;                                      \
@@ -285,7 +285,7 @@ static void *borrow_room(struct reader *in, uint32_t count, size_t record_size_b
 RECORDS(R)
 #undef R
 
-#define M(number, name, table, what)                                                               \
+#define M(number, since, name, table, what)                                                        \
     static void get_message_##name(struct reader *in, struct message *message)                     \
     {                                                                                              \
         struct message_##name *to = &message->u.name;                                              \
@@ -297,17 +297,26 @@ MESSAGES(M)
 
 /* --- frames --------------------------------------------------------------------------------- */
 
+/* Met before a version is agreed on, so they may be longer than this build knows. */
+#define is_first(type) ((type) == MESSAGE_hello || (type) == MESSAGE_refuse)
+
 static const struct {
     const char *name;
+    uint16_t since;
     void (*put)(struct writer *out, const struct message *message);
     void (*get)(struct reader *in, struct message *message);
     uint32_t body_most_bytes;
 } codecs[MESSAGE_TYPE_END] = {
-#define M(number, name, table, what)                                                               \
-    [number] = {#name, put_message_##name, get_message_##name, BODY_MOST_##name},
+#define M(number, since, name, table, what)                                                        \
+    [number] = {#name, since, put_message_##name, get_message_##name,                              \
+                is_first(number) ? FIRST_BODY_MAX_BYTES : BODY_MOST_##name},
     MESSAGES(M)
 #undef M
 };
+
+_Static_assert((int)BODY_MOST_hello + WIRE_HELLO_TAIL_BYTES <= (int)FIRST_BODY_MAX_BYTES &&
+                   (int)BODY_MOST_refuse <= (int)FIRST_BODY_MAX_BYTES,
+               "older builds take them");
 
 static bool type_is_known(uint32_t type)
 {
@@ -340,6 +349,13 @@ static void put_head(uint8_t *ret_bytes, const struct message *message, uint32_t
     put_u32(&out, body_len_bytes);
 }
 
+/* Where a newer build has more fields; in the released one there are none. */
+static void put_tail(struct writer *out, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        put_u8(out, 0xee);
+}
+
 int64_t message_encode(const struct message *message, uint8_t *ret_bytes, size_t size)
 {
     CHECK(type_is_known(message->type));
@@ -348,6 +364,8 @@ int64_t message_encode(const struct message *message, uint8_t *ret_bytes, size_t
     uint8_t *body = ret_bytes + FRAME_HEAD_BYTES;
     struct writer out = {.next = body, .end = ret_bytes + size};
     codecs[message->type].put(&out, message);
+    if (message->type == MESSAGE_hello)
+        put_tail(&out, WIRE_HELLO_TAIL_BYTES);
     if (out.is_broken)
         return -EMSGSIZE;
     put_head(ret_bytes, message, (uint32_t)(out.next - body));
@@ -362,10 +380,15 @@ int message_decode(const struct frame_head *head, const uint8_t *body,
     struct message message = {.type = (enum message_type)head->type, .request = head->request};
     struct reader in = {.next = body, .end = body + head->body_len_bytes, .scratch = scratch};
     codecs[head->type].get(&in, &message);
-    if (in.is_broken || in.next != in.end)
+    if (in.is_broken || (in.next != in.end && !is_first(head->type)))
         return -EPROTO;
     *ret_message = message;
     return 0;
+}
+
+uint16_t message_since(uint32_t type)
+{
+    return type_is_known(type) ? codecs[type].since : UINT16_MAX;
 }
 
 const char *message_type_name(enum message_type type)

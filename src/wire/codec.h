@@ -35,10 +35,13 @@ struct message_scratch {
 };
 
 /* Decodes one frame's body.  Texts point into @body, lists into @scratch.  0; -EPROTO: a bound is
- * broken, a text or list does not fit, or bytes are left over. */
+ * broken, a text or list does not fit, or bytes are left over, but for a hello or refusal: what
+ * stands behind their fields is of a newer version. */
 int message_decode(const struct frame_head *head, const uint8_t *body,
                    struct message_scratch *scratch, struct message *ret_message);
 
+/* The first version in which it may be sent; UINT16_MAX: this build knows no such message. */
+uint16_t message_since(uint32_t type);
 const char *message_type_name(enum message_type type);
 /* The most bytes that a frame of this type can have, head included. */
 size_t message_max_bytes(enum message_type type);

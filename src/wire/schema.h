@@ -20,6 +20,12 @@
  * when it only wants to know; `hot` in the answer are the keys that it may publish once it has read
  * them.  Both are hints: a forged one costs a copy.
  *
+ * A message that was released never changes.  What needs another field is another message with a
+ * number of its own; `since` is the version that it came with, and it is sent on connections of at
+ * least that version only.  The two first messages are met before a version is agreed on: they may
+ * get more fields behind those that are here, which older builds pass over, up to
+ * FIRST_BODY_MAX_BYTES.
+ *
  * Payload bytes of pages never stand in a message: they follow `payload`, `request` and `answer`
  * on the same connection, in the length that these name.
  *
@@ -32,9 +38,12 @@
 
 #include "base/id128.h"
 #include "wire/location.h"
+#include "wire/next.h"
 
-enum { WIRE_VERSION_MIN = 1, WIRE_VERSION_MAX = 1 };
+/* The first protocol that was released is 1. */
+enum { WIRE_VERSION_MIN = 1, WIRE_VERSION_MAX = 1 + WIRE_NEXT_VERSIONS };
 enum { BATCH_MAX = 256, MEMBERS_MAX = 1024, FOUND_MAX = 1024, GROUP_MAX = 64, TEXT_MAX = 65535 };
+enum { FIRST_BODY_MAX_BYTES = 512 };
 
 /* clang-format off */
 #define RECORD_MEMBER(num, id, text, list)                                                        \
@@ -94,32 +103,33 @@ enum { BATCH_MAX = 256, MEMBERS_MAX = 1024, FOUND_MAX = 1024, GROUP_MAX = 64, TE
 #define FIELDS_ANSWER(num, id, text, list)                                                        \
     num(i32, error) num(u32, json_len_bytes) num(u64, body_len_bytes)
 
-/* number, name, FIELDS_ table, who says it to whom */
+/* number, since which version, name, FIELDS_ table, who says it to whom */
 #define MESSAGES(M)                                                                               \
-    M(1, hello, HELLO, "the first message in both directions of every connection")                \
-    M(2, refuse, REFUSE, "instead of a hello, and before hanging up: why")                        \
-    M(3, join, JOIN, "node to master: here I am")                                                 \
-    M(4, heartbeat, HEARTBEAT, "node to master: still here, and what I know of your table")       \
-    M(5, members, MEMBERS, "the answer to both: what has changed since, or (whole) all")          \
-    M(6, leave, LEAVE, "node to masters and peers: gone for good")                                \
-    M(7, announce, ANNOUNCE, "holder to owner: I have these pages")                               \
-    M(8, announced, ANNOUNCED, "owner to holder: done, but for these; so many more may be under way") \
-    M(9, retract, RETRACT, "holder to owner: forget these fillings; batch 0: without an answer")                    \
-    M(10, sync, SYNC, "holder to owner: of what I have for you, enum sync_kind")  \
-    M(11, touch, TOUCH, "reader to holder: these were read past you")                             \
-    M(12, stale, STALE, "reader to owner: they were gone; to their holder: they are damaged")     \
-    M(13, epochs, EPOCHS, "node to node: these namespaces were cleared")                          \
-    M(14, heard, HEARD, "the answer to epochs")                                                   \
-    M(15, lookup, LOOKUP, "reader to owner, on a channel: where are these")                       \
-    M(16, locations, LOCATIONS, "the answer to lookup")                                           \
-    M(17, read, READ, "reader to holder, on a channel: send these pages")                         \
-    M(18, payload, PAYLOAD, "the answer to read: statuses, then the bytes of those with error 0") \
-    M(19, request, REQUEST, "a tool to a node: a question, then its body")                        \
-    M(20, answer, ANSWER, "the answer to request: JSON, then a body")
+    M(1, 1, hello, HELLO, "the first message in both directions of every connection")             \
+    M(2, 1, refuse, REFUSE, "instead of a hello, and before hanging up: why")                     \
+    M(3, 1, join, JOIN, "node to master: here I am")                                              \
+    M(4, 1, heartbeat, HEARTBEAT, "node to master: still here, and what I know of your table")    \
+    M(5, 1, members, MEMBERS, "the answer to both: what has changed since, or (whole) all")       \
+    M(6, 1, leave, LEAVE, "node to masters and peers: gone for good")                             \
+    M(7, 1, announce, ANNOUNCE, "holder to owner: I have these pages")                            \
+    M(8, 1, announced, ANNOUNCED, "owner to holder: done, but for these; so many more may be under way") \
+    M(9, 1, retract, RETRACT, "holder to owner: forget these fillings; batch 0: without an answer") \
+    M(10, 1, sync, SYNC, "holder to owner: of what I have for you, enum sync_kind")               \
+    M(11, 1, touch, TOUCH, "reader to holder: these were read past you")                          \
+    M(12, 1, stale, STALE, "reader to owner: they were gone; to their holder: they are damaged")  \
+    M(13, 1, epochs, EPOCHS, "node to node: these namespaces were cleared")                       \
+    M(14, 1, heard, HEARD, "the answer to epochs")                                                \
+    M(15, 1, lookup, LOOKUP, "reader to owner, on a channel: where are these")                    \
+    M(16, 1, locations, LOCATIONS, "the answer to lookup")                                        \
+    M(17, 1, read, READ, "reader to holder, on a channel: send these pages")                      \
+    M(18, 1, payload, PAYLOAD, "the answer to read: statuses, then the bytes of those with error 0") \
+    M(19, 1, request, REQUEST, "a tool to a node: a question, then its body")                     \
+    M(20, 1, answer, ANSWER, "the answer to request: JSON, then a body")                          \
+    MESSAGES_NEXT(M)
 /* clang-format on */
 
 enum message_type {
-#define M(number, name, fields, what) MESSAGE_##name = number,
+#define M(number, since, name, fields, what) MESSAGE_##name = number,
     MESSAGES(M)
 #undef M
         MESSAGE_TYPE_END
@@ -160,7 +170,7 @@ struct wire_text {
 RECORDS(R)
 #undef R
 
-#define M(number, name, table, what)                                                               \
+#define M(number, since, name, table, what)                                                        \
     struct message_##name {                                                                        \
         FIELDS_##table(FIELD_NUM, FIELD_ID, FIELD_TEXT, FIELD_LIST)                                \
     };
@@ -172,7 +182,7 @@ struct message {
     enum message_type type;
     uint32_t request; /* chosen by the asker, repeated in the answer; 0 where unused */
     union {
-#define M(number, name, table, what) struct message_##name name;
+#define M(number, since, name, table, what) struct message_##name name;
         MESSAGES(M)
 #undef M
     } u;

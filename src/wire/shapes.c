@@ -132,7 +132,7 @@ static void *fill_room(struct filler *f, size_t len)
 RECORDS(R)
 #undef R
 
-#define M(number, name, table, what)                                                               \
+#define M(number, since, name, table, what)                                                        \
     static void fill_message_##name(struct filler *f, struct message *message)                     \
     {                                                                                              \
         struct message_##name *to = &message->u.name;                                              \
@@ -176,7 +176,7 @@ static bool place_is_same(const struct location *a, const struct location *b)
 RECORDS(R)
 #undef R
 
-#define M(number, name, table, what)                                                               \
+#define M(number, since, name, table, what)                                                        \
     static bool same_message_##name(const struct message *x, const struct message *y)              \
     {                                                                                              \
         const struct message_##name *a = &x->u.name, *b = &y->u.name;                              \
@@ -194,7 +194,7 @@ static const struct {
     void (*fill)(struct filler *f, struct message *message);
     bool (*is_same)(const struct message *x, const struct message *y);
 } walks[MESSAGE_TYPE_END] = {
-#define M(number, name, table, what) [number] = {fill_message_##name, same_message_##name},
+#define M(number, since, name, table, what) [number] = {fill_message_##name, same_message_##name},
     MESSAGES(M)
 #undef M
 };

@@ -6,6 +6,7 @@
  * a main() of its own, message_fuzz [ITERATIONS [SEED]], that damages the golden samples: a short
  * run for every compiler.  Both belong under AddressSanitizer.
  */
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,8 +26,11 @@ static void encode_again(const struct message *message, const uint8_t *body, siz
     size_t size = FRAME_HEAD_BYTES + body_len;
     uint8_t *again = malloc(size);
     CHECK(again != NULL);
-    CHECK(message_encode(message, again, size) == (int64_t)size);
-    CHECK(memcmp(again + FRAME_HEAD_BYTES, body, body_len) == 0);
+    int64_t len = message_encode(message, again, size);
+    /* Behind the fields of these two may stand what only a newer build knows. */
+    bool may_be_shorter = message->type == MESSAGE_hello || message->type == MESSAGE_refuse;
+    CHECK(len == (int64_t)size || (may_be_shorter && len >= FRAME_HEAD_BYTES));
+    CHECK(memcmp(again + FRAME_HEAD_BYTES, body, (size_t)len - FRAME_HEAD_BYTES) == 0);
     free(again);
 }
 

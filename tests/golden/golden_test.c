@@ -140,7 +140,7 @@ static void expect_set_place(const struct location *place)
 RECORDS(R)
 #undef R
 
-#define M(number, name, table, what)                                                               \
+#define M(number, since, name, table, what)                                                               \
     static void name##_is_populated(void **state)                                                  \
     {                                                                                              \
         (void)state;                                                                               \
@@ -156,7 +156,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_are_golden), cmocka_unit_test(bounds_are_golden),
         cmocka_unit_test(slot_header_is_golden), cmocka_unit_test(location_is_golden),
-#define M(number, name, table, what) cmocka_unit_test(name##_is_populated),
+#define M(number, since, name, table, what) cmocka_unit_test(name##_is_populated),
         MESSAGES(M)
 #undef M
     };
