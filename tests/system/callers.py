@@ -32,12 +32,13 @@ class Called:
 
 
 class Caller:
-    """@prefix is a command that starts another in its own place, as `ip netns exec NAME` does."""
+    """@prefix is a command that starts another in its own place, as `ip netns exec NAME` does;
+    @program one that was built otherwise."""
 
-    def __init__(self, test, *options, prefix=()):
+    def __init__(self, test, *options, prefix=(), program=CALLER):
         self.log_file = test.enterContext(tempfile.TemporaryFile("w+"))
         self.process = subprocess.Popen(
-            [*prefix, CALLER, "--global_segment_size=64mb", *options], stdin=subprocess.PIPE,
+            [*prefix, program, "--global_segment_size=64mb", *options], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=self.log_file, text=True, env=clean_environment())
         test.addCleanup(self.end)
         self.answer()
