@@ -2,7 +2,7 @@
 /* breaker.c - closed, open until a time, half open for one caller. */
 #include "core/breaker.h"
 
-enum { FAILURES_BITS = 8, FIRST_PAUSE_MS = 250, LONGEST_PAUSE_MS = 4000 };
+enum { FAILURES_BITS = 8, FIRST_PAUSE_MS = 250, LONGEST_PAUSE_MS = 4000, TRY_AT_ONCE_MS = 1000 };
 
 static uint64_t to_ms(uint64_t now_ns)
 {
@@ -53,6 +53,25 @@ void breaker_suspect(struct breaker *breaker, uint64_t now_ns)
     atomic_compare_exchange_strong_explicit(&breaker->word, &closed,
                                             to_ms(now_ns) << FAILURES_BITS | 1,
                                             memory_order_relaxed, memory_order_relaxed);
+}
+
+/* Whether this silence is the first for a while, for one of those who hear it. */
+static bool may_try_at_once(struct breaker *breaker, uint64_t now_ms)
+{
+    uint64_t tried_ms = atomic_load_explicit(&breaker->tried_ms, memory_order_relaxed);
+    return (tried_ms == 0 || now_ms >= tried_ms + TRY_AT_ONCE_MS) &&
+           atomic_compare_exchange_strong_explicit(&breaker->tried_ms, &tried_ms, now_ms,
+                                                   memory_order_relaxed, memory_order_relaxed);
+}
+
+void breaker_silent(struct breaker *breaker, uint64_t now_ns)
+{
+    if (!breaker_is_closed(breaker))
+        return;
+    if (may_try_at_once(breaker, to_ms(now_ns)))
+        breaker_suspect(breaker, now_ns);
+    else
+        breaker_failed(breaker, now_ns);
 }
 
 void breaker_succeeded(struct breaker *breaker)

@@ -67,6 +67,48 @@ static void suspicion_opens_it_and_lets_one_try_at_once(void **state)
     assert_false(breaker_allows(&breaker, 2000 * MS));
 }
 
+static void silence_lets_one_try_at_once(void **state)
+{
+    struct breaker breaker = {0};
+    (void)state;
+    breaker_silent(&breaker, 1000 * MS);
+    assert_false(breaker_is_closed(&breaker));
+    /* Others whose calls began before hear the same silence, and know no more. */
+    breaker_silent(&breaker, 1000 * MS);
+    breaker_silent(&breaker, 1001 * MS);
+    assert_true(breaker_allows(&breaker, 1001 * MS));
+    breaker_silent(&breaker, 1002 * MS);
+    assert_false(breaker_allows(&breaker, 1250 * MS));
+    assert_true(breaker_allows(&breaker, 1251 * MS));
+}
+
+/* It answers probes but not calls: every second of its silences at most may be as cheap as that. */
+static void one_that_is_silent_again_is_left_alone(void **state)
+{
+    struct breaker breaker = {0};
+    (void)state;
+    breaker_silent(&breaker, 1000 * MS);
+    breaker_succeeded(&breaker);
+    breaker_silent(&breaker, 1999 * MS);
+    assert_false(breaker_allows(&breaker, 2248 * MS));
+    assert_true(breaker_allows(&breaker, 2249 * MS));
+    breaker_succeeded(&breaker);
+    breaker_silent(&breaker, 2300 * MS);
+    assert_true(breaker_allows(&breaker, 2300 * MS));
+}
+
+/* A hung peer: what the probe finds out counts on from there. */
+static void silent_probe_pauses_longer(void **state)
+{
+    struct breaker breaker = {0};
+    (void)state;
+    breaker_silent(&breaker, 1000 * MS);
+    assert_true(breaker_allows(&breaker, 1000 * MS));
+    breaker_failed(&breaker, 1250 * MS);
+    assert_false(breaker_allows(&breaker, 1749 * MS));
+    assert_true(breaker_allows(&breaker, 1750 * MS));
+}
+
 /* The first pause at which it lets somebody try again, in ms. */
 static uint64_t pause_after(struct breaker *breaker, uint64_t at_ms)
 {
@@ -102,6 +144,9 @@ int main(void)
         cmocka_unit_test(after_the_pause_one_caller_and_only_one_may_try),
         cmocka_unit_test(success_closes_it),
         cmocka_unit_test(suspicion_opens_it_and_lets_one_try_at_once),
+        cmocka_unit_test(silence_lets_one_try_at_once),
+        cmocka_unit_test(one_that_is_silent_again_is_left_alone),
+        cmocka_unit_test(silent_probe_pauses_longer),
         cmocka_unit_test(pause_doubles_up_to_a_bound),
     };
     return cmocka_run_group_tests_name("core/breaker", tests, NULL, NULL);

@@ -119,7 +119,7 @@ static void end_round(struct asking *asking)
             continue; /* the next round asks whom this one had no time for */
         locate_fail(asking->locate, &asking->asks[i]);
         if (!is_stopping && !asking->is_hasty)
-            breaker_failed(&asking->node->view->breakers[asking->asks[i].peer], clock_now_ns());
+            probe_silent(asking->node, asking->asks[i].peer);
     }
 }
 

@@ -8,7 +8,7 @@
  * channel, and on it a look-up, of no keys, which the peer's serving threads answer.  It lives until
  * the breaker is half open again; a process that is continued answers the probe that waits for it.
  *
- * All on the node thread but probe_request().
+ * All on the node thread but probe_request() and probe_silent().
  */
 #include <stddef.h>
 #include <stdlib.h>
@@ -121,6 +121,13 @@ void probe_stop(struct node *node)
 void probe_request(struct node *node, uint16_t peer)
 {
     atomic_store(&node->peers[peer].wants_probe, true);
+    loop_post(node->loop, &node->probe_task);
+}
+
+/* The peer may be tried at once, and the node thread sees that it may. */
+void probe_silent(struct node *node, uint16_t peer)
+{
+    breaker_silent(&node->view->breakers[peer], clock_now_ns());
     loop_post(node->loop, &node->probe_task);
 }
 

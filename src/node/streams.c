@@ -128,7 +128,7 @@ static void judge(struct streams *s, const struct stream *stream, bool is_done)
         breaker_succeeded(breaker);
     else if ((channel_error(stream->channel) || now_ns - stream->moved_ns >= PATIENCE_NS) &&
              !atomic_load(&s->node->is_stopping))
-        breaker_failed(breaker, now_ns);
+        probe_silent(s->node, stream->peer);
 }
 
 static bool is_done(const struct stream *stream)
