@@ -14,6 +14,7 @@
 #include "base/metric.h"
 #include "core/contacts.h"
 #include "core/member.h"
+#include "core/news.h"
 #include "core/roster.h"
 
 enum { OWN_TABLE = 0, LINK_SELF = 0xfffffffe };
@@ -28,8 +29,9 @@ struct membership {
     bool serves, is_leaving, must_choose;
     uint8_t state; /* of the own record, and its version */
     uint64_t version;
-    uint64_t heartbeat_at_ns, counter;
-    uint64_t own_table, own_known_version; /* of the own table, in the beliefs already */
+    uint64_t heartbeat_at_ns, heartbeat_ns, counter; /* the next, the last, their number */
+    struct news news;                                /* of the own table */
+    uint64_t own_table, own_known_version;           /* of the own table, in the beliefs already */
     struct contacts contacts;
 };
 
@@ -144,6 +146,7 @@ static void say_to_all(struct membership *m, struct update *update)
     uint64_t now_ns = update_now_ns(update);
     if (now_ns >= m->heartbeat_at_ns) {
         m->heartbeat_at_ns = now_ns + m->config.heartbeat_interval_ns;
+        m->heartbeat_ns = now_ns;
         m->counter++;
         for (uint32_t i = 0; i < CONTACTS_MAX; i++)
             if (m->contacts.contacts[i].has_link)
@@ -200,6 +203,13 @@ static void take_answer(struct membership *m, struct update *update, struct cont
     contact->version = all ? answer->version : 0;
     ask_unheard(m);
     metric_add(m->config.metrics, METRIC_member_records_received, answer->n_members);
+}
+
+/* There is something new at a master: the next heartbeat, which asks for it, comes at once. */
+static void hear_news(struct membership *m)
+{
+    if (m->heartbeat_at_ns > m->heartbeat_ns + NEWS_PAUSE_NS)
+        m->heartbeat_at_ns = m->heartbeat_ns + NEWS_PAUSE_NS;
 }
 
 /* How long a master may take for an answer: what a hung one said counts no longer well before those
@@ -349,7 +359,9 @@ void membership_message(struct membership *m, struct update *update, uint32_t li
                         const struct message *message)
 {
     struct contact *contact = contacts_of_link(&m->contacts, link);
-    if (contact && message->type == MESSAGE_members)
+    if (contact && message->type == MESSAGE_members && news_is(&message->u.members))
+        hear_news(m);
+    else if (contact && message->type == MESSAGE_members)
         take_answer(m, update, contact, &message->u.members);
     else if (!contact && m->serves && !m->is_leaving)
         serve(m, update, link, message);
@@ -391,6 +403,8 @@ void membership_tick(struct membership *m, struct update *update)
         choose_masters(m, update);
     contacts_dial(&m->contacts, update, m->beliefs);
     say_to_all(m, update);
+    if (m->contacts.is_master)
+        news_tell(&m->news, m->roster, update);
     metric_set(m->config.metrics, METRIC_masters, count_masters(m));
 }
 

@@ -196,6 +196,36 @@ static void node_that_is_not_listed_joins_again_at_once(void **state)
     assert_non_null(sent(f, LINK, MESSAGE_join));
 }
 
+/* A master's word that its table has changed brings the next heartbeat forward, and no more often
+ * than ten times a second. */
+static void news_are_asked_for_at_once(void **state)
+{
+    static const uint32_t ids[] = {0, 5};
+    const struct message news = {.type = MESSAGE_members};
+    struct fixture *f = *state;
+    connect_master(f);
+    tell(f, 77, true, ids, 2);
+    tick(f, 2000);
+    tell(f, 77, true, NULL, 0);
+    tick(f, 500);
+    assert_null(sent(f, LINK, MESSAGE_heartbeat));
+    say(f, LINK, &news);
+    const struct message *heartbeat = sent(f, LINK, MESSAGE_heartbeat);
+    assert_non_null(heartbeat);
+    assert_int_equal(heartbeat->u.heartbeat.known_version, 77); /* it has changed nothing else */
+    tell(f, 77, true, NULL, 0);
+    say(f, LINK, &news);
+    assert_null(sent(f, LINK, MESSAGE_heartbeat));
+    tick(f, 99);
+    assert_null(sent(f, LINK, MESSAGE_heartbeat));
+    tick(f, 1);
+    assert_non_null(sent(f, LINK, MESSAGE_heartbeat));
+    tick(f, 1999);
+    assert_null(sent(f, LINK, MESSAGE_heartbeat));
+    tick(f, 1);
+    assert_non_null(sent(f, LINK, MESSAGE_heartbeat));
+}
+
 /* A full cluster does not list it: then it asks again at the pace of heartbeats, not at once. */
 static void node_that_is_not_taken_does_not_storm_its_master(void **state)
 {
@@ -672,6 +702,7 @@ int main(void)
         TEST(node_dials_until_it_is_connected),
         TEST(node_joins_and_then_sends_heartbeats),
         TEST(node_that_is_not_listed_joins_again_at_once),
+        TEST(news_are_asked_for_at_once),
         TEST(node_that_is_not_taken_does_not_storm_its_master),
         TEST(second_connection_to_a_master_is_given_up),
         TEST(connection_that_nobody_dialled_for_is_given_up),

@@ -16,6 +16,9 @@
 #include "base/protection.h"
 
 #define DIAL_PAUSE_NS UINT64_C(500000000)
+/* The first pauses are shorter: the other end may hear of this node a moment later. */
+enum { SOON_DIALS = 4 };
+#define DIAL_SOON_NS UINT64_C(100000000)
 
 /* A caller of whom discovery has not told yet is sent away and calls again soon: what it says until
  * it is known would be lost, and it would wait for answers. */
@@ -35,6 +38,7 @@ static void connect_link(struct core *core, uint32_t number)
     }
     link->peer = index;
     peer->link = number;
+    peer->dials = 0;
     breaker_succeeded(&core->view.breakers[index]);
     sync_connected(core->sync, peer);
     publish_peer_up(core->publish, core->update, index);
@@ -85,6 +89,14 @@ void peer_links_renew(struct core *core, uint16_t index)
         update_hangup(core->update, peer->link);
 }
 
+static uint64_t dial_pause_ns(struct peer *peer)
+{
+    if (peer->dials == SOON_DIALS)
+        return DIAL_PAUSE_NS;
+    peer->dials++;
+    return DIAL_SOON_NS;
+}
+
 /* Of two nodes the one with the lower id dials. */
 void peer_links_dial(struct core *core)
 {
@@ -99,7 +111,7 @@ void peer_links_dial(struct core *core)
                                                           .port = peer->control_port,
                                                           .node_id = peer->node_id,
                                                           .incarnation = peer->incarnation}))
-            peer->dial_at_ns = now_ns + DIAL_PAUSE_NS;
+            peer->dial_at_ns = now_ns + dial_pause_ns(peer);
         update_wake_at(core->update, peer->dial_at_ns);
     }
 }

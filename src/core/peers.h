@@ -40,6 +40,7 @@ struct peer {
     char host[64];
     uint32_t link;             /* the control connection, or LINK_NONE */
     uint64_t dial_at_ns;       /* not before */
+    uint8_t dials;             /* since the last connection, as far as it matters */
     struct peer_sync sync;     /* what I name to it */
     uint64_t synced_ring_hash; /* the ring for which it has told me everything */
 };

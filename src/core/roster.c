@@ -257,6 +257,25 @@ uint64_t roster_age_at_ns(const struct roster *roster)
     return roster->age_at_ns;
 }
 
+uint64_t roster_version(const struct roster *roster)
+{
+    return roster->version;
+}
+
+/* The node's own record has a link too, which is none. */
+bool roster_next_link(const struct roster *roster, uint32_t *cursor, uint32_t *ret_link)
+{
+    for (; *cursor < roster->n; ++*cursor) {
+        const struct record *record = &roster->records[*cursor];
+        if (id128_is_zero(roster->ids[*cursor]) || record->link >= CORE_LINKS_MAX)
+            continue;
+        *ret_link = record->link;
+        ++*cursor;
+        return true;
+    }
+    return false;
+}
+
 bool roster_is_fresh(const struct roster *roster, uint64_t now_ns)
 {
     if (!PROTECTED(fresh_masters_only))

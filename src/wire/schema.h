@@ -109,7 +109,7 @@ enum { FIRST_BODY_MAX_BYTES = 512 };
     M(2, 1, refuse, REFUSE, "instead of a hello, and before hanging up: why")                     \
     M(3, 1, join, JOIN, "node to master: here I am")                                              \
     M(4, 1, heartbeat, HEARTBEAT, "node to master: still here, and what I know of your table")    \
-    M(5, 1, members, MEMBERS, "the answer to both: what has changed since, or (whole) all")       \
+    M(5, 1, members, MEMBERS, "the answer to both: what has changed since, or (whole) all; table 0: ask")       \
     M(6, 1, leave, LEAVE, "node to masters and peers: gone for good")                             \
     M(7, 1, announce, ANNOUNCE, "holder to owner: I have these pages")                            \
     M(8, 1, announced, ANNOUNCED, "owner to holder: done, but for these; so many more may be under way") \
