@@ -129,6 +129,8 @@ def page_bytes(name, size):
 
 class Hung(Trouble):
     TIMEOUT_MS = 1000
+    # A call that waits for a hung node waits so long at least.
+    WAITED_MS = 250
 
     def test_holder(self):
         """Its pages are misses in time, the others' come, nothing is written late, and afterwards
@@ -162,6 +164,42 @@ class Hung(Trouble):
                 self.assertEqual(called.outcomes[1::2], ["HIT"] * 16, called)
                 holder.signal(signal.SIGCONT)
                 self.await_found(reader, "a", 32, 4096)
+
+    def time_gets(self, reader, count):
+        """In ms; the pages of healthy nodes are all there."""
+        times = []
+        for _ in range(count):
+            called = reader.call("get", "a", 0, 32, 4096, self.TIMEOUT_MS)
+            self.assert_in_time(called, self.TIMEOUT_MS)
+            self.assertEqual(called.outcomes[1::2], ["HIT"] * 16, called)
+            times.append(called.ms)
+        return times
+
+    def test_second_call_is_not_slowed_down(self):
+        """Nor any later one, also those that come while it is looked whether the hung one is back."""
+        for protocol in ("tcp", "auto"):
+            with self.subTest(protocol):
+                self.discovery = f"127.0.0.1:{free_port()}"
+                _, hung, other, reader = self.cluster(protocol=protocol)
+                for page in range(32):
+                    called = (hung, other)[page % 2].call("set", "a", page, 1, 4096, 5000)
+                    self.assertEqual(called.outcomes, ["STORED"])
+                # One good try of several shows that it is the machine that was busy, not the code.
+                self.assertTrue(any(self.is_fast_without(hung, reader, protocol)
+                                    for _ in range(4)))
+
+    def is_fast_without(self, hung, reader, protocol):
+        before = max(self.time_gets(reader, 200))
+        hung.signal(signal.SIGSTOP)
+        times = self.time_gets(reader, 1000)
+        hung.signal(signal.SIGCONT)
+        self.await_found(reader, "a", 32, 4096)
+        finds_out = times.index(max(times))
+        later = times[finds_out + 1:]
+        print(f"# a holder and owner stopped, {protocol}: slowest get before {before:.1f} ms, the one"
+              f" that finds out {times[finds_out]:.1f} ms, the next {later[0]:.1f} ms, slowest of"
+              f" {len(later)} {max(later):.1f} ms", flush=True)
+        return finds_out < 10 and max(later) < self.WAITED_MS / 2
 
     def test_half_of_the_cluster(self):
         """Three of six, to none of which the reader was connected: the pages of the others come.
