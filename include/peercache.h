@@ -70,7 +70,8 @@ void peercache_node_close(struct peercache_node *node);
  * anything new (REFUSED_DRAINING), and hands the pages that only this node has to others, the hottest
  * first, as far as they have room, for @timeout_ms at most (PEERCACHE_TIMEOUT_DEFAULT: the option
  * drain_timeout).  get and exists go on as before, and others find its pages until it is closed.
- * Only once in the life of a node: a second call waits for the first.  *@ret_json, unless NULL, says
+ * A second call waits for the first.  -ECANCELED: `peercache drain --cancel` said meanwhile that the
+ * node is to stay, and it stores again.  *@ret_json, unless NULL, says
  * how many pages went and why others did not; the caller frees it with free(). */
 int peercache_node_drain(struct peercache_node *node, uint32_t timeout_ms, char **ret_json);
 /* 1 once a drain is over, also one that `peercache drain` asked for: the process may close the node. */
@@ -193,7 +194,7 @@ int peercache_exists(struct peercache_namespace *ns, const struct peercache_page
 
 struct peercache_request {
     const char *node; /* "host:port" of a node; NULL: the discovery address */
-    const char *json; /* {"ask": "status" | "keys" | "exists" | "put" | "get" | "drain", ...} */
+    const char *json; /* {"ask": "status" | "keys" | "exists" | "put" | "get" | "drain" | "stay", ...} */
     const void *body; /* the bytes of a put */
     uint64_t body_len_bytes;
 };

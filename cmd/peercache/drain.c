@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * drain.c - `peercache drain NODE`: the node hands its pages to others, and is then ready to go.
+ * drain.c - `peercache drain NODE`: the node hands its pages to others, and is then ready to go; or,
+ * with --cancel, it stays after all.
  *
- * The node does it by itself once it was told; this program asks again and again how far it is.
+ * The node does it by itself once it was told; this program asks again and again how far it is, in
+ * words that do not begin it anew when somebody else has cancelled it meanwhile.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -29,8 +31,10 @@ static const struct {
 };
 
 /* The node's own drain_timeout counts, unless another one is given here. */
-static json_t *new_request(const struct invocation *invocation)
+static json_t *new_request(const struct invocation *invocation, bool is_first)
 {
+    if (invocation->cancel)
+        return ask_new(invocation, "stay", false);
     json_t *request = ask_new(invocation, "drain", false);
     const char *own = peercache_config_get(invocation->config, "drain_timeout"), *name, *usual = "";
     for (size_t i = 0; (name = peercache_config_option(i, &usual, NULL)) != NULL; i++)
@@ -38,6 +42,8 @@ static json_t *new_request(const struct invocation *invocation)
             break;
     if (own && strcmp(own, usual))
         json_object_set_new(request, "timeout_s", json_real(strtod(own, NULL)));
+    if (!is_first)
+        json_object_set_new(request, "begin", json_false());
     return request;
 }
 
@@ -64,9 +70,14 @@ static void print_report(const json_t *report)
 
 static int finish(const struct invocation *invocation, const struct reply *reply)
 {
+    bool stays = !strcmp(ask_text(reply->json, "state"), "serving");
     if (invocation->json)
         ask_print_json(stdout, reply);
-    else
+    if (stays && !invocation->cancel)
+        return text_fail(EXIT_REFUSED, "the drain was cancelled: the node stays");
+    if (stays && !invocation->json)
+        printf("the node stays: it stores again, and others count on it\n");
+    else if (!invocation->json)
         print_report(reply->json);
     return left_behind(reply->json) ? EXIT_MISS : EXIT_OK;
 }
@@ -77,11 +88,10 @@ int command_drain(const struct invocation *invocation)
     at_node.node = invocation->args[0];
     for (unsigned pauses = 0;; pauses++) {
         struct reply reply;
-        int status = ask(&at_node, new_request(&at_node), NULL, 0, &reply);
+        int status = ask(&at_node, new_request(&at_node, pauses == 0), NULL, 0, &reply);
         if (status)
-            return pauses == 0 ? status
-                               : text_fail(EXIT_REFUSED, "the node ended before it was drained");
-        bool is_over = !strcmp(ask_text(reply.json, "state"), "drained");
+            return pauses == 0 ? status : text_fail(EXIT_REFUSED, "the node ended meanwhile");
+        bool is_over = strcmp(ask_text(reply.json, "state"), "draining") != 0;
         if (is_over)
             status = finish(invocation, &reply);
         else if (pauses % PAUSES_A_LINE == PAUSES_A_LINE - 1 && !invocation->json)

@@ -139,6 +139,14 @@ static int take_alone(struct invocation *invocation, const char *value,
     return 0;
 }
 
+static int take_cancel(struct invocation *invocation, const char *value,
+                       struct peercache_error *ret_error)
+{
+    (void)value, (void)ret_error;
+    invocation->cancel = true;
+    return 0;
+}
+
 static const struct own_option {
     const char *name, *argument; /* argument NULL: it has none */
     int (*take)(struct invocation *invocation, const char *value,
@@ -150,6 +158,7 @@ static const struct own_option {
     {"timeout", "SECONDS", take_timeout, "how long to wait for an answer (5)"},
     {"json", NULL, take_json, "prints JSON"},
     {"limit", "N", take_limit, "keys: at most so many (all)"},
+    {"cancel", NULL, take_cancel, "drain: the node stays after all, and stores again"},
     {"seconds", "N", take_seconds, "bench: how long to measure (6)"},
     {"page_bytes", "N", take_page_bytes, "bench: bytes of a page (131072)"},
     {"batch", "N", take_batch, "bench: pages of one call (32)"},

@@ -22,6 +22,7 @@ struct invocation {
     double seconds;      /* --seconds of bench */
     uint64_t page_bytes; /* --page_bytes of bench */
     uint32_t batch;      /* --batch of bench */
+    bool cancel;         /* --cancel of drain: the node stays */
     bool alone;          /* --alone of bench: no other member is no error */
     char **args;         /* the words behind the subcommand, NULL-terminated */
     int n_args;

@@ -65,6 +65,7 @@ void core_step(struct core *core, const struct core_event *event, struct core_up
     case CORE_CLEAR: requests_clear(core, event); break;
     case CORE_READ_OUTCOMES: requests_take_outcomes(core, event); break;
     case CORE_DRAIN: handover_begin(core); break;
+    case CORE_STAY: handover_cancel(core); break;
     case CORE_LIST: handover_list(core, &event->u.list); break;
     case CORE_LEAVE: requests_leave(core); break;
     case CORE_REBORN: reborn_begin(core, event); break;

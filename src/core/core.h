@@ -101,6 +101,7 @@ enum core_event_type {
     CORE_CLEAR,         /* a namespace's epoch is to be raised: fills ret_epoch and ret_op */
     CORE_READ_OUTCOMES, /* what readers of this process saw: touches and stale locations */
     CORE_DRAIN,         /* say that this node will leave, and store nothing from now on */
+    CORE_STAY,          /* it will not: the end of CORE_DRAIN */
     CORE_LIST,          /* some of the pages that it has, by how hot they are */
     CORE_LEAVE,         /* say that this node leaves */
     CORE_REBORN,        /* go on as another life: what was said so far is void */

@@ -18,6 +18,16 @@ void handover_begin(struct core *core)
     membership_set_state(core->membership, core->update, MEMBER_DRAINING);
 }
 
+void handover_cancel(struct core *core)
+{
+    if (!core->is_draining)
+        return;
+    core->is_draining = false;
+    publish_open(core->publish);
+    peers_set_own_state(core->peers, MEMBER_ALIVE);
+    membership_set_state(core->membership, core->update, MEMBER_ALIVE);
+}
+
 static bool describe(const struct core *core, uint32_t slot, uint32_t heat,
                      struct core_page *ret_page)
 {

@@ -77,6 +77,26 @@ static void others_see_it_and_find_its_pages(void **state)
     assert_int_equal(state_seen(*state, OTHER, LEAVER), MEMBER_DRAINING);
 }
 
+/* As if it had never said that it leaves, for itself and for the others. */
+static void node_that_stays_after_all_is_alive_and_stores(void **state)
+{
+    struct world *world = *state;
+    struct core_page page = world_page(1);
+    drain(world);
+    world_pass(world, 3000);
+    assert_int_equal(state_seen(world, OTHER, LEAVER), MEMBER_DRAINING);
+    for (int i = 0; i < 2; i++) /* the second one changes nothing */
+        world_step(world, LEAVER, &(struct core_event){.type = CORE_STAY});
+    world_run(world);
+    assert_int_equal(state_seen(world, LEAVER, LEAVER), MEMBER_ALIVE);
+    world_pass(world, 3000);
+    assert_int_equal(state_seen(world, OTHER, LEAVER), MEMBER_ALIVE);
+    assert_int_not_equal(world_reserve(world, LEAVER, &page, 1), 0);
+    drain(world);
+    world_pass(world, 3000);
+    assert_int_equal(state_seen(world, OTHER, LEAVER), MEMBER_DRAINING);
+}
+
 /* It stays so when it was silent for a while. */
 static void suspect_comes_back_as_what_it_was(void **state)
 {
@@ -162,6 +182,7 @@ int main(void)
         TEST(nothing_new_is_stored),
         TEST(set_under_way_is_finished),
         TEST(others_see_it_and_find_its_pages),
+        TEST(node_that_stays_after_all_is_alive_and_stores),
         TEST(suspect_comes_back_as_what_it_was),
         TEST(every_page_is_listed_once_and_the_last_used_first),
         TEST(pages_of_a_group_are_listed_as_such),

@@ -273,6 +273,11 @@ void publish_close(struct publish *publish)
     publish->is_closed = true;
 }
 
+void publish_open(struct publish *publish)
+{
+    publish->is_closed = false;
+}
+
 static int reserve_page(struct publish *publish, struct update *update, struct core_page *page)
 {
     if (publish->is_closed)

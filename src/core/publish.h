@@ -38,6 +38,8 @@ void publish_reserve(struct publish *publish, struct update *update, struct core
                      uint32_t n, uint32_t *ret_op);
 /* Nothing is reserved any more: -ESHUTDOWN. */
 void publish_close(struct publish *publish);
+/* As before that. */
+void publish_open(struct publish *publish);
 /* The reserved pages are sealed (error 0) or given up.  Announces them; the operation completes
  * once all their owners that readers would ask have replied, or ends here if nobody waits. */
 void publish_copied(struct publish *publish, struct update *update, uint32_t op,

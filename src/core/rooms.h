@@ -88,6 +88,7 @@ void requests_leave(struct core *core);
 
 /* handover.c: before this node leaves */
 void handover_begin(struct core *core);
+void handover_cancel(struct core *core);
 void handover_list(struct core *core, const struct core_list *list);
 
 /* reborn.c: other lives of this node, before and after */

@@ -48,7 +48,8 @@ static uint64_t read_count(const _Atomic(uint64_t) *counter)
 
 static bool goes_on(const struct draining *d)
 {
-    return clock_now_ns() < d->deadline_ns && !atomic_load(&d->node->is_stopping);
+    return clock_now_ns() < d->deadline_ns && !atomic_load(&d->node->is_stopping) &&
+           !atomic_load(&d->node->drain.is_cancelled);
 }
 
 /* --- which pages --- */
@@ -144,7 +145,7 @@ static uint32_t fill_offer(struct draining *d, uint32_t from, uint32_t n)
 
 static void hand_over(struct draining *d, uint32_t n, bool is_hot)
 {
-    for (uint32_t from = 0, in_offer; from < n; from += in_offer) {
+    for (uint32_t from = 0, in_offer; from < n && goes_on(d); from += in_offer) {
         in_offer = fill_offer(d, from, n);
         if (in_offer == 0) { /* no memory: the rest stays */
             count(&d->node->drain.left_no_room, n - from);
@@ -211,6 +212,39 @@ static void log_end(const struct drain *drain)
               read_count(&drain->left_no_peer), read_count(&drain->left_no_time));
 }
 
+/* With the lock, when no thread goes through the pool any more. */
+static void go_back(struct node *node)
+{
+    struct core_event event = {.type = CORE_STAY};
+    struct drain *drain = &node->drain;
+    node_step(node, &event, NULL);
+    log_event(LOG_LEVEL_INFO, "drain_cancelled",
+              "handed_over=%" PRIu64 " effect=\"this node stays\"",
+              read_count(&drain->handed_over));
+#define C(name, what) atomic_store(&drain->name, 0);
+    DRAIN_COUNTS(C)
+#undef C
+    atomic_store(&drain->bytes_handed_over, 0);
+    drain->cancels++;
+    atomic_store(&drain->is_cancelled, false);
+    atomic_store(&drain->state, DRAIN_NONE);
+}
+
+static void end(struct node *node)
+{
+    struct drain *drain = &node->drain;
+    pthread_mutex_lock(&drain->lock);
+    if (atomic_load(&drain->is_cancelled)) {
+        go_back(node);
+    } else {
+        settle_counts(drain);
+        log_end(drain);
+        atomic_store(&drain->state, DRAIN_DONE);
+    }
+    pthread_cond_broadcast(&drain->ended);
+    pthread_mutex_unlock(&drain->lock);
+}
+
 static void *run(void *context)
 {
     struct node *node = context;
@@ -226,12 +260,7 @@ static void *run(void *context)
     }
     free(is_done);
     free(d);
-    settle_counts(drain);
-    log_end(drain);
-    pthread_mutex_lock(&drain->lock);
-    atomic_store(&drain->state, DRAIN_DONE);
-    pthread_cond_broadcast(&drain->ended);
-    pthread_mutex_unlock(&drain->lock);
+    end(node);
     return NULL;
 }
 
@@ -263,7 +292,10 @@ int drain_start(struct node *node, uint64_t timeout_ns)
     struct drain *drain = &node->drain;
     int error = 0;
     pthread_mutex_lock(&drain->lock);
-    if (atomic_load(&drain->state) == DRAIN_NONE) {
+    if (atomic_load(&drain->is_cancelled)) {
+        error = -EBUSY;
+    } else if (atomic_load(&drain->state) == DRAIN_NONE) {
+        drain_join(drain); /* of one that was cancelled: it has let go of the lock for good */
         drain->deadline_ns = clock_now_ns() + timeout_ns;
         error = -pthread_create(&drain->thread, NULL, run, node);
         drain->has_thread = error == 0;
@@ -274,6 +306,17 @@ int drain_start(struct node *node, uint64_t timeout_ns)
     return error;
 }
 
+void drain_cancel(struct node *node)
+{
+    struct drain *drain = &node->drain;
+    pthread_mutex_lock(&drain->lock);
+    if (atomic_load(&drain->state) == DRAIN_RUNNING)
+        atomic_store(&drain->is_cancelled, true);
+    else if (atomic_load(&drain->state) == DRAIN_DONE)
+        go_back(node);
+    pthread_mutex_unlock(&drain->lock);
+}
+
 int drain_await(struct node *node, uint64_t deadline_ns)
 {
     struct drain *drain = &node->drain;
@@ -281,9 +324,12 @@ int drain_await(struct node *node, uint64_t deadline_ns)
                              (long)(deadline_ns % CLOCK_NS_PER_S)};
     int error = 0;
     pthread_mutex_lock(&drain->lock);
-    while (atomic_load(&drain->state) != DRAIN_DONE && !error)
+    uint32_t cancels = drain->cancels;
+    while (atomic_load(&drain->state) != DRAIN_DONE && drain->cancels == cancels && !error)
         error = pthread_cond_timedwait(&drain->ended, &drain->lock, &until);
-    if (!error)
+    if (!error && drain->cancels != cancels)
+        error = ECANCELED;
+    else if (!error)
         drain_join(drain); /* it has let go of the lock for good */
     pthread_mutex_unlock(&drain->lock);
     return -error;

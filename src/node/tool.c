@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tool.c - the requests of tools: status, keys, exists, put, get, drain; and that of a node which
+ * tool.c - the requests of tools: status, keys, exists, put, get, drain, stay; and that of a node which
  * leaves: adopt (adopt.h).  The server's tool thread.
  *
  * A request is one JSON object {"ask": ..., ...}; put has the page's bytes as its body, and the
@@ -193,22 +193,37 @@ static void tool_get(struct tool_call *call)
     answer_outcome(call, &result);
 }
 
-/* Begins it at the first time; says how far it is, at every time. */
-static void tool_drain(struct tool_call *call)
+static bool begin_drain(struct tool_call *call)
 {
     const json_t *timeout = json_object_get(call->request, "timeout_s");
     double timeout_s = json_number_value(timeout);
     uint64_t timeout_ns = call->node->config.drain_timeout_ns;
     if (timeout && !(timeout_s >= 0 && timeout_s <= DRAIN_TIMEOUT_MAX_S)) {
         answer_error(call->answer, -EINVAL, "\"timeout_s\" must be 0 to 3600 seconds");
-        return;
+        return false;
     }
     if (timeout)
         timeout_ns = (uint64_t)(timeout_s * 1e9);
-    if (drain_start(call->node, timeout_ns) != 0)
-        answer_error(call->answer, -EAGAIN, "the node could not start a thread to drain");
-    else
+    int error = drain_start(call->node, timeout_ns);
+    if (error == -EBUSY)
+        answer_error(call->answer, error, "a drain that was cancelled is not over yet: ask again");
+    else if (error)
+        answer_error(call->answer, error, "the node could not start a thread to drain");
+    return !error;
+}
+
+/* Begins it, unless it has begun or "begin" is false, and says how far it is. */
+static void tool_drain(struct tool_call *call)
+{
+    if (json_is_false(json_object_get(call->request, "begin")) || begin_drain(call))
         answer_json(call->answer, drain_json(call->node));
+}
+
+/* A question of its own: a node that does not know it must not take it for the opposite. */
+static void tool_stay(struct tool_call *call)
+{
+    drain_cancel(call->node);
+    answer_json(call->answer, drain_json(call->node));
 }
 
 static void tool_adopt(struct tool_call *call)
@@ -227,7 +242,7 @@ static const struct {
     void (*answer)(struct tool_call *call);
 } questions[] = {
     {"status", tool_status}, {"keys", tool_keys},   {"exists", tool_exists}, {"put", tool_put},
-    {"get", tool_get},       {"drain", tool_drain}, {"adopt", tool_adopt},
+    {"get", tool_get},       {"drain", tool_drain}, {"stay", tool_stay},     {"adopt", tool_adopt},
 };
 
 static void answer_question(struct tool_call *call)
@@ -239,7 +254,7 @@ static void answer_question(struct tool_call *call)
             return;
         }
     answer_error(call->answer, -EOPNOTSUPP,
-                 "\"ask\" must be status, keys, exists, put, get, drain or adopt");
+                 "\"ask\" must be status, keys, exists, put, get, drain, stay or adopt");
 }
 
 void tool_request(void *context, const struct server_request *request,

@@ -96,6 +96,51 @@ class Drain(test_trouble.Trouble):
         self.assertEqual(first[0], 0, first)
         self.assertEqual(self.drain(leaver), first)
 
+    def assert_serves_again(self, node, other, name):
+        """It stores, what it has is found, and the others count on it."""
+        wait_for(lambda: {member["state"] for member in other.status()["members"]} == {"alive"},
+                 "the others to hear of it")
+        called = node.call("set", name, 0, 4, BYTES, 1000)
+        self.assertEqual(called.outcomes, ["STORED"] * 4)
+        called = other.call("get", name, 0, 4, BYTES, 1000)
+        self.assertEqual((called.outcomes, called.wrong), (["HIT"] * 4, 0))
+
+    def test_node_that_was_drained_stays_after_all(self):
+        """An engine whose node was drained, but which is not ended."""
+        _, node, other = self.start({})
+        self.assertEqual(self.drain(node)[0], 0)
+        called = node.call("set", "new", 0, 4, BYTES, 1000)
+        self.assertEqual(set(called.outcomes), {"REFUSED_DRAINING"})
+        status, report = self.drain(node, "--cancel")
+        self.assertEqual((status, report["state"], report["pages"]), (0, "serving", 0), report)
+        self.assert_serves_again(node, other, "new")
+        self.assert_all_there(node)
+        self.assert_all_there(other)
+        self.assertIn("event=drain_cancelled", node.log())
+        # Once more is no error, and it can be drained again; what the others have they keep.
+        self.assertEqual(self.drain(node, "--cancel")[0], 0)
+        status, report = self.drain(node)
+        self.assertEqual((status, report["pages"], report["elsewhere"]), (0, PAGES + 4, PAGES), report)
+
+    def test_drain_is_cancelled_while_it_runs(self):
+        """Its thread waits for a node that hangs; the one who waits for the drain hears of its end."""
+        _, node, hung, other = self.start({}, {})
+        hung.signal(signal.SIGSTOP)
+        outcomes = []
+        thread = threading.Thread(target=lambda: outcomes.append(
+            drain(address_of(node), "--drain_timeout", "60", "--json")))
+        thread.start()
+        wait_for(lambda: node.status()["drain"]["state"] == "draining", "the drain to begin")
+        began = time.monotonic()
+        status, report = self.drain(node, "--cancel")
+        self.assertLess(time.monotonic() - began, 5)
+        self.assertEqual((status, report["state"]), (0, "serving"), report)
+        hung.signal(signal.SIGCONT)
+        self.assert_serves_again(node, other, "new")
+        thread.join(WAIT_S)
+        self.assertEqual(outcomes[0].returncode, 4, outcomes)
+        self.assertIn("cancelled", outcomes[0].stderr.decode())
+
     def test_no_room_is_said_and_takes_no_time(self):
         _, leaver, other = self.start({"global_segment_size": "2mb"})
         full = other.call("set", "own", 0, 64, BYTES, 5000)
