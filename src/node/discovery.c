@@ -288,7 +288,9 @@ static void save(struct loop_timer *timer)
     struct node *node = (struct node *)((char *)timer - offsetof(struct node, discovery.save));
     struct discovery *discovery = &node->discovery;
     struct address services[MEMBER_FILE_MAX] = {0};
-    loop_set_timer(node->loop, timer, clock_now_ns() + SAVE_NS);
+    uint64_t now_ns = clock_now_ns();
+    loop_set_timer(node->loop, timer, now_ns + SAVE_NS);
+    state_writer_check(node->state, now_ns);
     if (!atomic_exchange(&discovery->members_changed, false))
         return;
     uint32_t n = list_services(node, services);
@@ -296,11 +298,7 @@ static void save(struct loop_timer *timer)
         n == discovery->n_saved && memcmp(services, discovery->saved, n * sizeof *services) == 0;
     if (n == 0 || is_old)
         return;
-    int error = member_file_write(node->config.state_dir, services, n);
-    if (error && !discovery->has_told_unsaved)
-        log_event(LOG_LEVEL_WARNING, "members_not_saved", "state_dir=%s error=%s",
-                  log_quoted(node->config.state_dir), strerrorname_np(-error));
-    discovery->has_told_unsaved = error != 0;
+    state_writer_keep_members(node->state, services, n);
     discovery->n_saved = n;
     memcpy(discovery->saved, services, sizeof services);
 }

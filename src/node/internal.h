@@ -28,6 +28,7 @@
 #include "io/server.h"
 #include "io/shm.h"
 #include "io/state_dir.h"
+#include "io/state_writer.h"
 #include "node/drain.h"
 #include "node/node.h"
 #include "wire/codec.h"
@@ -80,7 +81,6 @@ struct discovery {
     uint32_t n_links;              /* to masters, up */
     bool has_told[NODE_SEEDS_MAX]; /* that this seed does not answer */
     atomic_bool members_changed;   /* since they were written to the state directory */
-    bool has_told_unsaved;
     uint32_t n_saved;
     struct address saved[MEMBER_FILE_MAX];
 };
@@ -97,7 +97,8 @@ struct node {
     struct core_yield yield; /* to be obeyed at the end of the step */
     /* Set once, before the node is open. */
     bool id_is_given;
-    struct seat *seat; /* NULL: none */
+    struct seat *seat; /* NULL: none; `state` has it once it is there */
+    struct state_writer *state;
     uint64_t seat_place;
     struct lease lease;     /* of the present life */
     _Atomic(uint64_t) life; /* counts them, from 1 */

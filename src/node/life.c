@@ -5,7 +5,7 @@
  * A new life begins in place, under core_lock, in whichever thread finds that the old one is over,
  * before that thread's own step: the core forgets its connections, what waits to be sent is dropped,
  * channels of both directions are closed.  The node thread takes the new life over before it speaks
- * again: it writes the seat, answers to the new name, and dials.
+ * again: it has the seat written (io/state_writer.h), answers to the new name, and dials.
  *
  *     the lease ran out (core/lease.h)      the same id, incarnation + 1
  *     a copy of the id is in the cluster    another id, unless this one was given
@@ -57,12 +57,6 @@ static uint64_t next_incarnation(uint64_t stored)
     return stored + 1 > now_us ? stored + 1 : now_us;
 }
 
-static int write_seat(struct node *node, struct id128 node_id, uint64_t incarnation)
-{
-    struct seat_identity identity = {node_id, incarnation};
-    return node->seat ? seat_write(node->seat, &identity) : 0;
-}
-
 /* A seat's id, unless another one was given; the incarnation only if it is that id's. */
 static int take_seat(struct node *node, uint64_t *stored, char ret_error[NODE_ERROR_BYTES])
 {
@@ -88,9 +82,15 @@ static int take_seat(struct node *node, uint64_t *stored, char ret_error[NODE_ER
     return 0;
 }
 
+/* Whoever starts the node waits for it, and hears what is wrong; from then on nobody does. */
 static int keep_identity(struct node *node, char ret_error[NODE_ERROR_BYTES])
 {
-    int error = write_seat(node, node->config.node_id, node->incarnation);
+    struct seat_identity identity = {node->config.node_id, node->incarnation};
+    if (!node->seat)
+        return 0;
+    int error = seat_write(node->seat, &identity);
+    if (!error)
+        error = state_writer_new(node->config.state_dir, node->seat, &node->state);
     if (error)
         snprintf(ret_error, NODE_ERROR_BYTES, "state_dir: cannot write %.120s/identity: %s",
                  seat_path(node->seat), strerror(-error));
@@ -128,7 +128,10 @@ void life_start(struct node *node)
 
 void life_close(struct node *node)
 {
-    seat_leave(node->seat);
+    if (node->state)
+        state_writer_stop(node->state, STATE_WRITER_STOP_NS);
+    else
+        seat_leave(node->seat);
 }
 
 /* --- the next one --------------------------------------------------------------------------- */
@@ -219,23 +222,15 @@ int node_check(const struct node *node, char ret_error[NODE_ERROR_BYTES])
 
 /* --- the node thread ------------------------------------------------------------------------ */
 
-/* A state directory that cannot be written any more is no reason to be gone: incarnations come from
- * the clock after the next start. */
-static void keep_next(struct node *node, struct id128 node_id, uint64_t incarnation)
-{
-    int error = write_seat(node, node_id, incarnation);
-    if (error)
-        log_event(LOG_LEVEL_WARNING, "seat_not_written", "seat=%s reason=\"%s\"",
-                  seat_path(node->seat), strerror(-error));
-}
-
 static void take_over(struct node *node)
 {
     pthread_mutex_lock(&node->core_lock);
     node->links_hello = node->hello;
     node->links_life = atomic_load(&node->life);
     pthread_mutex_unlock(&node->core_lock);
-    keep_next(node, node->links_hello.node_id, node->links_hello.incarnation);
+    struct seat_identity identity = {node->links_hello.node_id, node->links_hello.incarnation};
+    if (node->state)
+        state_writer_keep_identity(node->state, &identity);
     links_rename(node);
 }
 

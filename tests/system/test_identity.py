@@ -223,8 +223,34 @@ class Stopped(Identity):
         for name, n in (("a", 32), ("b", 8)):
             wait_for(lambda: reader.call("get", name, 0, n, 4096, 2000).outcomes == ["HIT"] * n,
                      f"all pages {name} to be found")
-        text = (self.folder / "state" / "seats" / "0000" / "identity").read_text()
-        self.assertIn(f"\nincarnation {now[1]}\n", text)
+        identity = self.folder / "state" / "seats" / "0000" / "identity"
+        wait_for(lambda: f"\nincarnation {now[1]}\n" in identity.read_text(), "the seat to be written")
+
+    def test_state_directory_that_hangs(self):
+        """As one on a network may: the new life begins all the same, serves, and ends in time."""
+        reader = self.caller()
+        state_dir = self.folder / "state"
+        holder = self.caller(state_dir=state_dir)
+        former = life_of(holder)
+        self.await_members(reader, former, life_of(reader))
+        self.assertEqual(holder.call("set", "a", 0, 32, 4096, 5000).outcomes, ["STORED"] * 32)
+        # A pipe that nobody reads: who opens it to write waits.
+        os.mkfifo(state_dir / "seats" / "0000" / "identity.new")
+        holder.signal(signal.SIGSTOP)
+        time.sleep(1.5 * TTL_S)
+        holder.signal(signal.SIGCONT)
+        now = (former[0], former[1] + 1)
+        self.await_members(reader, now, life_of(reader))
+        for name, n in (("a", 32), ("b", 8)):
+            if name == "b":
+                called = holder.call("set", name, 0, n, 4096, 5000)
+                self.assertEqual(called.outcomes, ["STORED"] * n)
+            wait_for(lambda: reader.call("get", name, 0, n, 4096, 2000).outcomes == ["HIT"] * n,
+                     f"all pages {name} to be found")
+        wait_for(lambda: "event=state_dir_hangs" in holder.log(), "it to be said")
+        began = time.monotonic()
+        self.assertEqual(holder.leave(), 0)
+        self.assertLess(time.monotonic() - began, 5)
 
     def test_shorter_than_member_ttl(self):
         head, holder = self.daemon(), self.caller()
