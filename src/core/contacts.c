@@ -324,11 +324,8 @@ static struct candidate *next_candidate(struct contacts *contacts, const struct 
     for (uint32_t i = 0; i < contacts->n_candidates; i++) {
         uint32_t at = contacts->next_candidate++ % contacts->n_candidates;
         struct candidate *candidate = &contacts->candidates[at];
-        if (candidate->is_just_lost < just_lost)
-            continue;
-        if (is_worth_a_try(contacts, beliefs, candidate))
+        if (candidate->is_just_lost >= just_lost && is_worth_a_try(contacts, beliefs, candidate))
             return candidate;
-        candidate->is_just_lost = false;
     }
     return NULL;
 }
@@ -415,9 +412,13 @@ void contacts_lost(struct contacts *contacts, const struct record_member *member
 void contacts_found(struct contacts *contacts, const struct record_member *member)
 {
     struct core_service service = service_of(member);
-    for (uint32_t i = 0; i < contacts->n_candidates; i++)
-        if (core_service_equal(&contacts->candidates[i].at, &service))
-            contacts->candidates[i].is_just_lost = contacts->candidates[i].is_lost;
+    for (uint32_t i = 0; i < contacts->n_candidates; i++) {
+        struct candidate *candidate = &contacts->candidates[i];
+        if (!core_service_equal(&candidate->at, &service))
+            continue;
+        candidate->is_lost &= !id128_equal(candidate->node_id, member->node_id);
+        candidate->is_just_lost = candidate->is_lost;
+    }
 }
 
 void contacts_left(struct contacts *contacts, struct id128 node_id)
