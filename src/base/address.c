@@ -134,4 +134,6 @@ void address_format(const struct address *address, char ret_text[ADDRESS_TEXT_BY
     bool is_v6 = strchr(address->host, ':') != NULL;
     snprintf(ret_text, ADDRESS_TEXT_BYTES, is_v6 ? "[%s]:%u" : "%s:%u", address->host,
              address->port);
+    for (char *at = ret_text; *at; at++)
+        *at = *at > ' ' && *at <= '~' ? *at : '?';
 }

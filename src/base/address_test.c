@@ -105,6 +105,15 @@ static void longest_host_fits(void **state)
     assert_string_equal(formatted, text);
 }
 
+static void host_of_a_stranger_stays_on_its_line(void **state)
+{
+    (void)state;
+    struct address address = {.host = "a\nb c\x1b[31m\xff", .port = 1};
+    char text[ADDRESS_TEXT_BYTES];
+    address_format(&address, text);
+    assert_string_equal(text, "a?b?c?[31m?:1");
+}
+
 static void lists_are_taken_apart(void **state)
 {
     (void)state;
@@ -146,9 +155,12 @@ static void lists_are_refused_with_a_reason(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lists_are_taken_apart), cmocka_unit_test(lists_are_refused_with_a_reason),
-        cmocka_unit_test(parses_and_formats),    cmocka_unit_test(refuses_with_a_reason),
+        cmocka_unit_test(lists_are_taken_apart),
+        cmocka_unit_test(lists_are_refused_with_a_reason),
+        cmocka_unit_test(parses_and_formats),
+        cmocka_unit_test(refuses_with_a_reason),
         cmocka_unit_test(longest_host_fits),
+        cmocka_unit_test(host_of_a_stranger_stays_on_its_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -166,13 +166,20 @@ bool life_check(struct node *node)
 
 /* --- others with this node's id ------------------------------------------------------------- */
 
+static void format_other(const struct core_yield *yield, char ret_text[ADDRESS_TEXT_BYTES])
+{
+    struct address at = {.port = yield->control_port};
+    memcpy(at.host, yield->host, sizeof at.host);
+    address_format(&at, ret_text);
+}
+
 static void end(struct node *node, const char *what)
 {
-    const struct core_yield *yield = &node->yield;
-    char id[ID128_TEXT_LEN + 1];
+    char id[ID128_TEXT_LEN + 1], other[ADDRESS_TEXT_BYTES];
     id128_format(node->config.node_id, id);
-    snprintf(node->end_text, sizeof node->end_text, "%s %s:%u incarnation %" PRIu64, what,
-             yield->host, yield->control_port, yield->incarnation);
+    format_other(&node->yield, other);
+    snprintf(node->end_text, sizeof node->end_text, "%s %s incarnation %" PRIu64, what, other,
+             node->yield.incarnation);
     atomic_store(&node->has_ended, true);
     log_event(LOG_LEVEL_ERROR, "superseded",
               "node_id=%s incarnation=%" PRIu64 " reason=\"%s\" effect=\"this node serves nobody "
@@ -183,18 +190,18 @@ static void end(struct node *node, const char *what)
 static void take_another_id(struct node *node)
 {
     struct id128 node_id;
-    char former[ID128_TEXT_LEN + 1], next[ID128_TEXT_LEN + 1];
+    char former[ID128_TEXT_LEN + 1], next[ID128_TEXT_LEN + 1], other[ADDRESS_TEXT_BYTES];
     if (host_id_random(&node_id) != 0) {
         end(node, "its id is in use by");
         return;
     }
     id128_format(node->config.node_id, former);
     id128_format(node_id, next);
-    log_event(
-        LOG_LEVEL_WARNING, "id_copied",
-        "node_id=%s other=%s:%u new_node_id=%s reason=\"its state directory is a copy: the id "
-        "is in use by another node\"",
-        former, node->yield.host, node->yield.control_port, next);
+    format_other(&node->yield, other);
+    log_event(LOG_LEVEL_WARNING, "id_copied",
+              "node_id=%s other=%s new_node_id=%s reason=\"its state directory is a copy: the id "
+              "is in use by another node\"",
+              former, other, next);
     begin_again(node, node_id, next_incarnation(node->incarnation));
 }
 

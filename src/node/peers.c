@@ -71,8 +71,11 @@ static void introduce(struct node *node, struct node_peer *peer)
 void peers_apply(struct node *node, const struct core_peer_change *change)
 {
     struct node_peer *peer = &node->peers[change->peer];
-    char id[ID128_TEXT_LEN + 1];
+    struct address at = {.port = change->control_port};
+    char id[ID128_TEXT_LEN + 1], address[ADDRESS_TEXT_BYTES];
     id128_format(change->node_id, id);
+    memcpy(at.host, change->host, sizeof at.host);
+    address_format(&at, address);
     pthread_mutex_lock(&peer->lock);
     bool is_new = !id128_equal(peer->identity.node_id, change->node_id) ||
                   peer->identity.incarnation != change->incarnation;
@@ -83,8 +86,7 @@ void peers_apply(struct node *node, const struct core_peer_change *change)
         introduce(node, peer);
     pthread_mutex_unlock(&peer->lock);
     discovery_members_changed(node);
-    log_event(LOG_LEVEL_INFO, "peer", "id=%s address=%s:%u state=%s", id, change->host,
-              change->control_port,
+    log_event(LOG_LEVEL_INFO, "peer", "id=%s address=%s state=%s", id, address,
               change->state == MEMBER_LEFT       ? "gone"
               : change->state == MEMBER_SUSPECT  ? "suspect"
               : change->state == MEMBER_DRAINING ? "draining"
