@@ -140,12 +140,9 @@ static void place_pages(struct bench *bench)
         bench->members += strcmp(ask_text(json_array_get(members, i), "node_id"), own_id) != 0;
     for (size_t i = 0; bench->members && bench->placed < PAGES_PLACED; i = (i + 1) % n) {
         const json_t *member = json_array_get(members, i);
-        char address[96];
         if (!strcmp(ask_text(member, "node_id"), own_id))
             continue;
-        snprintf(address, sizeof address, "%s:%" PRIu64, ask_text(member, "host"),
-                 ask_number(member, "control_port"));
-        if (!place_page(bench, address, bench->placed))
+        if (!place_page(bench, ask_text(member, "address"), bench->placed))
             break;
         bench->placed++;
     }

@@ -5,7 +5,6 @@
  * The node decides what a section has; here is only how it looks, so that a newer node's numbers
  * show up in an older program too.
  */
-#include <inttypes.h>
 #include <string.h>
 
 #include "ask.h"
@@ -52,9 +51,7 @@ static void print_section(const char *title, json_t *section)
 
 static void print_member(const json_t *member)
 {
-    char address[96];
-    snprintf(address, sizeof address, "%s:%" PRIu64, ask_text(member, "host"),
-             ask_number(member, "control_port"));
+    const char *address = ask_text(member, "address");
     printf("  %-32s  ", ask_text(member, "node_id"));
     text_print_name(stdout, address);
     printf("%*s  %-8s  %s\n", strlen(address) < 24 ? (int)(24 - strlen(address)) : 0, "",
@@ -63,13 +60,11 @@ static void print_member(const json_t *member)
 
 static void print_master(const json_t *master)
 {
-    char address[96];
+    const char *address = ask_text(master, "address");
     const char *says = !ask_flag(master, "is_connected") ? "not connected"
                        : !ask_flag(master, "answers")    ? "does not answer"
                        : !ask_flag(master, "is_fresh")   ? "answers, not fresh yet"
                                                          : "answers";
-    snprintf(address, sizeof address, "%s:%" PRIu64, ask_text(master, "host"),
-             ask_number(master, "discovery_port"));
     printf("  ");
     text_print_name(stdout, address);
     printf("%*s  %-4s  %s%s\n", strlen(address) < 24 ? (int)(24 - strlen(address)) : 0, "",

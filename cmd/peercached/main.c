@@ -153,10 +153,8 @@ static int print_ready(struct peercache_node *node)
         return -EIO;
     const json_t *own = json_object_get(status, "node");
     const json_t *pool = json_object_get(status, "pool");
-    printf("ready node_id=%s control=%s:%lld discovery=%s pool=%lld\n", text_at(own, "node_id"),
-           text_at(own, "host"),
-           (long long)json_integer_value(json_object_get(own, "control_port")),
-           text_at(own, "discovery_addr"),
+    printf("ready node_id=%s control=%s discovery=%s pool=%lld\n", text_at(own, "node_id"),
+           text_at(own, "address"), text_at(own, "discovery_addr"),
            (long long)json_integer_value(json_object_get(pool, "bytes")));
     json_decref(status);
     return fflush(stdout) == 0 ? 0 : -EIO;

@@ -47,18 +47,36 @@ static struct seeds_text seeds_text(const struct node_config *config)
     return seeds;
 }
 
+/* As a person writes it and --node takes it. */
+static json_t *address_json(const char *host, uint16_t port)
+{
+    struct address address = {.port = port};
+    char text[ADDRESS_TEXT_BYTES];
+    snprintf(address.host, sizeof address.host, "%s", host);
+    address_format(&address, text);
+    return json_string(text);
+}
+
+/* A member's host is its own word, and may be no text. */
+static json_t *host_json(const char *host)
+{
+    json_t *text = json_string(host);
+    return text ? text : json_string("?");
+}
+
 static json_t *node_json(struct node *node, const struct core_inspection *inspection)
 {
     const struct node_config *config = &node->config;
     return json_pack(
-        "{s:o, s:I, s:s, s:i, s:i, s:s, s:s, s:s, s:i, s:s, s:b, s:b, s:o}", "node_id",
+        "{s:o, s:I, s:s, s:i, s:i, s:s, s:s, s:o, s:s, s:i, s:s, s:b, s:b, s:o}", "node_id",
         id_json(inspection->members[0].node_id), "incarnation",
         (json_int_t)inspection->members[0].incarnation, "version", PEERCACHE_VERSION,
         "protocol_version_min", wire_versions.min, "protocol_version_max", wire_versions.max,
         "state", atomic_load(&node->has_ended) ? node->end_text : "serving", "cluster",
-        config->cluster, "host", config->advertised_host, "control_port", config->control.port,
-        "discovery_addr", seeds_text(config).text, "serves_discovery", inspection->serves,
-        "is_connected", inspection->is_connected, "boot_id", id_json(node->boot_id));
+        config->cluster, "address", address_json(config->advertised_host, config->control.port),
+        "host", config->advertised_host, "control_port", config->control.port, "discovery_addr",
+        seeds_text(config).text, "serves_discovery", inspection->serves, "is_connected",
+        inspection->is_connected, "boot_id", id_json(node->boot_id));
 }
 
 static json_t *masters_json(const struct core_inspection *inspection)
@@ -66,11 +84,13 @@ static json_t *masters_json(const struct core_inspection *inspection)
     json_t *masters = json_array();
     for (uint32_t i = 0; i < inspection->n_masters; i++) {
         const struct core_master *master = &inspection->masters[i];
-        json_array_append_new(
-            masters, json_pack("{s:s, s:i, s:b, s:b, s:b, s:b, s:b}", "host", master->at.host,
-                               "discovery_port", master->at.port, "is_head", master->is_head,
-                               "is_self", master->is_self, "is_connected", master->is_connected,
-                               "answers", master->answers, "is_fresh", master->is_fresh));
+        json_array_append_new(masters,
+                              json_pack("{s:o, s:o, s:i, s:b, s:b, s:b, s:b, s:b}", "address",
+                                        address_json(master->at.host, master->at.port), "host",
+                                        host_json(master->at.host), "discovery_port",
+                                        master->at.port, "is_head", master->is_head, "is_self",
+                                        master->is_self, "is_connected", master->is_connected,
+                                        "answers", master->answers, "is_fresh", master->is_fresh));
     }
     return masters;
 }
@@ -82,10 +102,11 @@ static json_t *members_json(const struct core_inspection *inspection)
         const struct core_member *member = &inspection->members[i];
         json_array_append_new(
             members,
-            json_pack("{s:o, s:I, s:s, s:i, s:i, s:s, s:i, s:I, s:b, s:b, s:b}", "node_id",
+            json_pack("{s:o, s:I, s:o, s:o, s:i, s:i, s:s, s:i, s:I, s:b, s:b, s:b}", "node_id",
                       id_json(member->node_id), "incarnation", (json_int_t)member->incarnation,
-                      "host", member->host, "control_port", member->control_port, "discovery_port",
-                      member->discovery_port, "state", state_name(member->state),
+                      "address", address_json(member->host, member->control_port), "host",
+                      host_json(member->host), "control_port", member->control_port,
+                      "discovery_port", member->discovery_port, "state", state_name(member->state),
                       "protocol_version", i == 0 ? wire_versions.max : member->protocol_version,
                       "pool_bytes", (json_int_t)member->pool_bytes, "is_connected",
                       member->is_connected, "is_trusted", member->is_trusted, "is_self", i == 0));

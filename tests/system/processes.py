@@ -61,7 +61,7 @@ class Node:
             self.end()
             raise AssertionError(f"not ready: {line!r} {self.log()}")
         self.node_id, self.port = match.group(1), match.group(3)
-        self.address = f"127.0.0.1:{self.port}"
+        self.address = f"{match.group(2)}:{self.port}"
 
     def log(self):
         """What it has logged so far."""

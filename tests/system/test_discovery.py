@@ -230,12 +230,14 @@ class Addresses(Discovery):
         except OSError as error:
             self.skipTest(f"no IPv6 here: {error}")
         options = {"discovery_addr": f"[::1]:{self.port}", "heartbeat_interval": HEARTBEAT_S}
-        nodes = []
-        for _ in range(2):
-            nodes.append(Node(self, *(f"--{name}={value}" for name, value in options.items()),
-                              pool="16mb", cluster=CLUSTER))
-            nodes[-1].address = f"[::1]:{nodes[-1].port}"
+        nodes = [Node(self, *(f"--{name}={value}" for name, value in options.items()),
+                      pool="16mb", cluster=CLUSTER) for _ in range(2)]
         self.await_cluster(*nodes)
+        self.assertEqual({member["address"] for member in nodes[0].members()},
+                         {node.address for node in nodes})
+        for node in nodes:
+            self.assertIn(node.address.encode(), nodes[0].ask("status").stdout)
+            self.assertIn("address=[::1]:", node.log())
 
     def test_bad_ones_are_refused(self):
         for text, words in (("a:1,", "no host"), ("127.0.0.1:x", "port"), ("::1", "brackets"),

@@ -321,7 +321,7 @@ def frame(kind, body, length=None):
                        len(body) if length is None else length) + body
 
 
-HELLO, LOOKUP, READ, REQUEST = 1, 15, 17, 19
+HELLO, JOIN, LOOKUP, READ, REQUEST = 1, 3, 15, 17, 19
 CONTROL, DISCOVERY, CHANNEL, TOOL = 1, 2, 3, 4
 
 
@@ -416,6 +416,18 @@ class Garbage(Trouble):
                         self.assert_lives()
         self.assert_said("connection_broken", "reason=")
         self.assertEqual(len(self.node.members()), 1)
+
+    def test_member_whose_host_is_no_text(self):
+        """It is listed, and can neither forge a line of the log nor hide from status."""
+        host = b"\xff\n\x1b[1mlevel=error"
+        member = (struct.pack("<QQQQBQQIH", 1, 2, 3, 1, 1, 4, 5, 0, len(host)) + host +
+                  struct.pack("<HHQQ", 1, 0, 1 << 20, 0))
+        with socket.create_connection(("127.0.0.1", self.ports[1]), timeout=WAIT_S) as connection:
+            connection.sendall(self.hello(DISCOVERY) +
+                               frame(JOIN, struct.pack("<QQH", 0, 0, 1) + member))
+            wait_for(lambda: len(self.node.members()) == 2, "the stranger to be listed")
+        self.assert_said("event=peer", "address=???[1mlevel=error:1 ")
+        self.assertIn(b"???[1mlevel=error:1", self.node.ask("status").stdout)
 
     def test_request_with_a_body_that_never_comes(self):
         request = struct.pack("<H", 2) + b"{}"
