@@ -64,6 +64,13 @@ static json_t *host_json(const char *host)
     return text ? text : json_string("?");
 }
 
+static const char *own_state(struct node *node)
+{
+    if (atomic_load(&node->has_ended))
+        return node->end_text;
+    return atomic_load(&node->drain.state) == DRAIN_NONE ? "serving" : "draining";
+}
+
 static json_t *node_json(struct node *node, const struct core_inspection *inspection)
 {
     const struct node_config *config = &node->config;
@@ -72,7 +79,7 @@ static json_t *node_json(struct node *node, const struct core_inspection *inspec
         id_json(inspection->members[0].node_id), "incarnation",
         (json_int_t)inspection->members[0].incarnation, "version", PEERCACHE_VERSION,
         "protocol_version_min", wire_versions.min, "protocol_version_max", wire_versions.max,
-        "state", atomic_load(&node->has_ended) ? node->end_text : "serving", "cluster",
+        "state", own_state(node), "cluster",
         config->cluster, "address", address_json(config->advertised_host, config->control.port),
         "host", config->advertised_host, "control_port", config->control.port, "discovery_addr",
         seeds_text(config).text, "serves_discovery", inspection->serves, "is_connected",

@@ -73,6 +73,7 @@ class Drain(test_trouble.Trouble):
         called = leaver.call("set", "new", 0, 4, BYTES, 1000)
         self.assertEqual(set(called.outcomes), {"REFUSED_DRAINING"})
         self.assert_all_there(leaver)
+        self.assertEqual(leaver.status()["node"]["state"], "draining")
         own = leaver.status()["node"]["node_id"]
         wait_for(lambda: any(member["node_id"] == own and member["state"] == "draining"
                              for member in other.status()["members"]), "the others to hear of it")
