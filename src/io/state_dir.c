@@ -81,7 +81,7 @@ static void read_file(struct seat *seat)
 {
     char path[PATH_MAX + 16], text[TEXT_BYTES];
     snprintf(path, sizeof path, "%s/identity", seat->path);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* it may be a pipe */
     if (fd < 0 && errno == ENOENT)
         return;
     ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
@@ -116,13 +116,27 @@ static int sync_folder(const char *path)
     return error;
 }
 
+/* The folder may have been removed, and what lies there now may be another node's seat. */
+static bool is_still_there(const struct seat *seat)
+{
+    char path[PATH_MAX + 16];
+    struct stat locked, there;
+    snprintf(path, sizeof path, "%s/lock", seat->path);
+    return fstat(seat->lock_fd, &locked) == 0 && stat(path, &there) == 0 &&
+           locked.st_dev == there.st_dev && locked.st_ino == there.st_ino;
+}
+
 int seat_write(struct seat *seat, const struct seat_identity *identity)
 {
     char from[PATH_MAX + 16], to[PATH_MAX + 16], text[TEXT_BYTES];
     int len = format(identity, text);
+    if (!is_still_there(seat))
+        return -ESTALE;
     snprintf(from, sizeof from, "%s/identity.new", seat->path);
     snprintf(to, sizeof to, "%s/identity", seat->path);
-    int fd = open(from, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (unlink(from) < 0 && errno != ENOENT) /* whatever was left there, opened it could hang */
+        return -errno;
+    int fd = open(from, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return -errno;
     int error = write_all(fd, text, (size_t)len);

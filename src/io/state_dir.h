@@ -43,7 +43,8 @@ void seat_leave(struct seat *seat);
 /* What the seat kept when it was taken; false: nothing.  *@ret_flaw: what is wrong with the
  * file that was there, or NULL. */
 bool seat_read(const struct seat *seat, struct seat_identity *ret_identity, const char **ret_flaw);
-/* Returns when it is on the disk.  A negative errno: what was there before still is. */
+/* Returns when it is on the disk.  A negative errno: what was there before still is; -ESTALE: the
+ * folder of the seat is gone, or is another one now. */
 int seat_write(struct seat *seat, const struct seat_identity *identity);
 
 /* A number for this place: another one for a copy of the directory, and on another host or boot. */

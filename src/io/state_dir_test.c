@@ -366,6 +366,47 @@ static void half_written_new_file_changes_nothing(void **state)
     seat_leave(seat);
 }
 
+/* Opening one waits for its other end. */
+static void pipes_in_the_place_of_files_hang_nobody(void **state)
+{
+    char path[128];
+    (void)state;
+    seat_leave(take(nobody));
+    path_of("identity", path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    path_of("identity.new", path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    struct seat *seat = take(nobody);
+    assert_true(keeps_nothing(seat));
+    keep(seat, someone, 4);
+    seat_leave(seat);
+    seat = take(nobody);
+    assert_keeps(seat, someone, 4);
+    seat_leave(seat);
+}
+
+/* Somebody removed the directory under a node that runs, and another one made it anew. */
+static void seat_of_another_is_not_written(void **state)
+{
+    char command[192];
+    struct seat_identity late = {someone, 5};
+    (void)state;
+    struct seat *first = take(nobody);
+    keep(first, someone, 4);
+    snprintf(command, sizeof command, "rm -r '%s/seats'", folder);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(seat_write(first, &late), -ESTALE);
+    struct seat *second = take(nobody);
+    assert_int_equal(number_of(second), 0);
+    keep(second, other, 1);
+    assert_int_equal(seat_write(first, &late), -ESTALE);
+    seat_leave(first);
+    seat_leave(second);
+    second = take(nobody);
+    assert_keeps(second, other, 1);
+    seat_leave(second);
+}
+
 static void number_that_no_clock_says_is_damage(void **state)
 {
     (void)state;
@@ -471,6 +512,8 @@ int main(void)
         TEST(damaged_file_is_never_an_identity),
         TEST(file_of_a_newer_version_is_called_so),
         TEST(half_written_new_file_changes_nothing),
+        TEST(pipes_in_the_place_of_files_hang_nobody),
+        TEST(seat_of_another_is_not_written),
         TEST(number_that_no_clock_says_is_damage),
         TEST(what_cannot_be_a_directory_is_refused_with_a_sentence),
         TEST(directory_that_is_read_only_is_refused),
