@@ -24,12 +24,14 @@ enum {
     SERVER_BODY_MAX_BYTES = PEERCACHE_PAGE_MAX_BYTES + (1 << 20),
     /* Tools' requests that are being received, run, or answered. */
     SERVER_TOOLS_MAX = 8,
+    SERVER_TOOL_PIECE_BYTES = 64 << 10,
 };
 /* A reader that takes no byte for so long while pages are pinned for it is hung up on. */
 #define SERVER_STALL_TIMEOUT_NS UINT64_C(2000000000)
 /* A group may be pinned for the stall time-out and as long as it takes at this pace, no longer. */
 #define SERVER_PACE_MIN_BYTES_PER_S UINT64_C(4194304)
-/* A tool sends its request, and takes its answer, within this. */
+/* A tool sends its request, and takes its answer, within this; and a piece of the answer within the
+ * stall time-out. */
 #define SERVER_TOOL_TIMEOUT_NS UINT64_C(20000000000)
 
 /* Room for an answer to a look-up. */

@@ -342,6 +342,33 @@ static void test_tool_is_refused(void **state)
         close(fds[i]);
 }
 
+/* One that was stopped, for instance: without a bound of its own it would cost all others
+ * SERVER_TOOL_TIMEOUT_NS. */
+static void test_tool_that_takes_nothing_holds_up_nobody(void **state)
+{
+    struct fixture *fixture = *state;
+    struct message_hello mine = fixture_hello(2);
+    struct server_answer answer;
+    struct server_request request = {"{}", 2, NULL, 0};
+    char reason[HELLO_REASON_BYTES];
+    size_t len = 16 << 20;
+    uint8_t *body = calloc(1, len);
+    int fd = dial_raw(fixture, PURPOSE_TOOL);
+    shrink_receive_buffer(fd);
+    struct message message = {.type = MESSAGE_request};
+    message.u.request.body_len_bytes = len;
+    send_message(fd, &message);
+    assert_int_equal(socket_send_all(fd, body, len, after_ms(5000)), 0);
+    int error =
+        tool_client_ask(&fixture->address, &mine, &request, after_ms(5000), &answer, reason);
+    if (error)
+        fail_msg("%s", reason);
+    free(answer.json);
+    free(answer.body);
+    free(body);
+    close(fd);
+}
+
 /* The server stops with all kinds of connections in all kinds of states. */
 static void test_stop_under_load(void **state)
 {
@@ -407,6 +434,7 @@ int main(void)
         cmocka_unit_test(test_reader_that_stops_is_unpinned),
         cmocka_unit_test_setup_teardown(test_reader_that_trickles_is_unpinned, setup_paced,
                                         teardown),
+        cmocka_unit_test(test_tool_that_takes_nothing_holds_up_nobody),
         cmocka_unit_test(test_stop_under_load),
     };
     const struct CMUnitTest patient[] = {

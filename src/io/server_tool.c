@@ -29,7 +29,26 @@ static void tool_free(struct server_tool *tool)
     free(tool);
 }
 
-static void send_answer(const struct server_tool *tool, const struct server_answer *answer)
+/* The others wait meanwhile, so a tool that takes nothing is not waited for as long as one that is
+ * slow. */
+static int send_pieces(const struct server *server, int fd, const void *bytes, size_t len,
+                       uint64_t deadline_ns)
+{
+    const char *at = bytes;
+    int error = 0;
+    while (len > 0 && error == 0) {
+        size_t piece = len < SERVER_TOOL_PIECE_BYTES ? len : SERVER_TOOL_PIECE_BYTES;
+        uint64_t stalls_at_ns = clock_now_ns() + server->setup.stall_timeout_ns;
+        error =
+            socket_send_all(fd, at, piece, stalls_at_ns < deadline_ns ? stalls_at_ns : deadline_ns);
+        at += piece;
+        len -= piece;
+    }
+    return error;
+}
+
+static void send_answer(const struct server *server, const struct server_tool *tool,
+                        const struct server_answer *answer)
 {
     uint8_t head[FRAME_HEAD_BYTES + 64];
     struct message message = {.type = MESSAGE_answer, .request = tool->request};
@@ -39,9 +58,9 @@ static void send_answer(const struct server_tool *tool, const struct server_answ
     int64_t len = message_encode(&message, head, sizeof head);
     uint64_t deadline_ns = clock_now_ns() + SERVER_TOOL_TIMEOUT_NS;
     /* A tool that hangs up early has its reasons: its end of the connection is all that is lost. */
-    if (len > 0 && socket_send_all(tool->fd, head, (size_t)len, deadline_ns) == 0 &&
-        socket_send_all(tool->fd, answer->json, answer->json_len, deadline_ns) == 0)
-        (void)socket_send_all(tool->fd, answer->body, answer->body_len, deadline_ns);
+    if (len > 0 && send_pieces(server, tool->fd, head, (size_t)len, deadline_ns) == 0 &&
+        send_pieces(server, tool->fd, answer->json, answer->json_len, deadline_ns) == 0)
+        (void)send_pieces(server, tool->fd, answer->body, answer->body_len, deadline_ns);
 }
 
 static void run(struct server *server, struct server_tool *tool)
@@ -49,7 +68,7 @@ static void run(struct server *server, struct server_tool *tool)
     struct server_request request = {tool->json, tool->json_len, tool->body, tool->body_len};
     struct server_answer answer = {0};
     server->setup.ops.request(server->setup.context, &request, &answer);
-    send_answer(tool, &answer);
+    send_answer(server, tool, &answer);
     free(answer.json);
     free(answer.body);
 }
