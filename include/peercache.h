@@ -45,7 +45,8 @@ int peercache_config_new(struct peercache_config **ret_config);
 /* -ENOENT: no such option (the text names the nearest one).  -EINVAL: the value does not parse. */
 int peercache_config_set(struct peercache_config *config, const char *name, const char *value,
                          struct peercache_error *ret_error);
-/* Takes every PEERCACHE_<OPTION> of the environment that names an option. */
+/* Takes every PEERCACHE_<OPTION> of the environment that names an option.  One that names none, but
+ * nearly does, is logged. */
 int peercache_config_load_environment(struct peercache_config *config,
                                       struct peercache_error *ret_error);
 /* The option's value as text, or NULL; valid until the next call on @config. */

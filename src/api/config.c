@@ -52,7 +52,30 @@ int peercache_config_set(struct peercache_config *config, const char *name, cons
     return error;
 }
 
-/* "PEERCACHE_GET_TIMEOUT=3" names the option get_timeout; variables that name none are others'. */
+/* Others' variables may begin like ours (Kubernetes makes PEERCACHE_PORT of a service), so what names no
+ * option is no error; but it may be meant for one. */
+static void tell_ignored(const char *variable, int len, const char *name)
+{
+    const char *nearest = option_nearest(name);
+    if (nearest)
+        log_event(LOG_LEVEL_WARNING, "environment_ignored",
+                  "variable=%.*s reason=\"it names no option; the nearest is %s\"", len, variable,
+                  nearest);
+}
+
+static int take_variable(struct peercache_config *config, const char *variable, int len,
+                         const char *name, struct peercache_error *ret_error)
+{
+    char text[OPTION_ERROR_BYTES], sentence[OPTION_ERROR_BYTES + 80];
+    int error = option_set(&config->options, name, variable + len + 1, text);
+    if (error) {
+        snprintf(sentence, sizeof sentence, "%.*s: %s", len, variable, text);
+        handle_error(ret_error, sentence);
+    }
+    return error;
+}
+
+/* "PEERCACHE_GET_TIMEOUT=3" names the option get_timeout. */
 static int load_variable(struct peercache_config *config, const char *variable,
                          struct peercache_error *ret_error)
 {
@@ -67,9 +90,10 @@ static int load_variable(struct peercache_config *config, const char *variable,
     for (size_t i = 0; i < len; i++)
         name[i] = (char)tolower((unsigned char)variable[sizeof prefix - 1 + i]);
     name[len] = 0;
-    if (!option_find(name))
-        return 0;
-    return peercache_config_set(config, name, equals + 1, ret_error);
+    if (option_find(name))
+        return take_variable(config, variable, (int)(equals - variable), name, ret_error);
+    tell_ignored(variable, (int)(equals - variable), name);
+    return 0;
 }
 
 int peercache_config_load_environment(struct peercache_config *config,

@@ -108,12 +108,38 @@ static void environment_sets_options(void **state)
     assert_true(meaning_of(*state).get_timeout_ns == UINT64_C(3000000000));
     setenv("PEERCACHE_VNODES", "none", 1);
     assert_int_equal(peercache_config_load_environment(*state, &error), -EINVAL);
-    assert_non_null(strstr(error.text, "vnodes"));
+    assert_non_null(strstr(error.text, "PEERCACHE_VNODES: vnodes"));
     unsetenv("PEERCACHE_VNODES");
     unsetenv("PEERCACHE_GET_TIMEOUT");
     unsetenv("PEERCACHE_SOMETHING_ELSE");
     unsetenv("PEERCACHE_");
     unsetenv("VNODES");
+}
+
+static char logged[LOG_LINE_BYTES];
+
+static void keep_line(void *context, enum log_level level, const char *line)
+{
+    (void)context;
+    (void)level;
+    snprintf(logged, sizeof logged, "%s", line);
+}
+
+static void misspelt_variable_is_told(void **state)
+{
+    static const struct log_sink sink = {.write = keep_line};
+    log_set_sink(&sink);
+    setenv("PEERCACHE_DISCOVERY_ADRR", "127.0.0.1:1", 1);
+    assert_int_equal(peercache_config_load_environment(*state, NULL), 0);
+    assert_non_null(strstr(logged, "variable=PEERCACHE_DISCOVERY_ADRR"));
+    assert_non_null(strstr(logged, "the nearest is discovery_addr"));
+    unsetenv("PEERCACHE_DISCOVERY_ADRR");
+    logged[0] = 0;
+    setenv("PEERCACHE_SERVICE_HOST", "10.0.0.1", 1);
+    assert_int_equal(peercache_config_load_environment(*state, NULL), 0);
+    assert_string_equal(logged, "");
+    unsetenv("PEERCACHE_SERVICE_HOST");
+    log_set_sink(NULL);
 }
 
 static void options_become_what_a_node_wants(void **state)
@@ -211,6 +237,7 @@ int main(void)
         TEST(missing_arguments_are_refused),
         TEST(options_are_listed_with_default_and_help),
         TEST(environment_sets_options),
+        TEST(misspelt_variable_is_told),
         TEST(options_become_what_a_node_wants),
         TEST(discovery_port_has_a_default),
         TEST(what_a_node_cannot_do_is_refused_with_a_sentence),
