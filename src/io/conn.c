@@ -67,7 +67,7 @@ void conn_fail(struct conn *conn, int error, const char *reason)
     struct conn_set *set = conn->set;
     bool is_told = conn->is_dialled || conn->state == CONN_OPEN;
     if (!is_told)
-        conn_log_stranger(conn, error, reason);
+        conn_tell(conn, "connection_not_accepted", error, reason);
     conn_release(conn);
     if (is_told)
         set->callbacks.on_close(set->context, conn, error, reason);

@@ -89,6 +89,8 @@ const char *conn_peer_text(const struct conn *conn);
 enum purpose conn_purpose(const struct conn *conn);
 /* The protocol version that both ends use; once it is open. */
 uint16_t conn_version(const struct conn *conn);
+/* Logs what became of it; of one host and @reason once a minute, with the number of repeats. */
+void conn_tell(struct conn *conn, const char *event, int error, const char *reason);
 
 /* In on_open, of an accepted connection: hands over the descriptor and, until on_open returns, what
  * was read behind the hello.  @conn is gone. */

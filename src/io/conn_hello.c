@@ -154,16 +154,16 @@ static struct conn_stranger *find_stranger(struct conn *conn, const char *reason
     return oldest;
 }
 
-/* What becomes of other connections is told to the node, which knows what to say about it.  A port
- * that is scanned, or asked by the wrong cluster again and again, must not fill a disk. */
-void conn_log_stranger(struct conn *conn, int error, const char *reason)
+/* A port that is scanned, or asked by the wrong cluster again and again, must not fill a disk, nor
+ * must something else that lives at a discovery address. */
+void conn_tell(struct conn *conn, const char *event, int error, const char *reason)
 {
     uint64_t now_ns = clock_now_ns();
     struct conn_stranger *stranger = find_stranger(conn, reason, now_ns);
     if (!stranger)
         return;
-    log_event(LOG_LEVEL_WARNING, "connection_not_accepted", "peer=%s error=%s reason=%s repeats=%u",
-              conn->peer_text, strerrorname_np(-error), log_quoted(reason), stranger->repeats);
+    log_event(LOG_LEVEL_WARNING, event, "peer=%s error=%s reason=%s repeats=%u", conn->peer_text,
+              strerrorname_np(-error), log_quoted(reason), stranger->repeats);
     stranger->told_ns = now_ns;
     stranger->repeats = 0;
 }

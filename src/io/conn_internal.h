@@ -29,7 +29,7 @@ struct conn {
     char peer_text[SOCKET_TEXT_BYTES];
 };
 
-/* Somebody who was sent away and told so in the log: again only after a while. */
+/* Somebody of whom the log was told: again only after a while. */
 enum { CONN_STRANGERS_MAX = 16 };
 struct conn_stranger {
     uint64_t who; /* hash of its host and the reason; 0: unused */
@@ -60,6 +60,5 @@ int conn_queue(struct conn *conn, const struct message *message);
 int conn_queue_hello(struct conn *conn);
 void conn_handle(struct conn *conn, const struct message *message);
 void conn_fail_garbage(struct conn *conn, const char *reason);
-void conn_log_stranger(struct conn *conn, int error, const char *reason);
 
 #endif

@@ -83,6 +83,8 @@ static void on_close(void *context, struct conn *conn, int error, const char *re
     assert_non_null(conn_peer_text(conn));
     side->closed++;
     side->error = error;
+    if (error == -EPROTO)
+        conn_tell(conn, "connection_broken", error, reason);
     snprintf(side->reason, sizeof side->reason, "%s", reason);
 }
 
@@ -441,12 +443,12 @@ static void test_garbage_behind_the_hello(void **state)
     struct pair *pair = *state;
     struct message hello = {.type = MESSAGE_hello, .u.hello = pair->here.hello};
     hello.u.hello.purpose = PURPOSE_CONTROL;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 6; i++) {
         int fd = connect_raw(pair);
         struct message message = heartbeat(4);
         send_raw(fd, &hello);
         send_raw(fd, &message);
-        if (i == 0)
+        if (i % 2 == 0)
             send_raw(fd, &hello);
         else
             assert_int_equal(send(fd, "this is no message", 18, 0), 18);
@@ -455,6 +457,7 @@ static void test_garbage_behind_the_hello(void **state)
         assert_int_equal(pair->there.messages, i + 1);
         close(fd);
     }
+    assert_int_equal(log_lines, 2); /* one a reason */
 }
 
 /* A peer that does not read costs the bound and then its connection. */

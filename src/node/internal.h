@@ -133,7 +133,6 @@ struct node {
     struct conn *links[CORE_LINKS_MAX]; /* the node thread's */
     struct message_hello links_hello;   /* the node thread's: of the life below */
     uint64_t links_life;                /* the node thread's; UINT64_MAX: of none any more */
-    uint64_t tell_broken_at_ns;
     struct discovery discovery;
 
     struct node_peer peers[CORE_PEERS_MAX];

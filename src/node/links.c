@@ -8,10 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
-#include "base/clock.h"
 #include "node/internal.h"
-
-#define TELL_BROKEN_PAUSE_NS UINT64_C(1000000000)
 
 /* What a dialled connection is for; freed with it. */
 struct link_user {
@@ -199,17 +196,6 @@ static void on_message(void *context, struct conn *conn, const struct message *m
     node_step(context, &event, NULL);
 }
 
-/* A member or a stranger that speaks our protocol wrongly: one line a second is enough of it. */
-static void tell_broken(struct node *node, const char *address, const char *reason)
-{
-    uint64_t now_ns = clock_now_ns();
-    if (now_ns < node->tell_broken_at_ns)
-        return;
-    node->tell_broken_at_ns = now_ns + TELL_BROKEN_PAUSE_NS;
-    log_event(LOG_LEVEL_WARNING, "connection_broken", "peer=%s reason=%s", address,
-              log_quoted(reason));
-}
-
 static void on_close(void *context, struct conn *conn, int error, const char *reason)
 {
     struct node *node = context;
@@ -219,7 +205,7 @@ static void on_close(void *context, struct conn *conn, int error, const char *re
     if (!user || probe_owns(conn))
         return;
     if (error == -EPROTO)
-        tell_broken(node, conn_peer_text(conn), reason);
+        conn_tell(conn, "connection_broken", error, reason);
     if (user->link != UINT32_MAX)
         link_down(node, user);
     if (user->is_probe)
