@@ -47,10 +47,17 @@ static void unlink_from_set(struct conn *conn)
     conn->set->n_conns--;
 }
 
+/* Accepted, and its hello is to come. */
+bool conn_is_silent(const struct conn *conn)
+{
+    return !conn->is_dialled && conn->state == CONN_HELLO;
+}
+
 /* From here on nothing refers to the connection but its own task, which frees it. */
 void conn_release(struct conn *conn)
 {
     CHECK(conn->state != CONN_CLOSED);
+    conn->set->n_silent -= conn_is_silent(conn);
     conn->state = CONN_CLOSED;
     unlink_from_set(conn);
     resolve_cancel(conn->resolve);
@@ -339,8 +346,21 @@ int conn_dial(struct conn_set *set, const struct address *to, enum purpose purpo
     return 0;
 }
 
+/* New ones stand in front. */
+static void drop_oldest_silent(struct conn_set *set)
+{
+    struct conn *oldest = NULL;
+    for (struct conn *conn = set->first; conn != NULL; conn = conn->next)
+        if (conn_is_silent(conn))
+            oldest = conn;
+    CHECK(oldest != NULL);
+    conn_fail(oldest, -EBUSY, "too many connections say nothing");
+}
+
 int conn_accept(struct conn_set *set, int fd)
 {
+    if (set->n_silent >= set->silent_max)
+        drop_oldest_silent(set);
     struct conn *conn = conn_new(set, false);
     if (conn == NULL) {
         forked_close(fd);
@@ -351,6 +371,7 @@ int conn_accept(struct conn_set *set, int fd)
     socket_peer_text(fd, conn->peer_text);
     conn->fd = fd;
     conn->state = CONN_HELLO;
+    set->n_silent++;
     int error = loop_add(set->loop, fd, EPOLLIN, on_event, conn, &conn->watch);
     if (error < 0)
         conn_release(conn);

@@ -21,6 +21,9 @@
 enum { CONN_OUTPUT_MAX_BYTES = 4 << 20 };
 /* Dialled and accepted together; more are refused by closing them. */
 enum { CONN_MAX = 4096 };
+/* Of these, accepted ones that have not said hello; of more the oldest is closed.  A port that is
+ * scanned must not use up the descriptors of the host program. */
+enum { CONN_SILENT_MAX = 512 };
 /* Name look-up, connecting and the peer's hello together. */
 #define CONN_OPEN_TIMEOUT_NS HELLO_TIMEOUT_NS
 
@@ -60,6 +63,8 @@ void conn_set_free(struct conn_set *set);
 struct conn *conn_set_first(const struct conn_set *set);
 /* Instead of CONN_OPEN_TIMEOUT_NS, for connections that begin from now on. */
 void conn_set_open_timeout(struct conn_set *set, uint64_t timeout_ns);
+/* Instead of CONN_SILENT_MAX. */
+void conn_set_silent_max(struct conn_set *set, uint32_t most);
 const struct conn_counts *conn_set_counts(const struct conn_set *set);
 
 /* -EAGAIN: too many; everything else, an unknown name included, is told by on_close. */

@@ -96,6 +96,7 @@ static void handle_hello(struct conn *conn, const struct message_hello *theirs)
     }
     loop_set_timer(set->loop, &conn->timer, 0);
     conn->version = hello_version(set->mine, theirs);
+    set->n_silent -= conn_is_silent(conn);
     conn->state = CONN_OPEN;
     send_note(conn);
     set->counts.opened++;
@@ -247,6 +248,7 @@ int conn_set_new(struct loop *loop, const struct message_hello *mine,
     set->callbacks = *callbacks;
     set->context = context;
     set->open_timeout_ns = CONN_OPEN_TIMEOUT_NS;
+    set->silent_max = CONN_SILENT_MAX;
     *ret_set = set;
     return 0;
 }
@@ -268,6 +270,11 @@ struct conn *conn_set_first(const struct conn_set *set)
 void conn_set_open_timeout(struct conn_set *set, uint64_t timeout_ns)
 {
     set->open_timeout_ns = timeout_ns;
+}
+
+void conn_set_silent_max(struct conn_set *set, uint32_t most)
+{
+    set->silent_max = most;
 }
 
 const struct conn_counts *conn_set_counts(const struct conn_set *set)

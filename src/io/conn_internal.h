@@ -45,6 +45,7 @@ struct conn_set {
     uint64_t open_timeout_ns;
     struct conn *first;
     uint32_t n_conns;
+    uint32_t n_silent, silent_max; /* accepted, and without a hello */
     struct conn_counts counts;
     struct conn_stranger strangers[CONN_STRANGERS_MAX];
     struct message_scratch scratch; /* of the message that is being handled */
@@ -53,6 +54,7 @@ struct conn_set {
 /* conn.c */
 void conn_release(struct conn *conn);
 void conn_fail(struct conn *conn, int error, const char *reason);
+bool conn_is_silent(const struct conn *conn);
 int conn_flush(struct conn *conn);
 int conn_queue(struct conn *conn, const struct message *message);
 

@@ -438,6 +438,33 @@ static void test_half_a_hello_times_out(void **state)
     close(listener_fd);
 }
 
+/* Whoever speaks finds room, however many do not. */
+static void test_silent_ones_make_room(void **state)
+{
+    struct pair *pair = *state;
+    char byte;
+    int fds[12];
+    conn_set_silent_max(pair->there.set, 8);
+    for (uint32_t i = 0; i < 12; i++) {
+        fds[i] = connect_raw(pair);
+        RUN_UNTIL(pair, conn_set_counts(pair->there.set)->accepted == i + 1);
+    }
+    for (uint32_t i = 0; i < 12; i++)
+        assert_int_equal(recv(fds[i], &byte, 1, MSG_DONTWAIT), i < 4 ? 0 : -1);
+    (void)dial_to(pair, &pair->address);
+    RUN_UNTIL(pair, pair->there.opened == 1);
+    /* That one took the place of fds[4]; whoever is still there can speak yet. */
+    for (uint32_t i = 5; i < 12; i++) {
+        struct message hello = {.type = MESSAGE_hello, .u.hello = pair->here.hello};
+        hello.u.hello.purpose = PURPOSE_CONTROL;
+        send_raw(fds[i], &hello);
+        RUN_UNTIL(pair, pair->there.opened == i - 3);
+    }
+    for (uint32_t i = 0; i < 12; i++)
+        close(fds[i]);
+    RUN_UNTIL(pair, pair->there.closed == 7);
+}
+
 static void test_garbage_behind_the_hello(void **state)
 {
     struct pair *pair = *state;
@@ -529,6 +556,7 @@ int main(void)
         TEST(test_nobody_listens),
         TEST(test_wrong_beginnings),
         TEST(test_half_a_hello_times_out),
+        TEST(test_silent_ones_make_room),
         TEST(test_garbage_behind_the_hello),
         TEST(test_output_is_bounded),
         TEST(test_connect_and_close_leaks_nothing),
