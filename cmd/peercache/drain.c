@@ -25,7 +25,7 @@ static const struct {
     {"handed_over", "handed over to other nodes"},
     {"elsewhere", "at another node already"},
     {"gone", "evicted or cleared meanwhile"},
-    {"left_no_room", "left behind: no node has room"},
+    {"left_no_room", "left behind: no node that answers has room"},
     {"left_no_peer", "left behind: no other node answers"},
     {"left_no_time", "left behind: drain_timeout was over"},
 };
