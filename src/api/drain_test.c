@@ -131,6 +131,8 @@ static json_t *ask_to_adopt(json_t *pages, const void *body, size_t len)
     json_t *json = json_loads(answer.json, 0, NULL);
     json_t *errors = json_incref(json_object_get(json, "errors"));
     assert_int_equal(result, errors ? 0 : -EINVAL);
+    if (!errors) /* a sentence, not the JSON around it */
+        assert_true(error.text[0] != 0 && error.text[0] != '{');
     json_decref(json);
     json_decref(question);
     free(text);

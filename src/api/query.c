@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <jansson.h>
+
 #include "api/handle.h"
 #include "base/clock.h"
 #include "io/host_id.h"
@@ -66,6 +68,15 @@ static int ask_first(const struct candidates *candidates, const struct message_h
     return error;
 }
 
+/* A node that cannot answer says why in {"error": "..."}. */
+static void explain(const struct server_answer *answer, struct peercache_error *ret_error)
+{
+    json_t *json = json_loads(answer->json ? answer->json : "", 0, NULL);
+    const char *text = json_string_value(json_object_get(json, "error"));
+    handle_error(ret_error, text ? text : "the node refused the request");
+    json_decref(json);
+}
+
 int peercache_query(const struct peercache_config *config, const struct peercache_request *request,
                     uint32_t timeout_ms, struct peercache_answer *ret_answer,
                     struct peercache_error *ret_error)
@@ -97,7 +108,7 @@ int peercache_query(const struct peercache_config *config, const struct peercach
         return error;
     }
     if (answer.error)
-        handle_error(ret_error, answer.json ? answer.json : "the node refused the request");
+        explain(&answer, ret_error);
     take_answer(&answer, ret_answer);
     return answer.error;
 }
