@@ -130,6 +130,7 @@ struct contact *contacts_link_up(struct contacts *contacts, struct update *updat
     for (uint32_t i = 0; contact && i < contacts->n_candidates; i++)
         if (core_service_equal(&contacts->candidates[i].at, &contact->at)) {
             contacts->candidates[i].node_id = node_id;
+            contacts->candidates[i].incarnation = incarnation;
             contacts->candidates[i].is_lost = contacts->candidates[i].is_just_lost = false;
         }
     if (contact) {
@@ -311,8 +312,9 @@ static bool is_worth_a_try(struct contacts *contacts, const struct beliefs *beli
     if (candidate->spreads)
         return true;
     const struct record_member *member = beliefs_find(beliefs, candidate->node_id);
+    bool has_not_moved = member && member->incarnation == candidate->incarnation;
     if (id128_equal(candidate->node_id, contacts->config.node_id) ||
-        (member && member->state != MEMBER_SUSPECT))
+        (has_not_moved && member->state != MEMBER_SUSPECT))
         return false;
     return candidate->is_lost || !is_members(contacts, beliefs, &candidate->at);
 }
@@ -406,6 +408,7 @@ void contacts_lost(struct contacts *contacts, const struct record_member *member
         return;
     struct candidate *candidate = candidate_at(contacts, &service);
     candidate->node_id = member->node_id;
+    candidate->incarnation = member->incarnation;
     candidate->is_lost = candidate->is_just_lost = true;
 }
 
