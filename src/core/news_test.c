@@ -69,7 +69,7 @@ static void those_who_speak_are_told_once(void **state)
 {
     struct fixture *f = *state;
     struct record_member hearsay = {
-        .node_id = world_id(9), .incarnation = 1, .state = MEMBER_ALIVE};
+        .node_id = world_id(9), .incarnation = 1, .state = MEMBER_ALIVE, .host = {"10.0.0.9", 8}};
     join(f, 1);
     join(f, 2);
     roster_hear(f->roster, f->now_ns, &hearsay);
