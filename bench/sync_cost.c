@@ -153,9 +153,10 @@ static void start(int index, uint32_t slots, uint32_t entries)
     if (!node->headers || core_new(&config, &node->core) != 0)
         rig_fail("not enough memory");
     step(index, &(struct core_event){.type = CORE_TICK});
-    step(index, &(struct core_event){.type = CORE_LINK_UP,
-                                     .link = DISCOVERY,
-                                     .u.up = {PURPOSE_DISCOVERY, {1, 1}, 1, node->dial}});
+    step(index, &(struct core_event){
+                    .type = CORE_LINK_UP,
+                    .link = DISCOVERY,
+                    .u.up = {PURPOSE_DISCOVERY, {1, 1}, 1, node->dial, WIRE_VERSION_MAX}});
 }
 
 /* The first @n nodes are alive, and those behind them that were started are dead. */
@@ -187,7 +188,7 @@ static void connect(int a, int b)
     for (int i = 0; i < 2; i++) {
         step(a, &(struct core_event){.type = CORE_LINK_UP,
                                      .link = (uint32_t)b,
-                                     .u.up = {PURPOSE_CONTROL, id_of(b), 1, 0}});
+                                     .u.up = {PURPOSE_CONTROL, id_of(b), 1, 0, WIRE_VERSION_MAX}});
         int other = a;
         a = b;
         b = other;
