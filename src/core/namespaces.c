@@ -27,13 +27,16 @@
 /* Who has not answered by then hangs, or cannot be reached. */
 #define HEAR_TIMEOUT_NS UINT64_C(1000000000)
 #define CLEAR_OP UINT32_C(0x80000000)
+/* After so many rounds of a clear the next one does not begin sooner. */
+#define ROUND_PAUSE_NS UINT64_C(100000000)
+enum { QUICK_ROUNDS = 8 };
 enum { SERIALS = 0x7fff, ROUNDS = 256, SEED_EPOCH = 6, COUNT_AHEAD_MAX = 1 << 20 };
 
 struct clear {
     bool used, has_caller, is_judged; /* by judge(), in this round */
     uint32_t serial;                  /* tells this use of the place from the one before */
     uint8_t round;
-    uint32_t n_waiting;
+    uint32_t n_rounds, n_waiting;
     struct record_epoch epoch;
     uint64_t begun_ns; /* this round */
     bool waiting[CORE_PEERS_MAX];
@@ -116,18 +119,22 @@ static int raise_to(struct namespaces *namespaces, struct id128 identity, uint64
     return 1;
 }
 
-/* The first one beyond all that are known here. */
-static uint64_t next_epoch(const struct namespaces *namespaces, struct peers *peers,
-                           struct id128 identity)
+static uint32_t own_life(struct peers *peers)
 {
     const struct peer *self = peers_get(peers, CORE_SELF);
     struct {
         struct id128 node_id;
         uint64_t incarnation; /* a new life does not know what the former one cleared */
     } seed = {self->node_id, self->incarnation};
-    uint64_t life = hash_bytes64(&seed, sizeof seed, SEED_EPOCH) >> 32;
+    return (uint32_t)(hash_bytes64(&seed, sizeof seed, SEED_EPOCH) >> 32);
+}
+
+/* The first one beyond all that are known here. */
+static uint64_t next_epoch(const struct namespaces *namespaces, struct peers *peers,
+                           struct id128 identity)
+{
     uint64_t count = namespaces_epoch_count(namespaces_epoch(namespaces, identity)) + 1;
-    return count << 32 | life;
+    return count << 32 | own_life(peers);
 }
 
 static uint32_t op_of(const struct namespaces *namespaces, const struct clear *clear)
@@ -188,6 +195,7 @@ static void begin_round(struct namespaces *namespaces, struct peers *peers, stru
     memset(clear->hung, 0, sizeof clear->hung);
     clear->n_waiting = 0;
     clear->begun_ns = namespaces->look_at_ns = update_now_ns(update);
+    clear->n_rounds++;
     clear->is_judged = false;
     for (uint16_t i = 1; peers_next(peers, &i); i++) {
         const struct peer *peer = peers_get(peers, i);
@@ -226,11 +234,20 @@ static bool is_overtaken(const struct clear *clear, const struct record_epoch *e
            id128_equal(clear->epoch.identity, epoch->identity);
 }
 
-/* Of several of one namespace the newest goes on for all; the callers of the others see a timeout. */
+/* Two clears, of two nodes, chase each other through a member that hears neither and is heard. */
+static bool goes_too_fast(const struct clear *clear, uint64_t now_ns)
+{
+    return clear->n_rounds > QUICK_ROUNDS && now_ns < clear->begun_ns + ROUND_PAUSE_NS;
+}
+
+/* Of several of one namespace the newest goes on for all; the callers of the others see a timeout.  An
+ * epoch of this life is no other's: what was set under it was set after the clear that it is of. */
 bool namespaces_overtaken(struct namespaces *namespaces, struct peers *peers, struct update *update,
                           const struct record_epoch *epoch, uint16_t from)
 {
     struct clear *newest = NULL;
+    if ((uint32_t)epoch->epoch == own_life(peers))
+        return false;
     for (uint32_t i = 0; i < CLEARS_MAX; i++) {
         struct clear *clear = &namespaces->clears[i];
         bool is_newer = !newest || clear->epoch.epoch > newest->epoch.epoch;
@@ -242,7 +259,7 @@ bool namespaces_overtaken(struct namespaces *namespaces, struct peers *peers, st
             namespaces->clears[i].has_caller = false;
     if (!newest || !is_plausible(namespaces, epoch))
         return false;
-    if (!update_has_room(update)) {
+    if (!update_has_room(update) || goes_too_fast(newest, update_now_ns(update))) {
         newest->has_caller = false; /* it sees a timeout rather than a clear that is not whole */
         return false;
     }

@@ -170,6 +170,44 @@ static void cancelled_clear_goes_on_without_its_caller(void **state)
     assert_int_equal(namespaces_epoch_count(epoch_of(world, identity)), 3 * CLEARS_MAX);
 }
 
+static void say_epoch(struct world *world, uint32_t member, uint64_t epoch)
+{
+    struct record_epoch entry = {identity, epoch};
+    struct message message = {.type = MESSAGE_epochs,
+                              .u.epochs = {.entries = &entry, .n_entries = 1}};
+    world_say(world, SELF, WORLD_CONTROL + member, &message);
+}
+
+/* A member that has not heard either of two clears of this node passes on what others told it. */
+static void own_clears_do_not_chase_each_other(void **state)
+{
+    struct world *world = *state;
+    world_add_played(world, SELF, 1);
+    clear(world, identity);
+    clear(world, identity);
+    uint64_t epoch = epoch_of(world, identity);
+    say_epoch(world, 0, epoch);
+    assert_true(epoch_of(world, identity) == epoch);
+}
+
+/* Nor do those of two nodes at the speed of the network: whoever waits sees a timeout, and the clear
+ * goes on at leisure. */
+static void clears_of_two_nodes_chase_each_other_slowly(void **state)
+{
+    struct world *world = *state;
+    world_add_played(world, SELF, 1);
+    clear(world, identity);
+    for (int i = 0; i < 1000; i++)
+        say_epoch(world, 0, epoch_of(world, identity) + (UINT64_C(1) << 32) + 1);
+    assert_in_range(namespaces_epoch_count(epoch_of(world, identity)), 1000, 1020);
+    world_forget_heard(world);
+    say_epoch(world, 0, epoch_of(world, identity) + 1);
+    assert_null(world_heard_type(world, MESSAGE_epochs, NULL));
+    world_pass(world, 1000);
+    say_epoch(world, 0, epoch_of(world, identity) + 1);
+    assert_non_null(world_heard_type(world, MESSAGE_epochs, NULL));
+}
+
 static void too_many_clears_at_a_time_are_refused(void **state)
 {
     struct world *world = *state;
@@ -265,6 +303,8 @@ int main(void)
         TEST(reconnected_member_is_asked_again),
         TEST(next_life_of_a_member_is_waited_for),
         TEST(cancelled_clear_goes_on_without_its_caller),
+        TEST(own_clears_do_not_chase_each_other),
+        TEST(clears_of_two_nodes_chase_each_other_slowly),
         TEST(too_many_clears_at_a_time_are_refused),
         TEST(epoch_never_falls),
         TEST(epoch_far_ahead_is_not_believed),
