@@ -169,8 +169,12 @@ static uint8_t judge(struct beliefs *beliefs, struct entry *entry, uint64_t now_
     return judge_unknown(beliefs, entry, now_ns);
 }
 
+/* A master that says it is there does not say it twice, and was not believed for one that had left. */
 static void forget(struct beliefs *beliefs, uint32_t at)
 {
+    for (uint32_t i = 0; i < BELIEFS_MASTERS_MAX; i++)
+        if (member_is_there(beliefs->entries[at].words[i]))
+            beliefs->unheard |= 1u << i;
     beliefs->ids[at] = (struct id128){0};
     beliefs->is_news[at] = false;
 }

@@ -222,6 +222,19 @@ static void who_has_left_is_not_brought_back(void **state)
     assert_int_equal(believed(f, 5), MEMBER_ALIVE);
 }
 
+/* The goodbye was not its own, or it came back: once it is forgotten, who lists it is asked again. */
+static void master_that_lists_one_that_left_is_asked_again(void **state)
+{
+    struct fixture *f = *state;
+    say(f, A, 5, MEMBER_ALIVE);
+    say(f, B, 5, MEMBER_LEFT);
+    say(f, A, 5, MEMBER_ALIVE);
+    assert_int_equal(believed(f, 5), 0);
+    for (int i = 0; i < 70; i++)
+        pass(f, 1000);
+    assert_int_equal(beliefs_unheard(f->beliefs), 1u << A);
+}
+
 static void goodbye_is_believed(void **state)
 {
     static const uint32_t ids[] = {5, 6};
@@ -380,6 +393,7 @@ int main(void)
         TEST(unknown_member_that_joins_in_time_was_never_away),
         TEST(master_that_is_given_up_says_nothing),
         TEST(who_has_left_is_not_brought_back),
+        TEST(master_that_lists_one_that_left_is_asked_again),
         TEST(goodbye_is_believed),
         TEST(dead_member_comes_back_by_a_fresh_word_only),
         TEST(without_fresh_masters_any_word_brings_a_member_back),

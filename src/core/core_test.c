@@ -228,7 +228,8 @@ static void node_that_leaves_is_gone_at_once_and_stays_gone(void **state)
     assert_int_equal(world_now->nodes[A]->n_changes, changes + 1);
     assert_int_equal(world_now->nodes[A]->changes[changes].state, MEMBER_LEFT);
     assert_int_equal(ring_nodes(A), 2);
-    world_say(world_now, A, discovery, &news); /* a new list for everybody */
+    world_link_up(world_now, A, 60, PURPOSE_DISCOVERY, other.node_id, other.incarnation);
+    world_say(world_now, A, 60, &news); /* a new list for everybody */
     assert_int_equal(ring_nodes(A), 3);
     assert_int_equal(world_now->nodes[A]->n_changes, ++changes + 1);
     /* Its heartbeats and joins that were on the way change nothing. */
@@ -240,6 +241,21 @@ static void node_that_leaves_is_gone_at_once_and_stays_gone(void **state)
     world_say(world_now, A, discovery, &heartbeat);
     world_say(world_now, A, discovery, &join);
     assert_int_equal(world_now->nodes[A]->n_changes, changes + 1);
+}
+
+/* Whoever it is that says so, it is not the member itself. */
+static void nobody_speaks_for_another(void **state)
+{
+    (void)state;
+    world_now = cluster(2);
+    struct record_member other = world_member(77, 1);
+    struct message leave = {.type = MESSAGE_leave, .u.leave = {id_of(B), 100}};
+    struct message join = {.type = MESSAGE_join, .u.join = {.members = &other, .n_members = 1}};
+    world_link_up(world_now, A, 60, PURPOSE_DISCOVERY, world_id(66), 1);
+    world_say(world_now, A, 60, &leave);
+    world_say(world_now, A, 60, &join);
+    assert_int_equal(ring_nodes(A), 2);
+    assert_true(world_peer(world_now, A, other.node_id, 1) == CORE_PEER_NONE);
 }
 
 static void leave_reaches_everybody(void **state)
@@ -420,6 +436,7 @@ int main(void)
         TEST(peer_that_hangs_up_is_suspected),
         TEST(index_of_a_lost_member_rests_before_it_is_used_again),
         TEST(node_that_leaves_is_gone_at_once_and_stays_gone),
+        TEST(nobody_speaks_for_another),
         TEST(leave_reaches_everybody),
         TEST(older_list_does_not_bring_back_who_left),
         TEST(clear_of_a_lonely_node_ends_in_its_own_step),

@@ -152,6 +152,27 @@ static void take_leave(struct core *core, uint16_t index)
     members_remove(core, index);
 }
 
+static bool is_self(const struct link *link, struct id128 node_id, uint64_t incarnation)
+{
+    return id128_equal(link->node_id, node_id) && link->incarnation == incarnation;
+}
+
+/* Nobody says of another that it is there, or that it has left. */
+static bool speaks_for_itself(const struct link *link, const struct message *message)
+{
+    const struct message_join *join = &message->u.join;
+    const struct message_heartbeat *heartbeat = &message->u.heartbeat;
+    const struct message_leave *leave = &message->u.leave;
+    switch (message->type) {
+    case MESSAGE_join:
+        return join->n_members == 1 &&
+               is_self(link, join->members[0].node_id, join->members[0].incarnation);
+    case MESSAGE_heartbeat: return is_self(link, heartbeat->node_id, heartbeat->incarnation);
+    case MESSAGE_leave: return is_self(link, leave->node_id, leave->incarnation);
+    default: return true;
+    }
+}
+
 /* Only a member may speak on a control connection, and only on its present one: what still comes
  * over a connection that is being hung up is dropped. */
 void inbox_take(struct core *core, uint32_t number, const struct message *message)
@@ -160,7 +181,8 @@ void inbox_take(struct core *core, uint32_t number, const struct message *messag
     if (link->is_former)
         return;
     if (link->purpose == PURPOSE_DISCOVERY) {
-        membership_message(core->membership, core->update, number, message);
+        if (speaks_for_itself(link, message))
+            membership_message(core->membership, core->update, number, message);
         return;
     }
     uint16_t peer = link->peer;

@@ -667,7 +667,8 @@ static uint64_t rings_built(struct world *world, uint32_t joins, uint64_t ms_apa
         struct record_member member = world_member(100 + i, 1);
         struct message message = {.type = MESSAGE_join,
                                   .u.join = {.members = &member, .n_members = 1}};
-        world_say(world, 0, SERVED_LINK, &message);
+        world_link_up(world, 0, SERVED_LINK + i, PURPOSE_DISCOVERY, member.node_id, 1);
+        world_say(world, 0, SERVED_LINK + i, &message);
         world_pass(world, ms_apart);
         n += view_ring_hash(world->nodes[0]->view) != hash;
         hash = view_ring_hash(world->nodes[0]->view);
@@ -683,7 +684,6 @@ static void flood_of_joins_builds_few_rings(void **state)
     (void)state;
     world_add(world, &config);
     world_make_head(world, 0);
-    world_link_up(world, 0, SERVED_LINK, PURPOSE_DISCOVERY, world_id(100), 1);
     world_pass(world, 1000);
     assert_int_equal(rings_built(world, 5, 0), 5); /* a few are followed at once */
     world_pass(world, 1000);
