@@ -70,6 +70,7 @@ struct verbs_device_info {
     uint64_t guid; /* host order */
     uint32_t vendor, part;
     uint32_t port_count; /* numbered from 1 */
+    bool is_usable;      /* speaks InfiniBand or RoCE; iWARP and others are listed only */
     struct verbs_limits limits;
 };
 
@@ -242,9 +243,9 @@ struct verbs {
     int (*memory_register)(const struct verbs *verbs, struct verbs_device *device, void *addr,
                            uint64_t len_bytes, uint32_t rights, struct verbs_memory **ret_memory,
                            struct verbs_keys *ret_keys);
-    /* When it returns no adapter reads or writes there any more.  Queue pairs that may still write
-     * are destroyed first. */
-    void (*memory_deregister)(const struct verbs *verbs, struct verbs_memory *memory);
+    /* 0: no adapter reads or writes there any more.  Otherwise it is still registered, and is to be
+     * tried again.  Queue pairs that may still write there are destroyed first. */
+    int (*memory_deregister)(const struct verbs *verbs, struct verbs_memory *memory);
 
     /* Has room for at least @depth completions.  It must be the sum of the depths of its queue
      * pairs, because a queue pair that fails completes each of its reads. */
@@ -267,8 +268,9 @@ struct verbs {
      * (no such GID, MTU, limit); -ETIMEDOUT or -EHOSTUNREACH: the peer's address is not found. */
     int (*queue_connect)(const struct verbs *verbs, struct verbs_queue *queue,
                          const struct verbs_path *path);
-    /* Waits until the adapter has let go: then nothing writes for this queue pair any more. */
-    void (*queue_destroy)(const struct verbs *verbs, struct verbs_queue *queue);
+    /* Waits for the adapter.  0: it has let go, and nothing writes for this queue pair any more.
+     * Otherwise it is still there, may write, and is to be tried again. */
+    int (*queue_destroy)(const struct verbs *verbs, struct verbs_queue *queue);
 
     /* Posts the chain, at most VERBS_CHAIN_MAX reads, with one doorbell.  They execute in order as
      * far as VERBS_FENCED says, and complete in order.  The caller counts: an unsignalled read holds

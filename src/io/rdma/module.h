@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * module.h - finds and opens the module that speaks to libibverbs.
+ *
+ * peercache_rdma.so lies beside the library or in the folder peercache beside it; it is opened only
+ * where RDMA is wanted, so that one build runs with and without libibverbs.
+ */
+#ifndef IO_RDMA_MODULE_H
+#define IO_RDMA_MODULE_H
+
+#include "io/rdma/verbs.h"
+
+enum { RDMA_MODULE_ERROR_BYTES = 256 };
+
+/* The one symbol of the module. */
+#define RDMA_MODULE_SYMBOL "peercache_rdma_verbs"
+extern const struct verbs peercache_rdma_verbs;
+
+/* Any thread.  The table is valid until the process ends: the module stays loaded.  -ENOENT: this
+ * build has none; -ELIBACC: it does not load; -ELIBBAD: it is of another build.  Then @ret_error is
+ * a sentence that says what to change. */
+int rdma_module_open(const struct verbs **ret_verbs, char ret_error[RDMA_MODULE_ERROR_BYTES]);
+
+#endif
