@@ -63,6 +63,7 @@ demo-sglang: packages compile  ## runs two SGLang engines on the CPU that share 
 
 test: packages  ## builds in all configurations and runs every test [SGLANG=1]
 ifeq ($(IS_DEFAULT),yes)
+	@tools/install-packages rdma
 	@$(PYTHON) tools/run-tests full
 else
 	@$(PYTHON) tools/run-tests one $(CONFIGURATION)

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One virtual machine with two soft-RoCE devices, and two machines joined by a network."""
+import pathlib
+import re
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import vm
+
+REASON = vm.reason_against()
+if REASON:
+    raise unittest.SkipTest(REASON)
+
+# bandwidth SIZE DEPTH: ib_read_bw in both roles, on the first device, by its RoCE v2 address.
+FUNCTIONS = """
+bandwidth() {
+    ib_read_bw -d rxe0 -x 1 -s "$1" -n 500 -o "$2" -F >/results/server 2>&1 &
+    until ss -ltn | grep -q :18515; do sleep 0.1; done
+    ib_read_bw -d rxe0 -x 1 -s "$1" -n 500 -o "$2" -F 10.99.0.1 2>&1
+    wait
+}
+"""
+
+
+class Run(unittest.TestCase):
+    """A run whose machines are told about when a test fails."""
+
+    def setUp(self):
+        self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+
+    def check(self, *machines):
+        for machine in machines:
+            if machine.wait() != 0:
+                kept = vm.keep_failure(self.folder)
+                self.fail(f"status {machine.status()}; {machine.story()}\nkept in {kept}")
+        return [machine.note("output") for machine in machines]
+
+
+class OneMachine(Run):
+    def test_two_devices_and_a_read(self):
+        machine = vm.Machine(FUNCTIONS + "set -e; rdma link; bandwidth 131072 8", self.folder)
+        output, = self.check(machine)
+        for number in (0, 1):
+            self.assertRegex(output, rf"link rxe{number}/1 state ACTIVE .*netdev d{number}")
+        figures = re.search(r"^ *131072 +500 +\S+ +(\S+)", output, re.MULTILINE)
+        self.assertIsNotNone(figures, output)
+        print(f"# boot {machine.note('ready')} s, ib_read_bw of 128 KiB {figures.group(1)} MB/s",
+              flush=True)
+        self.assertGreater(float(figures.group(1)), 0)
+
+    def test_status_and_output_of_a_failure_come_out(self):
+        machine = vm.Machine("echo before; ls /nowhere; exit 7", self.folder, devices=0)
+        self.assertEqual(machine.wait(), 7, machine.story())
+        self.assertIn("before\n", machine.note("output"))
+        self.assertIn("/nowhere", machine.story())
+
+    def test_a_machine_that_hangs_is_ended(self):
+        machine = vm.Machine("echo before; sleep 1000", self.folder, devices=0)
+        while machine.note("output") is None:
+            machine.process.poll()
+            self.assertIsNone(machine.process.returncode, machine.story())
+        self.assertIsNone(machine.wait(limit_s=1))
+        self.assertIsNotNone(machine.process.returncode)
+
+
+class TwoMachines(Run):
+    def test_one_reads_from_the_other(self):
+        serve = "set -e; rdma link; ib_read_bw -d rxe-eth0 -x 1 -s 65536 -n 200 -F"
+        read = ("set -e; until busybox ping -c 1 -W 1 10.98.0.1; do sleep 0.2; done; "
+                "for i in {1..50}; do "
+                "ib_read_bw -d rxe-eth0 -x 1 -s 65536 -n 200 -F 10.98.0.1 && exit; sleep 0.5; "
+                "done; exit 1")
+        outputs = self.check(*vm.pair(self.folder, [serve, read], devices=0))
+        figures = re.findall(r"^ *65536 +200 +\S+ +(\S+)", outputs[1], re.MULTILINE)
+        self.assertTrue(figures, outputs)
+        print(f"# between two machines {figures[-1]} MB/s", flush=True)
