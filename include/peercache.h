@@ -211,6 +211,12 @@ int peercache_query(const struct peercache_config *config, const struct peercach
                     struct peercache_error *ret_error);
 void peercache_answer_fini(struct peercache_answer *answer);
 
+/* The RDMA devices of this machine in JSON, and which of them a node with this configuration would
+ * use; needs no running node.  0 also where there is none: "works" is false then, and "reason" says
+ * why. */
+int peercache_devices(const struct peercache_config *config, struct peercache_answer *ret_answer,
+                      struct peercache_error *ret_error);
+
 #ifdef __cplusplus
 }
 #endif

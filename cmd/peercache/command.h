@@ -12,6 +12,7 @@ int command_put(const struct invocation *invocation);
 int command_get(const struct invocation *invocation);
 int command_exists(const struct invocation *invocation);
 int command_keys(const struct invocation *invocation);
+int command_devices(const struct invocation *invocation);
 int command_drain(const struct invocation *invocation);
 int command_bench(const struct invocation *invocation);
 

@@ -22,7 +22,7 @@ enum {
     BATCH_MAX = 256,
     NAME_COLUMN = 24,
 };
-/* Of the member that `bench` starts; an asking command needs no pool. */
+/* Of the member that `bench` starts; `devices` goes by the pool that a node would have. */
 #define POOL_DEFAULT "256mb"
 
 static int bad_value(const char *name, const char *value, const char *wanted,
@@ -204,6 +204,17 @@ static int take_words(struct invocation *invocation, char **argv, struct peercac
     return 0;
 }
 
+/* Before the options are taken, so that they win.  A key of that name does no harm: whoever asks for
+ * it needs no pool. */
+static int set_bench_pool(char **argv, struct peercache_config *config,
+                          struct peercache_error *ret_error)
+{
+    for (char **word = argv; *word; word++)
+        if (!strcmp(*word, "bench"))
+            return peercache_config_set(config, "global_segment_size", POOL_DEFAULT, ret_error);
+    return 0;
+}
+
 int invocation_init(struct invocation *invocation, char **argv, struct peercache_error *ret_error)
 {
     *invocation = (struct invocation){
@@ -218,7 +229,7 @@ int invocation_init(struct invocation *invocation, char **argv, struct peercache
         return -EINVAL;
     }
     struct peercache_config *config = invocation->config;
-    if (peercache_config_set(config, "global_segment_size", POOL_DEFAULT, ret_error) < 0 ||
+    if (set_bench_pool(argv, config, ret_error) < 0 ||
         peercache_config_load_environment(config, ret_error) < 0)
         return -EINVAL;
     return take_words(invocation, argv, ret_error);

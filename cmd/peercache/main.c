@@ -25,6 +25,8 @@ static const struct command {
     {"keys", "", 0, 0, command_keys, "lists the pages that the node holds"},
     {"drain", "NODE", 1, 1, command_drain,
      "tells the node at HOST:PORT to hand its pages to others and leave; waits for it"},
+    {"devices", "", 0, 0, command_devices,
+     "lists the RDMA devices of this machine, which a node would use, and why"},
     {"bench", "", 0, 0, command_bench, "joins the cluster for some seconds and measures it"},
     {"help", "", 0, 0, command_help, "shows this text"},
 };

@@ -153,9 +153,14 @@ static int parse_id(const char *text, struct id128 *ret_id, struct peercache_err
 static int refuse_unbuilt(const struct options *options, struct peercache_error *ret_error)
 {
     const char *text = NULL;
-    if (options->protocol == OPTION_PROTOCOL_RDMA)
-        text = "protocol=rdma is not supported in this release: use auto, tcp or shm";
-    else if (options->disk_enabled)
+    if (options->protocol == OPTION_PROTOCOL_RDMA) {
+        /* Who asks for it hears first of what is wrong with this machine. */
+        int error = handle_check_rdma(options, ret_error);
+        if (error)
+            return error;
+        text = "protocol=rdma: a device works here, but this release does not read over it yet: "
+               "use auto, tcp or shm";
+    } else if (options->disk_enabled)
         text = "disk_enabled=true is not supported in this release: pages are kept in memory only";
     else if (options->metrics_enabled)
         text = "metrics_enabled=true is not supported in this release: see peercache status --json";

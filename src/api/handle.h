@@ -45,6 +45,8 @@ struct peercache_node {
 /* The options as the node floor wants them.  0 or -EINVAL and a sentence. */
 int handle_node_config(const struct options *options, struct node_config *ret_config,
                        struct peercache_error *ret_error);
+/* 0 where RDMA works on this machine as the options want it; else -EINVAL and a sentence. */
+int handle_check_rdma(const struct options *options, struct peercache_error *ret_error);
 /* Copies a sentence to a caller's error, which may be NULL. */
 void handle_error(struct peercache_error *ret_error, const char *text);
 

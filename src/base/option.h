@@ -104,6 +104,10 @@ enum option_write_policy { OPTION_WRITE_POLICIES(OPTION_ENUM) };
       "port of the RDMA devices")                                                                  \
     O(INDEX, gid_index, "auto", 0, 255, NULL,                                                      \
       "index of the RDMA devices' global identifier, or auto")                                     \
+    O(COUNT, service_level, "0", 0, 15, NULL,                                                      \
+      "InfiniBand service level, or RoCE priority, of RDMA connections")                           \
+    O(COUNT, traffic_class, "0", 0, 255, NULL,                                                     \
+      "traffic class of RDMA connections: with RoCE v2 the DSCP in its upper six bits")            \
     O(PORT, rdma_port, "0", 0, 65535, NULL,                                                        \
       "port for setting up RDMA connections; 0: any free one, told to the others")                 \
     O(COUNT, max_channels_per_peer, "4", 1, 64, NULL,                                              \

@@ -55,6 +55,16 @@ class Daemon(unittest.TestCase):
             with self.subTest(name=name, value=value):
                 self.assert_refused(run(PEERCACHED, f"--{name}", value), 2, name)
 
+    def test_devices_of_a_machine_without_any(self):
+        found = run(PEERCACHE, "devices", "--json", "--global_segment_size", "1gb")
+        listing = json.loads(found.stdout)
+        self.assertEqual(listing["locked_memory_needed_bytes"], 1 << 30)
+        if listing["devices"]:
+            self.skipTest("this machine has RDMA devices")
+        self.assert_refused(run(PEERCACHE, "devices"), 4, "RDMA")
+        self.assertFalse(listing["works"])
+        self.assertIn(listing["reason"].encode(), found.stderr)
+
     def test_signal_ends_it_cleanly(self):
         for number in (signal.SIGTERM, signal.SIGINT):
             with self.subTest(number):
