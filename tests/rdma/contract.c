@@ -2,9 +2,9 @@
 /*
  * contract.c - what verbs.h promises, asked of both sides that implement it.
  *
- *     contract                         the model
- *     contract READER HOLDER SECOND    libibverbs, on these devices of a virtual machine; the last
- *                                      is removed
+ *     contract                  the model
+ *     contract READER HOLDER    libibverbs, on these devices of a virtual machine (d0 is READER's
+ *                               network interface)
  *
  * So the model does as the kernel's soft-RoCE does, as far as both can be looked at.
  */
@@ -63,7 +63,7 @@ static void close_world(struct rig *rig)
 static int setup(void **state)
 {
     struct fixture *fixture = calloc(1, sizeof *fixture);
-    open_world(names[0], names[is_real ? 0 : 1], &fixture->rig);
+    open_world(names[0], names[1], &fixture->rig);
     fixture->pair = rig_connect(&fixture->rig, DEPTH, 4);
     fixture->pool =
         rig_memory_new(&fixture->rig, &fixture->rig.holder, 4 * PAGE, VERBS_REMOTE_READ, 0);
@@ -270,23 +270,20 @@ static void more_than_the_queue_holds_is_not_posted(void **state)
 {
     struct fixture *fixture = *state;
     const struct verbs *verbs = fixture->rig.verbs;
-    uint32_t depth = fixture->pair.made.depth, posted = 0, total = 0;
+    uint32_t depth = fixture->pair.made.depth, posted = 0;
     struct verbs_segment segment;
-    struct verbs_read read = read_page(fixture, 0, &segment, VERBS_SIGNALLED);
-    struct verbs_completion *done = calloc(depth, sizeof *done);
-    int error = 0;
-    while (!error && total <= depth) {
-        error = verbs->post(verbs, fixture->pair.reader, &read, 1, &posted);
-        total += posted;
-    }
-    assert_int_equal(error, -ENOMEM);
-    assert_int_equal(posted, 0);
-    assert_in_range(total, DEPTH, depth);
-    rig_wait(&fixture->rig, done, total);
-    for (uint32_t i = 0; i < total; i++)
+    struct verbs_read *reads = calloc(depth + 1, sizeof *reads);
+    struct verbs_completion *done = calloc(depth + 1, sizeof *done);
+    for (uint32_t i = 0; i <= depth; i++)
+        reads[i] = read_page(fixture, 0, &segment, VERBS_SIGNALLED);
+    assert_int_equal(verbs->post(verbs, fixture->pair.reader, reads, depth + 1, &posted), -ENOMEM);
+    assert_in_range(posted, 0, depth);
+    rig_wait(&fixture->rig, done, posted);
+    rig_post(&fixture->rig, fixture->pair.reader, reads, depth);
+    rig_wait(&fixture->rig, done, depth);
+    for (uint32_t i = 0; i < depth; i++)
         assert_int_equal(done[i].status, VERBS_OK);
-    rig_post(&fixture->rig, fixture->pair.reader, &read, 1);
-    rig_wait(&fixture->rig, done, 1);
+    free(reads);
     free(done);
 }
 
@@ -376,26 +373,24 @@ static void a_port_goes_down_and_comes_up(void **state)
         ;
 }
 
+/* Soft-RoCE of Linux 6.1 cannot be removed while somebody has it open: the removal waits. */
 static void a_device_is_removed(void **state)
 {
     struct rig rig;
-    char command[64];
-    (void)state;
-    open_world(names[2], names[2], &rig);
-    if (rig.model) {
-        model_remove_device(rig.model, names[2]);
-    } else {
-        snprintf(command, sizeof command, "rdma link delete %s", names[2]);
-        assert_int_equal(system(command), 0);
-    }
-    expect_event(&rig, VERBS_EVENT_DEVICE_FAILED);
     struct verbs_memory *memory;
     struct verbs_keys keys;
-    uint8_t *bytes = malloc(PAGE);
-    int error = rig.verbs->memory_register(rig.verbs, rig.reader.device, bytes, PAGE,
-                                           VERBS_REMOTE_READ, &memory, &keys);
-    assert_int_equal(error, -EIO);
-    free(bytes);
+    uint8_t bytes[64];
+    (void)state;
+    if (is_real) {
+        print_message("SKIP: soft-RoCE waits until nobody has the device open\n");
+        skip();
+    }
+    open_world(names[2], names[2], &rig);
+    model_remove_device(rig.model, names[2]);
+    expect_event(&rig, VERBS_EVENT_DEVICE_FAILED);
+    assert_int_equal(rig.verbs->memory_register(rig.verbs, rig.reader.device, bytes, sizeof bytes,
+                                                VERBS_REMOTE_READ, &memory, &keys),
+                     -EIO);
     close_world(&rig);
 }
 
@@ -444,7 +439,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_hundred_lives_leave_nothing_open),
         cmocka_unit_test(a_device_is_removed),
     };
-    is_real = argc == 4;
+    is_real = argc == 3;
     for (int i = 1; i < argc && is_real; i++)
         names[i - 1] = argv[i];
     return cmocka_run_group_tests_name(is_real ? "module" : "model", tests, NULL, NULL);

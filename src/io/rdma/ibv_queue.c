@@ -142,12 +142,18 @@ static int move_to_init(struct ibv_qp *pair, uint32_t port)
                   IBV_QP_STATE | IBV_QP_PKEY_INDEX | IBV_QP_PORT | IBV_QP_ACCESS_FLAGS);
 }
 
-static void link_chain(struct verbs_queue *queue)
+static struct verbs_queue *queue_new(struct ibv_qp *pair, uint32_t port, uint32_t depth)
 {
-    for (uint32_t i = 0; i < queue->chain_max; i++) {
+    uint32_t chain_max = depth < VERBS_CHAIN_MAX ? depth : VERBS_CHAIN_MAX;
+    struct verbs_queue *queue = calloc(1, sizeof *queue + (chain_max + 1) * sizeof *queue->chain);
+    if (!queue)
+        return NULL;
+    *queue = (struct verbs_queue){.pair = pair, .port = port, .chain_max = chain_max};
+    for (uint32_t i = 0; i < chain_max; i++) {
         queue->chain[i].next = &queue->chain[i + 1];
         queue->chain[i].opcode = IBV_WR_RDMA_READ;
     }
+    return queue;
 }
 
 int ibv_queue_create(const struct verbs *verbs, struct verbs_device *device,
@@ -163,25 +169,19 @@ int ibv_queue_create(const struct verbs *verbs, struct verbs_device *device,
                                             .max_recv_wr = RECEIVE_DEPTH,
                                             .max_recv_sge = 1}};
     (void)verbs;
-    uint32_t chain_max = request->depth < VERBS_CHAIN_MAX ? request->depth : VERBS_CHAIN_MAX;
-    struct verbs_queue *queue = calloc(1, sizeof *queue + (chain_max + 1) * sizeof *queue->chain);
-    if (!queue)
-        return -ENOMEM;
-    *queue = (struct verbs_queue){.port = request->port, .chain_max = chain_max};
     errno = 0;
-    queue->pair = ibv_create_qp(device->domain, &attr);
-    int error = queue->pair ? move_to_init(queue->pair, request->port) : last_error();
-    if (error) {
-        if (queue->pair)
-            ibv_destroy_qp(queue->pair);
-        free(queue);
-        return error;
+    struct ibv_qp *pair = ibv_create_qp(device->domain, &attr);
+    if (!pair)
+        return last_error();
+    int error = move_to_init(pair, request->port);
+    struct verbs_queue *queue = error ? NULL : queue_new(pair, request->port, attr.cap.max_send_wr);
+    if (!queue) {
+        ibv_destroy_qp(pair);
+        return error ? error : -ENOMEM;
     }
-    link_chain(queue);
     *ret_queue = queue;
-    *ret_made = (struct verbs_queue_made){.number = queue->pair->qp_num,
-                                          .depth = attr.cap.max_send_wr,
-                                          .segments = attr.cap.max_send_sge};
+    *ret_made = (struct verbs_queue_made){
+        .number = pair->qp_num, .depth = attr.cap.max_send_wr, .segments = attr.cap.max_send_sge};
     return 0;
 }
 
