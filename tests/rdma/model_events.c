@@ -2,15 +2,12 @@
 /* model_events.c - the model's clock: what happens next, and chance. */
 #include <stdlib.h>
 
+#include "base/splitmix.h"
 #include "model_internal.h"
 
-/* splitmix64 */
 uint64_t model_random(struct model *model)
 {
-    uint64_t z = model->random += UINT64_C(0x9e3779b97f4a7c15);
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
+    return splitmix_next(&model->random);
 }
 
 bool model_chance(struct model *model, uint32_t permille)

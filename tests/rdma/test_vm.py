@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """One virtual machine with two soft-RoCE devices, and two machines joined by a network."""
+import os
 import pathlib
 import re
 import sys
@@ -40,9 +41,17 @@ class Run(unittest.TestCase):
 
 
 class OneMachine(Run):
-    def test_two_devices_and_a_read(self):
-        machine = vm.Machine(FUNCTIONS + "set -e; rdma link; bandwidth 131072 8", self.folder)
+    def test_two_devices_a_read_and_the_contract(self):
+        machine = vm.Machine(f"""{FUNCTIONS}
+            set -e
+            rdma link
+            bandwidth 131072 8
+            CMOCKA_MESSAGE_OUTPUT=stdout {os.environ['CONTRACT']} rxe0 rxe0
+            rdma resource""", self.folder)
         output, = self.check(machine)
+        self.assertRegex(output, r"\[  PASSED  \] \d+ test", output)
+        # The kernel's own queue pair is left, and nothing of ours.
+        self.assertRegex(output, r"rxe0: pd 1 cq 1 qp 1 .*mr 0 ctx 0")
         for number in (0, 1):
             self.assertRegex(output, rf"link rxe{number}/1 state ACTIVE .*netdev d{number}")
         figures = re.search(r"^ *131072 +500 +\S+ +(\S+)", output, re.MULTILINE)
