@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <poll.h>
 
+#include "base/clock.h"
 #include "io/rdma/module.h"
 #include "rig.h"
 
@@ -276,6 +277,7 @@ static void more_than_the_queue_holds_is_not_posted(void **state)
     struct verbs_completion *done = calloc(depth + 1, sizeof *done);
     for (uint32_t i = 0; i <= depth; i++)
         reads[i] = read_page(fixture, 0, &segment, VERBS_SIGNALLED);
+    fixture->rig.posted_ns = clock_now_ns();
     assert_int_equal(verbs->post(verbs, fixture->pair.reader, reads, depth + 1, &posted), -ENOMEM);
     assert_in_range(posted, 0, depth);
     rig_wait(&fixture->rig, done, posted);

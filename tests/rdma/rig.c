@@ -124,18 +124,17 @@ void rig_post(struct rig *rig, struct verbs_queue *queue, const struct verbs_rea
               uint32_t n)
 {
     uint32_t posted = 0;
+    rig->posted_ns = clock_now_ns();
     CHECK(rig->verbs->post(rig->verbs, queue, reads, n, &posted) == 0);
     CHECK(posted == n);
 }
 
 bool rig_idle(struct rig *rig)
 {
-    static uint64_t since_ns;
     if (rig->model)
         return model_step(rig->model);
-    since_ns = since_ns ? since_ns : clock_now_ns();
     sched_yield();
-    return clock_now_ns() - since_ns < (uint64_t)DEADLINE_S * 1000000000;
+    return clock_now_ns() - rig->posted_ns < (uint64_t)DEADLINE_S * 1000000000;
 }
 
 void rig_wait(struct rig *rig, struct verbs_completion *ret_completions, uint32_t n)

@@ -24,6 +24,7 @@ struct rig {
     const struct verbs *verbs;
     struct model *model; /* NULL: real devices */
     struct rig_end reader, holder;
+    uint64_t posted_ns;
 };
 
 /* A queue pair at each end, connected. */
@@ -59,7 +60,7 @@ void rig_post(struct rig *rig, struct verbs_queue *queue, const struct verbs_rea
               uint32_t n);
 /* Waits for @n completions of the reader and no more. */
 void rig_wait(struct rig *rig, struct verbs_completion *ret_completions, uint32_t n);
-/* Lets something happen; false: nothing will, or the time of a test is up. */
+/* Lets something happen; false: nothing will, or the last post is too long ago. */
 bool rig_idle(struct rig *rig);
 
 #endif
