@@ -43,7 +43,8 @@ static int own_folder(char ret_folder[PATH_MAX])
 
 static int find(char ret_path[PATH_BYTES])
 {
-    static const char *const places[] = {"", "peercache/"};
+    /* Beside it: the build folder, the wheel; behind it: installed; across: the wheel's programs. */
+    static const char *const places[] = {"", "peercache/", "../peercache/"};
     char folder[PATH_MAX];
     for (size_t i = 0; own_folder(folder) == 0 && i < sizeof places / sizeof *places; i++) {
         snprintf(ret_path, PATH_BYTES, "%s%s%s", folder, places[i], MODULE_FILE);

@@ -2,8 +2,8 @@
 /*
  * module.h - finds and opens the module that speaks to libibverbs.
  *
- * peercache_rdma.so lies beside the library or in the folder peercache beside it; it is opened only
- * where RDMA is wanted, so that one build runs with and without libibverbs.
+ * peercache_rdma.so lies beside the library, or in a folder named peercache beside it or beside its
+ * folder; it is opened only where RDMA is wanted, so that one build runs with and without libibverbs.
  */
 #ifndef IO_RDMA_MODULE_H
 #define IO_RDMA_MODULE_H
