@@ -9,7 +9,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 
-enum { DEADLINE_S = 60, TIMEOUT_EXPONENT = 12, RETRIES = 7, HOPS = 64 };
+enum { DEADLINE_S = 60, TIMEOUT_EXPONENT = 12, RETRIES = 6, HOPS = 64 };
 
 static void open_end(struct rig *rig, const char *name, struct rig_end *end)
 {

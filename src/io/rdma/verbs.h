@@ -134,7 +134,7 @@ struct verbs_path {
     uint8_t reads_served;              /* at most the own limit: what the peer has under way */
     uint8_t reads_asked;               /* at most the peer's limit: what we have under way */
     uint8_t timeout_exponent;          /* waits 4.096 us * 2^n for an answer; 1 .. 31 */
-    uint8_t retry_count;               /* 0 .. 7 */
+    uint8_t retry_count;               /* 0 .. 6; with 7 soft-RoCE never gives up */
 };
 
 /* --- reads ------------------------------------------------------------------------------------ */
