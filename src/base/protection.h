@@ -47,7 +47,11 @@
     P(reborn_after_pause, "a node that was stopped for long goes on under its old incarnation")    \
     P(reborn_hangs_up, "a new life speaks under the name of the former one")                       \
     P(one_life_an_id, "two nodes of one id push each other out of the member list for ever")       \
-    P(version_gate, "a message of a newer version goes to a node that hangs up on it")
+    P(version_gate, "a message of a newer version goes to a node that hangs up on it")             \
+    P(rdma_fence, "the header is sampled while payload is still read, and vouches for it")         \
+    P(rdma_header, "a page that was overwritten while an adapter read it counts as whole")         \
+    P(rdma_own_verdict, "a header read by one queue pair vouches for the bytes of another")        \
+    P(rdma_completion, "a landing buffer is believed before the adapter says that it is full")
 
 enum protection {
 #define P(name, without) PROTECTION_##name,
