@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * live.h - the model under real threads: a table that takes a lock around each call, and moves the
+ * model's clock for whoever polls or sleeps.
+ */
+#ifndef TESTS_RDMA_LIVE_H
+#define TESTS_RDMA_LIVE_H
+
+#include "model_adapter.h"
+
+struct live;
+
+/* The model is the caller's, and not called by anybody else but between live_lock() and
+ * live_unlock(). */
+struct live *live_new(struct model *model);
+void live_free(struct live *live);
+const struct verbs *live_verbs(struct live *live);
+
+void live_lock(struct live *live);
+/* Then what sleeps is woken, where it has something to do now. */
+void live_unlock(struct live *live);
+
+/* While it is frozen no time passes, so nothing moves and nothing is told. */
+void live_freeze(struct live *live, bool is_frozen);
+/* Of the coming registrations so many are made, and the one behind them is refused. */
+void live_refuse_memory(struct live *live, uint32_t after);
+
+#endif
