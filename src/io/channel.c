@@ -87,6 +87,13 @@ int channel_ask_lookup(struct channel *channel, uint32_t request,
     return ask(channel, &message, &ask_now);
 }
 
+int channel_ask_pair(struct channel *channel, uint32_t request, const struct message_pair *pair)
+{
+    struct message message = {.type = MESSAGE_pair, .request = request, .u.pair = *pair};
+    struct channel_ask ask_now = {.kind = CHANNEL_PAIR, .request = request};
+    return ask(channel, &message, &ask_now);
+}
+
 static bool page_is_sound(const struct channel_page *page)
 {
     uint64_t bytes = 0;
@@ -174,15 +181,27 @@ bool channel_next_done(struct channel *channel, struct channel_done *ret_done)
     *ret_done = (struct channel_done){.kind = done->kind,
                                       .request = done->request,
                                       .error = done->error,
-                                      .locations = done->locations,
                                       .pages = done->pages,
                                       .n_pages = done->n_pages};
     if (done->kind == CHANNEL_LOOKUP)
-        channel->has_lookup_done = false;
+        ret_done->locations = done->locations;
+    if (done->kind == CHANNEL_PAIR)
+        ret_done->paired = done->paired;
+    if (done->kind != CHANNEL_READ)
+        channel->has_lists = false;
     channel->first = (channel->first + 1) % CHANNEL_ASKS_MAX;
     channel->n--;
     channel->n_done--;
     return true;
+}
+
+/* Nothing is under way: whatever can be read is an end or an error, but for the hello of a channel
+ * that nobody has used yet. */
+bool channel_is_alive(const struct channel *channel)
+{
+    char byte;
+    ssize_t n = recv(channel->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n < 0 ? errno == EAGAIN : n > 0 && channel->is_opening;
 }
 
 /* --- waiting -------------------------------------------------------------------------------- */

@@ -44,13 +44,14 @@ struct channel_page {
     uint64_t checksum; /* the holder's, valid with error 0; comparing it is the caller's */
 };
 
-enum channel_kind { CHANNEL_LOOKUP = 1, CHANNEL_READ };
+enum channel_kind { CHANNEL_LOOKUP = 1, CHANNEL_READ, CHANNEL_PAIR };
 
 struct channel_done {
     enum channel_kind kind;
     uint32_t request;
     int error;                          /* 0, or what broke the channel */
     struct message_locations locations; /* of a look-up; until the next channel_progress() */
+    struct message_paired paired;       /* of a pair; likewise */
     struct channel_page *pages;         /* of a read */
     uint32_t n_pages;
 };
@@ -75,17 +76,21 @@ int channel_ask_lookup(struct channel *channel, uint32_t request,
 /* One group: at most channel_group_size() pages.  Also -EINVAL: lengths and segments disagree. */
 int channel_ask_read(struct channel *channel, uint32_t request, struct channel_page *pages,
                      uint32_t n);
+/* Queue pairs for RDMA; the peer keeps its own of them until this channel closes. */
+int channel_ask_pair(struct channel *channel, uint32_t request, const struct message_pair *pair);
 /* How many of the first pages make one group: 1 .. GROUP_MAX. */
 uint32_t channel_group_size(const struct channel_page *pages, uint32_t n);
 
 /* Moves what can be moved without waiting.  The number of asks that channel_next_done() has to tell
  * of; a negative errno once the channel is broken and all of them were told. */
 int channel_progress(struct channel *channel);
-/* False: none.  An answered look-up must be taken before later answers are read. */
+/* False: none.  An answered look-up or pair must be taken before later answers are read. */
 bool channel_next_done(struct channel *channel, struct channel_done *ret_done);
 uint32_t channel_asks(const struct channel *channel);
 /* All that has ever come. */
 uint64_t channel_received_bytes(const struct channel *channel);
+/* Whether the peer has hung up, as far as is known without waiting; for a channel without asks. */
+bool channel_is_alive(const struct channel *channel);
 /* 0, or what broke it. */
 int channel_error(const struct channel *channel);
 

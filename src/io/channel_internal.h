@@ -20,7 +20,10 @@ struct channel_ask {
     enum channel_kind kind;
     uint32_t request;
     int error;
-    struct message_locations locations;
+    union {
+        struct message_locations locations;
+        struct message_paired paired;
+    };
     struct channel_page *pages;
     uint32_t n_pages;
 };
@@ -45,7 +48,7 @@ struct channel {
     uint32_t first, n, n_done;
     uint32_t n_new; /* the last of them were added since the last progress */
     uint64_t received_bytes;
-    bool has_lookup_done; /* its lists are in the scratch: nothing more is decoded */
+    bool has_lists; /* of an answered ask, in the scratch: nothing more is decoded */
     struct channel_cursor cursor;
     struct buffer in, out;
     struct message_scratch scratch;

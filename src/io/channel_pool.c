@@ -116,15 +116,6 @@ uint32_t channel_pool_count(struct channel_pool *pool)
 
 /* --- lending -------------------------------------------------------------------------------- */
 
-/* Nothing is under way on an idle channel: whatever can be read there is an end or an error, but for
- * the hello of one that nobody has used yet. */
-static bool is_alive(const struct channel *channel)
-{
-    char byte;
-    ssize_t n = recv(channel->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return n < 0 ? errno == EAGAIN : n > 0 && channel->is_opening;
-}
-
 /* With the mutex held, like the following ones. */
 static void lend(struct channel_pool *pool, struct channel *channel, uint64_t version)
 {
@@ -138,7 +129,7 @@ static struct channel *take_idle(struct channel_pool *pool)
 {
     while (pool->n_idle > 0) {
         struct channel *channel = pool->idle[--pool->n_idle];
-        if (is_alive(channel))
+        if (channel_is_alive(channel))
             return channel;
         channel_close(channel);
         pool->n_open--;

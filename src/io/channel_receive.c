@@ -35,8 +35,10 @@ static uint32_t payload_body_bytes(uint32_t n_pages)
 
 static int check_head(const struct channel_ask *open, const struct frame_head *head)
 {
-    uint16_t type = open->kind == CHANNEL_READ ? MESSAGE_payload : MESSAGE_locations;
-    if (head->type != type || head->request != open->request)
+    static const uint16_t types[] = {[CHANNEL_LOOKUP] = MESSAGE_locations,
+                                     [CHANNEL_READ] = MESSAGE_payload,
+                                     [CHANNEL_PAIR] = MESSAGE_paired};
+    if (head->type != types[open->kind] || head->request != open->request)
         return -EPROTO;
     if (open->kind == CHANNEL_READ && head->body_len_bytes != payload_body_bytes(open->n_pages))
         return -EPROTO;
@@ -150,9 +152,12 @@ static int decode_answer(struct channel *channel, struct channel_ask *open,
     if (error < 0)
         return error;
     buffer_consume(&channel->in, FRAME_HEAD_BYTES + (size_t)head->body_len_bytes);
-    if (open->kind == CHANNEL_LOOKUP) {
-        open->locations = message.u.locations;
-        channel->has_lookup_done = true;
+    if (open->kind != CHANNEL_READ) {
+        if (open->kind == CHANNEL_LOOKUP)
+            open->locations = message.u.locations;
+        else
+            open->paired = message.u.paired;
+        channel->has_lists = true;
         finish_ask(channel);
         return 0;
     }
@@ -168,7 +173,7 @@ static int decode_answer(struct channel *channel, struct channel_ask *open,
 
 static bool wants_input(const struct channel *channel)
 {
-    return channel->n > channel->n_done && !channel->has_lookup_done;
+    return channel->n > channel->n_done && !channel->has_lists;
 }
 
 /* Handles what is in the buffer already. */

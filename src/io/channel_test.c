@@ -151,6 +151,34 @@ static void test_read(void **state)
 
 /* Groups and look-ups in turn, as many as may be under way: heads that come with the tail of the
  * group before, and small answers between large ones. */
+/* What the peer makes for a channel is there until the channel is closed, and a second time is too
+ * much. */
+static void test_pair(void **state)
+{
+    struct fixture *fixture = *state;
+    struct record_queue queues[PAIR_MAX] = {{11, 12}, {21, 22}};
+    struct message_pair pair = {.mtu_bytes = 1024, .queues = queues, .n_queues = PAIR_MAX};
+    struct channel *channel;
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(fixture_channel(fixture, &channel), 0);
+        assert_int_equal(channel_ask_pair(channel, 9, &pair), 0);
+        struct channel_done done = next_done(channel);
+        assert_int_equal(done.kind, CHANNEL_PAIR);
+        assert_int_equal(done.request, 9);
+        assert_int_equal(done.paired.mtu_bytes, 1024);
+        assert_int_equal(done.paired.n_queues, PAIR_MAX);
+        assert_int_equal(done.paired.queues[1].first_psn, 22);
+        assert_int_equal(atomic_load(&fixture->guests_now), 1);
+        assert_true(channel_is_alive(channel));
+        if (i == 1) {
+            assert_int_equal(channel_ask_pair(channel, 10, &pair), 0);
+            assert_int_equal(next_done(channel).error, -ECONNRESET);
+        }
+        channel_close(channel);
+        WAIT_FOR(atomic_load(&fixture->guests_now) == 0);
+    }
+}
+
 static void test_pipeline(void **state)
 {
     struct fixture *fixture = *state;
@@ -591,6 +619,7 @@ int main(void)
     const struct CMUnitTest with_server[] = {
         cmocka_unit_test(test_lookup),
         cmocka_unit_test(test_read),
+        cmocka_unit_test(test_pair),
         cmocka_unit_test(test_pipeline),
         cmocka_unit_test(test_stale_in_the_middle),
         cmocka_unit_test(test_unsound_pages_are_not_asked_for),

@@ -47,7 +47,7 @@ struct fixture {
     uint8_t *bytes;                        /* all pages start somewhere in here */
     _Atomic int32_t errors[FIXTURE_PAGES]; /* what pin() answers */
     _Atomic int32_t pins[FIXTURE_PAGES];
-    _Atomic int32_t pins_now, pins_most;
+    _Atomic int32_t pins_now, guests_now, pins_most;
     _Atomic uint32_t requests;
 };
 
@@ -148,6 +148,27 @@ static inline void fixture_request(void *context, const struct server_request *r
 
 /* --- the loop's side ------------------------------------------------------------------------ */
 
+/* Queue pairs with the numbers that were sent, and a guest that is counted. */
+static inline void fixture_pair(void *context, const struct message_pair *pair,
+                                struct server_scratch *scratch, struct message_paired *ret_paired,
+                                void **ret_guest)
+{
+    struct fixture *fixture = context;
+    for (uint32_t i = 0; i < pair->n_queues; i++)
+        scratch->queues[i] = pair->queues[i];
+    *ret_paired = (struct message_paired){
+        .mtu_bytes = pair->mtu_bytes, .queues = scratch->queues, .n_queues = pair->n_queues};
+    atomic_fetch_add(&fixture->guests_now, 1);
+    *ret_guest = &fixture->guests_now;
+}
+
+static inline void fixture_unpair(void *context, void *guest)
+{
+    struct fixture *fixture = context;
+    assert_ptr_equal(guest, &fixture->guests_now);
+    atomic_fetch_sub(&fixture->guests_now, 1);
+}
+
 static inline void fixture_open(void *context, struct conn *conn,
                                 const struct message_hello *theirs)
 {
@@ -200,7 +221,12 @@ static inline void fixture_start(struct fixture *fixture, const struct server_se
     for (size_t i = 0; i < FIXTURE_PAGE_MAX_BYTES + FIXTURE_PAGES * 61; i++)
         fixture->bytes[i] = (uint8_t)(i * 2654435761u >> 13);
     fixture->hello = fixture_hello(1);
-    own.ops = (struct server_ops){fixture_lookup, fixture_pin, fixture_unpin, fixture_request};
+    own.ops = (struct server_ops){.lookup = fixture_lookup,
+                                  .pin = fixture_pin,
+                                  .unpin = fixture_unpin,
+                                  .pair = fixture_pair,
+                                  .unpair = fixture_unpair,
+                                  .request = fixture_request};
     own.context = fixture;
     if (own.threads == 0)
         own.threads = 2;
@@ -226,6 +252,7 @@ static inline void fixture_stop(struct fixture *fixture)
     conn_set_free(fixture->set);
     loop_free(fixture->loop);
     assert_int_equal(atomic_load(&fixture->pins_now), 0);
+    assert_int_equal(atomic_load(&fixture->guests_now), 0);
     free(fixture->bytes);
 }
 

@@ -39,6 +39,8 @@ struct server_scratch {
     struct record_holder holders[BATCH_MAX];
     struct record_found found[FOUND_MAX];
     struct record_index hot[BATCH_MAX];
+    struct record_queue queues[PAIR_MAX];
+    struct record_slice slices[SLICES_MAX];
 };
 
 /* All pointers are valid during the call. */
@@ -71,6 +73,12 @@ struct server_ops {
     void (*pin)(void *context, const struct record_wanted *wanted, struct record_status *ret_status,
                 const uint8_t **ret_bytes);
     void (*unpin)(void *context, uint32_t slot);
+    /* Likewise, but for what the adapter takes.  Makes queue pairs for the reader; what they are
+     * known by goes to *ret_guest, which is passed to unpair() when the channel ends.
+     * Both may be NULL: then who asks is hung up on. */
+    void (*pair)(void *context, const struct message_pair *pair, struct server_scratch *scratch,
+                 struct message_paired *ret_paired, void **ret_guest);
+    void (*unpair)(void *context, void *guest);
     /* The tool thread, one at a time; may wait. */
     void (*request)(void *context, const struct server_request *request,
                     struct server_answer *ret_answer);

@@ -41,6 +41,8 @@ void server_conn_close(struct server_conn *conn)
     struct server_thread *thread = conn->thread;
     conn->is_closed = true;
     server_group_drop(conn);
+    if (conn->guest != NULL)
+        thread->server->setup.ops.unpair(thread->server->setup.context, conn->guest);
     server_tool_drop(thread->server, conn->tool);
     conn->tool = NULL;
     loop_set_timer(thread->loop, &conn->timer, 0);
@@ -160,6 +162,19 @@ static int answer_lookup(struct server_conn *conn, const struct message *message
     return buffer_put_message(&conn->out, &answer, SERVER_OUTPUT_MAX_BYTES);
 }
 
+/* Once a channel: what it made lives as long. */
+static int answer_pair(struct server_conn *conn, const struct message *message)
+{
+    struct server_thread *thread = conn->thread;
+    const struct server_setup *setup = &thread->server->setup;
+    struct message answer = {.type = MESSAGE_paired, .request = message->request};
+    if (conn->guest != NULL || setup->ops.pair == NULL)
+        return -EPROTO;
+    setup->ops.pair(setup->context, &message->u.pair, &thread->answer_scratch, &answer.u.paired,
+                    &conn->guest);
+    return buffer_put_message(&conn->out, &answer, SERVER_OUTPUT_MAX_BYTES);
+}
+
 static void refuse_tool(struct server_conn *conn, int error)
 {
     struct message message = {.type = MESSAGE_refuse};
@@ -212,6 +227,8 @@ static int dispatch(struct server_conn *conn, const struct message *message)
         return answer_lookup(conn, message);
     if (conn->purpose == PURPOSE_CHANNEL && message->type == MESSAGE_read)
         return server_group_begin(conn, message->request, &message->u.read);
+    if (conn->purpose == PURPOSE_CHANNEL && message->type == MESSAGE_pair)
+        return answer_pair(conn, message);
     if (conn->purpose == PURPOSE_TOOL && message->type == MESSAGE_request)
         return begin_tool(conn, message);
     return note_is(message->type) ? 0 : -EPROTO;

@@ -45,6 +45,7 @@ struct server_conn {
     struct loop_task task;   /* arrives at its thread; frees */
     struct buffer in, out;
     struct server_group group;
+    void *guest;              /* of RDMA, or NULL */
     struct server_tool *tool; /* a tool's request whose body is being received */
 };
 

@@ -15,7 +15,7 @@
 #define WIRE_NEXT_VERSIONS 1
 #define WIRE_HELLO_TAIL_BYTES 24
 #define FIELDS_NOTE(num, id, text, list) num(u64, number)
-#define MESSAGES_NEXT(M) M(21, 2, note, NOTE, "for the tests: both ends know version 2")
+#define MESSAGES_NEXT(M) M(23, 2, note, NOTE, "for the tests: both ends know version 2")
 #else
 #define WIRE_NEXT_VERSIONS 0
 #define WIRE_HELLO_TAIL_BYTES 0

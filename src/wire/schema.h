@@ -26,6 +26,9 @@
  * get more fields behind those that are here, which older builds pass over, up to
  * FIRST_BODY_MAX_BYTES.
  *
+ * Addresses and keys in `paired` are the holder's own, to be used by the reader's adapter only; a GID
+ * is an id here, its first byte the highest.
+ *
  * Payload bytes of pages never stand in a message: they follow `payload`, `request` and `answer`
  * on the same connection, in the length that these name.
  *
@@ -44,6 +47,8 @@
 enum { WIRE_VERSION_MIN = 1, WIRE_VERSION_MAX = 1 + WIRE_NEXT_VERSIONS };
 enum { BATCH_MAX = 256, MEMBERS_MAX = 1024, FOUND_MAX = 1024, GROUP_MAX = 64, TEXT_MAX = 65535 };
 enum { FIRST_BODY_MAX_BYTES = 512 };
+/* Queue pairs that are connected together, and slices of 2 GiB of an arena: 4 TiB and its headers. */
+enum { PAIR_MAX = 2, SLICES_MAX = 2304 };
 
 /* clang-format off */
 #define RECORD_MEMBER(num, id, text, list)                                                        \
@@ -63,12 +68,14 @@ enum { FIRST_BODY_MAX_BYTES = 512 };
     num(i32, error) num(u64, generation) num(u32, length_bytes) num(u64, checksum)
 #define RECORD_WANTED(num, id, text, list)  id(digest) location(place)
 #define RECORD_INDEX(num, id, text, list)   num(u16, index)
+#define RECORD_QUEUE(num, id, text, list)   num(u32, number) num(u32, first_psn)
+#define RECORD_SLICE(num, id, text, list)   num(u32, remote_key)
 
 /* record name -> RECORD_ table */
 #define RECORDS(R)                                                                                \
     R(member, MEMBER) R(entry, ENTRY) R(found, FOUND) R(holder, HOLDER) R(filling, FILLING)       \
     R(stale, STALE) R(touched, TOUCHED) R(epoch, EPOCH) R(status, STATUS) R(wanted, WANTED)       \
-    R(index, INDEX) R(key, KEY)
+    R(index, INDEX) R(key, KEY) R(queue, QUEUE) R(slice, SLICE)
 
 #define FIELDS_HELLO(num, id, text, list)                                                         \
     num(u16, version_min) num(u16, version_max) num(u8, auth) num(u8, purpose)                    \
@@ -102,6 +109,15 @@ enum { FIRST_BODY_MAX_BYTES = 512 };
 #define FIELDS_REQUEST(num, id, text, list)   text(json, TEXT_MAX) num(u64, body_len_bytes)
 #define FIELDS_ANSWER(num, id, text, list)                                                        \
     num(i32, error) num(u32, json_len_bytes) num(u64, body_len_bytes)
+/* How one side's adapter is reached, and what it can do. */
+#define FIELDS_OF_ADAPTER(num, id, text, list)                                                    \
+    num(u8, rail) num(u8, link) num(u8, gid_type) id(gid) num(u16, lid) num(u32, mtu_bytes)       \
+    num(u8, reads_served) num(u8, reads_asked) list(queue, queues, PAIR_MAX)
+#define FIELDS_PAIR(num, id, text, list)      FIELDS_OF_ADAPTER(num, id, text, list)
+#define FIELDS_PAIRED(num, id, text, list)                                                        \
+    num(i32, error) text(reason, 255) FIELDS_OF_ADAPTER(num, id, text, list)                      \
+    num(u64, base_addr) num(u64, headers_addr) num(u64, payload_addr) num(u64, payload_bytes)     \
+    num(u32, slot_count) list(slice, slices, SLICES_MAX)
 
 /* number, since which version, name, FIELDS_ table, who says it to whom */
 #define MESSAGES(M)                                                                               \
@@ -125,6 +141,8 @@ enum { FIRST_BODY_MAX_BYTES = 512 };
     M(18, 1, payload, PAYLOAD, "the answer to read: statuses, then the bytes of those with error 0") \
     M(19, 1, request, REQUEST, "a tool to a node: a question, then its body")                     \
     M(20, 1, answer, ANSWER, "the answer to request: JSON, then a body")                          \
+    M(21, 1, pair, PAIR, "reader to holder, on a channel: queue pairs of mine, for some of yours") \
+    M(22, 1, paired, PAIRED, "the answer to pair: they serve until the channel closes; your keys") \
     MESSAGES_NEXT(M)
 /* clang-format on */
 

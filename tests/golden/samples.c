@@ -92,6 +92,15 @@ static const struct record_status statuses[] = {
      .checksum = UINT64_C(0x6162636465666768)},
 };
 
+static const struct record_queue queues[] = {
+    {.number = 0x01020304, .first_psn = 0x11121314},
+    {.number = 0x21222324, .first_psn = 0x31323334},
+};
+static const struct record_slice slices[] = {{.remote_key = 0x41424344}, {.remote_key = 0x51525354}};
+#define ADAPTER                                                                                   \
+    .rail = 0x61, .link = 0x62, .gid_type = 0x63, .gid = BOOT, .lid = 0x7172,                     \
+    .mtu_bytes = 0x81828384, .reads_served = 0x91, .reads_asked = 0x92, LIST(queues, queues)
+
 #define SAMPLE(name) [MESSAGE_##name] = {.type = MESSAGE_##name, .request = 0xf1f2f3f4, .u.name =
 
 static const struct message samples[MESSAGE_TYPE_END] = {
@@ -129,6 +138,12 @@ static const struct message samples[MESSAGE_TYPE_END] = {
         .body_len_bytes = UINT64_C(0x0102030405060708)}},
     SAMPLE(answer) {.error = -110, .json_len_bytes = 0x01020304,
         .body_len_bytes = UINT64_C(0x1112131415161718)}},
+    SAMPLE(pair) {ADAPTER}},
+    SAMPLE(paired) {.error = -95, .reason = TEXT("no adapter reaches yours"), ADAPTER,
+        .base_addr = UINT64_C(0x0102030405060708), .headers_addr = UINT64_C(0x1112131415161718),
+        .payload_addr = UINT64_C(0x2122232425262728),
+        .payload_bytes = UINT64_C(0x3132333435363738), .slot_count = 0xa1a2a3a4,
+        LIST(slices, slices)}},
 };
 /* clang-format on */
 
