@@ -40,6 +40,16 @@
     M(COUNTER, stale_at_holder, "reads by TCP for which the holder found the page gone")           \
     M(COUNTER, stale_before, "reads that the slot word stopped before the first byte")             \
     M(COUNTER, stale_after, "reads that the slot word stopped after the last byte")                \
+    M(COUNTER, rdma_reads_posted, "RDMA READs posted, of payload and of headers")                  \
+    M(COUNTER, rdma_chains_posted, "chains of RDMA READs posted, with one doorbell each")          \
+    M(COUNTER, rdma_completions_failed, "RDMA READs that failed, and with them their queue pair")  \
+    M(COUNTER, rdma_queue_pairs_made, "queue pairs made to read by")                               \
+    M(COUNTER, rdma_queue_pairs_broken, "queue pairs destroyed because a read failed or was late") \
+    M(COUNTER, rdma_destroys_refused, "queue pairs that a device did not let go of at once")       \
+    M(COUNTER, rdma_stale, "pages read by RDMA whose header said that they were let go")           \
+    M(COUNTER, rdma_pages_bounced, "pages read by RDMA through the bounce buffer")                 \
+    M(COUNTER, rdma_links_opened, "peers and devices between which RDMA was set up")               \
+    M(COUNTER, rdma_links_failed, "attempts at that which failed")                                 \
     M(COUNTER, heartbeats_sent, "joins and heartbeats sent to masters")                            \
     M(COUNTER, member_records_received, "members in the answers of masters")                       \
     M(COUNTER, connections_opened, "connections made or accepted")                                 \

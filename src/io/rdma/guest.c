@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * guest.c - the answering side of a link.
+ *
+ * Rails pair up by subnet, then by index, then as they can.  The answer has the keys of the pool's
+ * slices: who is a member may read all of it.
+ */
+#include "io/rdma/guest.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "io/rdma/pairing.h"
+
+struct guest {
+    struct rail *rail;
+    uint32_t n;
+    struct verbs_queue *queues[PAIR_MAX];
+};
+
+static struct rail *choose_rail(struct rail *rails, uint32_t n_rails, const struct pairing *theirs)
+{
+    struct rail *best = NULL;
+    uint32_t best_rank = 0;
+    for (uint32_t i = 0; i < n_rails; i++) {
+        bool shares = false;
+        if (atomic_load(&rails[i].is_dead) || !pairing_reaches(&rails[i], theirs, &shares))
+            continue;
+        uint32_t rank = 1 + 2 * shares + (theirs->rail % n_rails == i);
+        if (rank > best_rank) {
+            best_rank = rank;
+            best = &rails[i];
+        }
+    }
+    return best;
+}
+
+static bool count_guest(struct rail *rail, uint32_t n)
+{
+    pthread_mutex_lock(&rail->mutex);
+    bool has_room = rail->n_guests + n <= RAIL_GUESTS_MAX;
+    if (has_room)
+        rail->n_guests += n;
+    pthread_mutex_unlock(&rail->mutex);
+    return has_room;
+}
+
+static int make_queue(struct guest *guest, const struct pairing *theirs, uint32_t index,
+                      struct record_queue *ret_queue)
+{
+    struct rail *rail = guest->rail;
+    struct verbs_queue_request request = {
+        .completions = rail->guest_completions, .port = rail->port, .depth = 1, .segments = 1};
+    struct verbs_queue_made made;
+    struct verbs_path path;
+    uint32_t psn = pairing_random_psn();
+    int error = pairing_path(rail, theirs, index, psn, &path);
+    if (!error)
+        error = rail->verbs->queue_create(rail->verbs, rail->device, &request,
+                                          &guest->queues[index], &made);
+    if (error)
+        return error;
+    guest->n = index + 1;
+    *ret_queue = (struct record_queue){made.number, psn};
+    return rail->verbs->queue_connect(rail->verbs, guest->queues[index], &path);
+}
+
+static uint32_t list_slices(struct memory *memory, const struct arena *arena, uint32_t rail,
+                            struct record_slice *slices)
+{
+    uint32_t keys[SLICES_MAX];
+    uint32_t n = memory_remote_keys(memory, arena->headers, rail, keys, SLICES_MAX);
+    for (uint32_t i = 0; i < n; i++)
+        slices[i].remote_key = keys[i];
+    return n;
+}
+
+static void refuse(struct message_paired *ret_paired, int error, const char *reason)
+{
+    *ret_paired =
+        (struct message_paired){.error = error, .reason = {reason, (uint32_t)strlen(reason)}};
+}
+
+static int fill_guest(struct guest *guest, const struct pairing *theirs,
+                      struct record_queue *queues)
+{
+    int error = 0;
+    for (uint32_t i = 0; i < theirs->n_queues && !error; i++)
+        error = make_queue(guest, theirs, i, &queues[i]);
+    return error;
+}
+
+static void describe(const struct guest *guest, const struct arena *arena,
+                     struct message_paired *ret_paired)
+{
+    struct pairing own = pairing_of(guest->rail);
+    pairing_to_paired(&own, ret_paired);
+    ret_paired->n_queues = guest->n;
+    ret_paired->base_addr = ret_paired->headers_addr = (uintptr_t)arena->headers;
+    ret_paired->payload_addr = (uintptr_t)arena->payload;
+    ret_paired->payload_bytes = arena->payload_bytes;
+    ret_paired->slot_count = arena->slot_count;
+}
+
+void guest_welcome(struct rail *rails, uint32_t n_rails, struct memory *memory,
+                   const struct arena *arena, const struct message_pair *pair,
+                   struct record_queue *queues, struct record_slice *slices,
+                   struct message_paired *ret_paired, struct guest **ret_guest)
+{
+    struct pairing theirs = pairing_from_pair(pair);
+    struct rail *rail = choose_rail(rails, n_rails, &theirs);
+    if (!rail) {
+        refuse(ret_paired, -EHOSTUNREACH, "no adapter there reaches this one");
+        return;
+    }
+    struct guest *guest = count_guest(rail, PAIR_MAX) ? calloc(1, sizeof *guest) : NULL;
+    if (!guest) {
+        refuse(ret_paired, -ENOSPC, "the peer has too many queue pairs");
+        return;
+    }
+    guest->rail = rail;
+    int error = fill_guest(guest, &theirs, queues);
+    if (error) {
+        refuse(ret_paired, error, strerror(-error));
+        guest_leave(guest);
+        return;
+    }
+    describe(guest, arena, ret_paired);
+    ret_paired->queues = queues;
+    ret_paired->slices = slices;
+    ret_paired->n_slices = list_slices(memory, arena, rail->index, slices);
+    *ret_guest = guest;
+}
+
+/* Nothing is written for a guest, so an adapter that does not let go of it hurts nobody; it is asked
+ * until the device itself must go. */
+void guest_leave(struct guest *guest)
+{
+    static const struct timespec pause = {.tv_nsec = 1000000};
+    if (!guest)
+        return;
+    const struct verbs *verbs = guest->rail->verbs;
+    for (uint32_t i = 0; i < guest->n; i++)
+        while (verbs->queue_destroy(verbs, guest->queues[i]) != 0)
+            nanosleep(&pause, NULL);
+    pthread_mutex_lock(&guest->rail->mutex);
+    guest->rail->n_guests -= PAIR_MAX;
+    pthread_mutex_unlock(&guest->rail->mutex);
+    free(guest);
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * guest.h - queue pairs by which a peer reads from this node.
+ *
+ * Made when a peer asks on a channel, destroyed when that channel ends; in between nobody here has
+ * anything to do.
+ */
+#ifndef IO_RDMA_GUEST_H
+#define IO_RDMA_GUEST_H
+
+#include "io/arena.h"
+#include "io/rdma/rail.h"
+
+struct guest;
+
+/* Any thread.  Fills the answer, which is an error with a reason when nothing comes of it; lists of
+ * the answer lie in @queues (PAIR_MAX) and @slices (SLICES_MAX). */
+void guest_welcome(struct rail *rails, uint32_t n_rails, struct memory *memory,
+                   const struct arena *arena, const struct message_pair *pair,
+                   struct record_queue *queues, struct record_slice *slices,
+                   struct message_paired *ret_paired, struct guest **ret_guest);
+/* NULL is allowed. */
+void guest_leave(struct guest *guest);
+
+#endif

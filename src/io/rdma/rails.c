@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rails.c - chooses devices and opens them.
+ *
+ * Eight processes of a host with eight devices would have 64 times the queue pairs if each used all
+ * of them, so without names a process takes one: of those on the NUMA node on which it runs, or of
+ * all where none is, the one that its number falls on.
+ */
+#include "io/rdma/rails.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+
+/* The devices that work, by their number in the survey. */
+struct candidates {
+    uint32_t n;
+    uint32_t numbers[VERBS_DEVICES_MAX];
+    struct choice choices[VERBS_DEVICES_MAX];
+};
+
+static void find_candidates(const struct survey *survey, const struct choice_wishes *wishes,
+                            struct candidates *ret_candidates)
+{
+    ret_candidates->n = 0;
+    for (uint32_t i = 0; i < survey->count && i < VERBS_DEVICES_MAX; i++) {
+        struct choice *choice = &ret_candidates->choices[ret_candidates->n];
+        choice_make(&survey->devices[i], wishes, choice);
+        if (choice->is_used)
+            ret_candidates->numbers[ret_candidates->n++] = i;
+    }
+}
+
+static uint32_t keep_near(const struct survey *survey, struct candidates *candidates)
+{
+    unsigned cpu, node = 0;
+    uint32_t kept = 0;
+    if (getcpu(&cpu, &node) != 0)
+        return 0;
+    for (uint32_t i = 0; i < candidates->n; i++)
+        if (survey->devices[candidates->numbers[i]].numa_node == (int32_t)node) {
+            candidates->numbers[kept] = candidates->numbers[i];
+            candidates->choices[kept++] = candidates->choices[i];
+        }
+    return kept;
+}
+
+static void keep_one(const struct survey *survey, struct candidates *candidates, uint64_t spread)
+{
+    uint32_t near = keep_near(survey, candidates);
+    uint32_t index = (uint32_t)(spread % (near ? near : candidates->n));
+    candidates->numbers[0] = candidates->numbers[index];
+    candidates->choices[0] = candidates->choices[index];
+    candidates->n = 1;
+}
+
+static int open_rail(struct rails *rails, const struct rails_setup *setup,
+                     const struct survey_device *device, const struct choice *choice)
+{
+    char address[GID_TEXT_BYTES];
+    struct rail_setup rail = {.name = device->name,
+                              .index = rails->n,
+                              .port = setup->wishes.port,
+                              .gid = *choice->gid,
+                              .service_level = setup->service_level,
+                              .traffic_class = setup->traffic_class,
+                              .spin_ns = setup->spin_ns,
+                              .waiters = &rails->waiters,
+                              .metrics = rails->metrics};
+    int error = rail_open(&rails->list[rails->n], rails->verbs, &rail);
+    gid_format(choice->gid, address);
+    if (error) {
+        log_event(LOG_LEVEL_WARNING, "rdma_device_refused", "device=%s reason=%s", device->name,
+                  log_quoted(strerror(-error)));
+        return error;
+    }
+    log_event(LOG_LEVEL_INFO, "rdma_device", "device=%s port=%u gid_index=%u address=%s why=%s",
+              device->name, rail.port, choice->gid->entry.index, address, log_quoted(choice->why));
+    rails->n++;
+    return 0;
+}
+
+/* 0 when one at least is open. */
+static int open_chosen(struct rails *rails, const struct rails_setup *setup,
+                       const struct survey *survey, char ret_reason[RAILS_REASON_BYTES])
+{
+    struct candidates *candidates = malloc(sizeof *candidates);
+    char why[CHOICE_WHY_BYTES];
+    int error = candidates ? -ENODEV : -ENOMEM;
+    snprintf(ret_reason, RAILS_REASON_BYTES, "%s",
+             candidates && !choice_works(survey, &setup->wishes, why) ? why
+                                                                      : "no device can be opened");
+    if (candidates)
+        find_candidates(survey, &setup->wishes, candidates);
+    if (candidates && candidates->n > 1 && !setup->wishes.device_names[0])
+        keep_one(survey, candidates, setup->spread);
+    for (uint32_t i = 0; candidates && i < candidates->n && rails->n < RAILS_MAX; i++) {
+        int failed = open_rail(rails, setup, &survey->devices[candidates->numbers[i]],
+                               &candidates->choices[i]);
+        if (failed)
+            error = failed;
+    }
+    free(candidates);
+    return rails->n > 0 ? 0 : error;
+}
+
+static int open_memory(struct rails *rails)
+{
+    struct verbs_device *devices[RAILS_MAX];
+    for (uint32_t i = 0; i < rails->n; i++)
+        devices[i] = rails->list[i].device;
+    int error = memory_new(rails->verbs, devices, rails->n, &rails->memory);
+    if (!error)
+        bounce_init(&rails->bounce, rails->memory);
+    return error;
+}
+
+static void prepare_fork(struct rails *rails)
+{
+    int error = rails->verbs->prepare_fork(rails->verbs);
+    rails->is_fork_unsafe = error != 0;
+    if (error)
+        log_event(LOG_LEVEL_WARNING, "rdma_fork",
+                  "reason=\"this process registered memory before, and its kernel does not keep "
+                  "that from children: pages go through a bounce buffer\"");
+}
+
+int rails_open(const struct rails_setup *setup, struct rails **ret_rails,
+               char ret_reason[RAILS_REASON_BYTES])
+{
+    struct survey survey = {0};
+    struct rails *rails = calloc(1, sizeof *rails);
+    snprintf(ret_reason, RAILS_REASON_BYTES, "the devices cannot be listed");
+    int error = rails ? 0 : -ENOMEM;
+    if (!error) {
+        rails->verbs = setup->verbs;
+        rails->metrics = setup->metrics;
+        rails->spin_ns = setup->spin_ns;
+        for (uint32_t i = 0; i < RAILS_MAX; i++)
+            link_table_init(&rails->tables[i]);
+        prepare_fork(rails);
+        error = survey_take(setup->verbs, "", &survey);
+    }
+    if (!error)
+        error = open_chosen(rails, setup, &survey, ret_reason);
+    survey_fini(&survey);
+    if (!error)
+        error = open_memory(rails);
+    if (error) {
+        rails_close(rails);
+        return error;
+    }
+    *ret_rails = rails;
+    return 0;
+}
+
+void rails_close(struct rails *rails)
+{
+    if (!rails)
+        return;
+    if (rails->memory) {
+        bounce_fini(&rails->bounce);
+        memory_free(rails->memory);
+    }
+    for (uint32_t i = 0; i < rails->n; i++)
+        rail_close(&rails->list[i]);
+    for (uint32_t i = 0; i < RAILS_MAX; i++)
+        link_table_fini(&rails->tables[i]);
+    free(rails);
+}
+
+struct rails_peer *rails_peer_new(struct rails *rails)
+{
+    struct rails_peer *peer = calloc(1, sizeof *peer + rails->n * sizeof *peer->links);
+    if (!peer)
+        return NULL;
+    peer->n = rails->n;
+    for (uint32_t i = 0; i < rails->n; i++)
+        link_init(&peer->links[i], &rails->list[i], &rails->tables[i]);
+    return peer;
+}
+
+void rails_peer_free(struct rails_peer *peer)
+{
+    for (uint32_t i = 0; peer && i < peer->n; i++)
+        link_fini(&peer->links[i]);
+    free(peer);
+}
+
+void rails_peer_break(struct rails_peer *peer)
+{
+    for (uint32_t i = 0; i < peer->n; i++)
+        link_break(&peer->links[i]);
+}
+
+void rails_close_idle(struct rails *rails, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < rails->n; i++)
+        link_table_close_idle(&rails->tables[i], now_ns);
+}
