@@ -158,9 +158,8 @@ static int refuse_unbuilt(const struct options *options, struct peercache_error 
         int error = handle_check_rdma(options, ret_error);
         if (error)
             return error;
-        text = "protocol=rdma: a device works here, but this release does not read over it yet: "
-               "use auto, tcp or shm";
-    } else if (options->disk_enabled)
+    }
+    if (options->disk_enabled)
         text = "disk_enabled=true is not supported in this release: pages are kept in memory only";
     else if (options->metrics_enabled)
         text = "metrics_enabled=true is not supported in this release: see peercache status --json";
@@ -191,6 +190,7 @@ static enum node_protocol protocol_of(const struct options *options)
     switch (options->protocol) {
     case OPTION_PROTOCOL_TCP: return NODE_PROTOCOL_TCP;
     case OPTION_PROTOCOL_SHM: return NODE_PROTOCOL_SHM;
+    case OPTION_PROTOCOL_RDMA: return NODE_PROTOCOL_RDMA;
     default: return NODE_PROTOCOL_AUTO;
     }
 }
@@ -221,6 +221,10 @@ int handle_node_config(const struct options *options, struct node_config *ret_co
         .serve_threads = options->serve_threads,
         .max_channels_per_peer = options->max_channels_per_peer,
         .protocol = protocol_of(options),
+        .ib_port = options->ib_port,
+        .gid_index = options->gid_index,
+        .service_level = options->service_level,
+        .traffic_class = options->traffic_class,
         .verify_checksum = options->verify == OPTION_VERIFY_CHECKSUM,
         .hot_pages = options->hot_pages,
     };
@@ -236,6 +240,8 @@ int handle_node_config(const struct options *options, struct node_config *ret_co
         error = parse_discovery(options, ret_config, ret_error);
     if (error)
         return error;
+    snprintf(ret_config->device_names, sizeof ret_config->device_names, "%s",
+             options->device_names);
     snprintf(ret_config->state_dir, sizeof ret_config->state_dir, "%s", options->state_dir);
     snprintf(ret_config->cluster, sizeof ret_config->cluster, "%.63s", options->cluster_name);
     snprintf(ret_config->control.host, sizeof ret_config->control.host, "%.63s",

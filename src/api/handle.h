@@ -29,8 +29,7 @@ struct peercache_namespace {
 struct peercache_region {
     struct peercache_node *node;
     struct peercache_region *next;
-    void *base;
-    uint64_t len_bytes;
+    struct memory_range *range; /* known to adapters; NULL: it is not */
 };
 
 struct peercache_node {

@@ -51,16 +51,14 @@ void peercache_node_close(struct peercache_node *handle)
 {
     if (!handle || handle->pid != getpid())
         return;
+    node_stop(handle->node); /* calls that read into regions end */
+    while (handle->regions)
+        peercache_region_release(handle->regions);
     node_close(handle->node);
     while (handle->namespaces) {
         struct peercache_namespace *ns = handle->namespaces;
         handle->namespaces = ns->next;
         free(ns);
-    }
-    while (handle->regions) {
-        struct peercache_region *region = handle->regions;
-        handle->regions = region->next;
-        free(region);
     }
     pthread_mutex_destroy(&handle->lock);
     free(handle);
@@ -102,6 +100,7 @@ int peercache_region_register(struct peercache_node *handle, void *base, uint64_
                               struct peercache_region **ret_region,
                               struct peercache_error *ret_error)
 {
+    char text[NODE_ERROR_BYTES];
     if (!handle || !base || len_bytes == 0 || !ret_region) {
         handle_error(ret_error, "a region needs an address and a length above 0");
         return -EINVAL;
@@ -113,7 +112,13 @@ int peercache_region_register(struct peercache_node *handle, void *base, uint64_
         handle_error(ret_error, "not enough memory");
         return -ENOMEM;
     }
-    *region = (struct peercache_region){.node = handle, .base = base, .len_bytes = len_bytes};
+    *region = (struct peercache_region){.node = handle};
+    int error = node_region_add(handle->node, base, len_bytes, &region->range, text);
+    if (error) {
+        handle_error(ret_error, text);
+        free(region);
+        return error;
+    }
     pthread_mutex_lock(&handle->lock);
     region->next = handle->regions;
     handle->regions = region;
@@ -133,5 +138,6 @@ void peercache_region_release(struct peercache_region *region)
     if (*at)
         *at = region->next;
     pthread_mutex_unlock(&region->node->lock);
+    node_region_remove(region->node->node, region->range);
     free(region);
 }

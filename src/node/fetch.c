@@ -5,8 +5,8 @@
  * Rounds: what has to come over the network is asked for first, then the pages of this host are
  * copied while it travels, then the answers are taken.  A page whose read failed goes on in the next
  * round, with another holder or, once, after a new look-up.  Where the bytes are verified:
- * shm_read_page() for shared memory, read_own() here under a pin, the holder's pin (serve.c) and
- * channel.c's check of generation and length for TCP.
+ * shm_read_page() for shared memory, read_own() here under a pin, chain_verdict() for RDMA, the
+ * holder's pin (serve.c) and channel.c's check of generation and length for TCP.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -20,6 +20,7 @@
 #include "node/copies.h"
 #include "node/find.h"
 #include "node/internal.h"
+#include "node/onesided.h"
 #include "node/streams.h"
 
 struct fetch {
@@ -32,9 +33,10 @@ struct fetch {
     struct core_touch *touches;
     struct core_stale *stales;
     uint32_t n_touches, n_stales, n_pending;
-    struct stream_page *remote; /* this round's pages that come over TCP */
+    struct stream_page *remote; /* this round's pages that come over the network */
     uint32_t n_remote;
-    struct copies copies; /* of hot pages */
+    struct onesided onesided; /* those of them that come by RDMA */
+    struct copies copies;     /* of hot pages */
     uint64_t began_ns, deadline_ns, copy_deadline_ns;
     bool *is_done;
 };
@@ -162,6 +164,7 @@ static void queue_remote(struct fetch *fetch, uint32_t key, uint32_t place_index
         .key = key,
         .place = place_index,
         .peer = place->holder,
+        .via = PEERCACHE_VIA_TCP,
         .wanted = {.digest = page->digest,
                    .place = *place,
                    .segments = page->segments,
@@ -230,7 +233,7 @@ static void hit_remote(struct fetch *fetch, const struct stream_page *page)
                         .place = page->place,
                         .page = &fetch->pages[fetch->finding.pages[page->key]],
                         .checksum = page->wanted.checksum};
-    hit(fetch, page->key, &located->places[page->place], PEERCACHE_VIA_TCP);
+    hit(fetch, page->key, &located->places[page->place], page->via);
     if (located->is_hot)
         copies_note(&fetch->copies, fetch->node, &copy);
 }
@@ -257,7 +260,7 @@ static void take_remote(struct fetch *fetch)
             continue; /* it was not asked for yet: in the next round */
         if (error == 0 && fetch->node->config.verify_checksum)
             error = stream_page_checksum(page) == page->wanted.checksum ? 0 : -EILSEQ;
-        if (error == -ESTALE)
+        if (error == -ESTALE && page->via == PEERCACHE_VIA_TCP)
             count_stale(fetch->node, SHM_STOP_NONE);
         if (error == 0)
             hit_remote(fetch, page);
@@ -282,9 +285,11 @@ static void run_round(struct fetch *fetch, struct local_read *reads, bool is_fir
     uint32_t n = plan_round(fetch, reads);
     n = split_remote(fetch, reads, n, mappings);
     uint64_t until_ns = round_deadline(fetch, is_first);
+    onesided_begin(&fetch->onesided, fetch->node, fetch->remote, fetch->n_remote, until_ns);
     streams_begin(&streams, fetch->node, fetch->remote, fetch->n_remote, until_ns);
     for (uint32_t i = 0; i < n; i++)
         read_local(fetch, reads[i].key, reads[i].place, mappings[reads[i].peer]);
+    onesided_finish(&fetch->onesided, until_ns);
     streams_finish(&streams, until_ns);
     take_remote(fetch);
     for (uint32_t i = 0; i < n; i++)

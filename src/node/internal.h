@@ -33,6 +33,9 @@
 #include "node/node.h"
 #include "wire/codec.h"
 
+struct rails;
+struct rails_peer;
+
 /* What the application and channel threads keep about one peer index. */
 struct node_peer {
     pthread_mutex_t lock;
@@ -41,10 +44,11 @@ struct node_peer {
     struct shm_identity identity;
     struct arena_mapping mapping;
     bool is_mapped, is_gone;
-    bool mapping_is_old;      /* of a former meaning of the index; its readers still read */
-    uint32_t readers;         /* of the mapping */
-    uint64_t attach_after_ns; /* a failed attach is not tried again before */
-    bool has_told_protocol;
+    bool mapping_is_old;       /* of a former meaning of the index; its readers still read */
+    uint32_t readers;          /* of the mapping */
+    uint64_t attach_after_ns;  /* a failed attach is not tried again before */
+    const char *told_protocol; /* in the log; NULL: none yet */
+    struct rails_peer *links;  /* RDMA; made by the first reader that wants it */
     atomic_bool wants_probe;
     struct conn *probe; /* the node thread's; NULL: none is under way */
     char host[64];
@@ -109,6 +113,12 @@ struct node {
     struct metrics metrics;
     struct arena arena;
     bool has_arena;
+
+    /* RDMA (rdma.c); NULL: there is none. */
+    struct rails *rails;
+    struct memory_range *pool_range;
+    pthread_t register_thread; /* registers the pool, and ends */
+    bool has_register_thread;
 
     pthread_mutex_t core_lock;
     struct core *core;
@@ -211,6 +221,8 @@ void peers_close(struct node *node);
 const struct arena_mapping *peers_borrow_mapping(struct node *node, uint16_t peer,
                                                  uint64_t deadline_ns);
 void peers_return_mapping(struct node *node, uint16_t peer);
+/* With the peer's lock: one line says how its pages come, and again when that changes. */
+void peers_tell_protocol(struct node_peer *peer, const char *protocol, const char *reason);
 /* False: its breaker is open, and nobody waits for it; whether it is back is looked up meanwhile. */
 bool peers_may_ask(struct node *node, uint16_t peer);
 /* How long a call may wait until it has a channel to a peer. */

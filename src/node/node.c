@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "io/host_id.h"
 #include "node/internal.h"
+#include "node/rdma.h"
 
 enum {
     POOL_BYTES_A_SLOT = 4096, /* headers cost 1.6 % of the pool at most */
@@ -111,7 +112,7 @@ static int open_core(struct node *node, char ret_error[NODE_ERROR_BYTES])
         .pool_bytes = node->arena.payload_bytes,
         .metrics = &node->metrics,
         .hot_pages = config->hot_pages,
-        .is_apart = config->protocol == NODE_PROTOCOL_TCP,
+        .is_apart = config->protocol == NODE_PROTOCOL_TCP || config->protocol == NODE_PROTOCOL_RDMA,
     };
     memcpy(core.host, config->advertised_host, sizeof core.host);
     discovery_describe(node, &core);
@@ -135,6 +136,7 @@ static void tick(struct node *node)
 {
     struct core_event event = {.type = CORE_TICK};
     node_step(node, &event, NULL);
+    rdma_tick(node, clock_now_ns());
 }
 
 /* Others have been told that this node leaves, and what they are still reading is finished, within
@@ -211,6 +213,8 @@ int node_open(const struct node_config *config, struct node **ret_node,
     if (!error)
         error = open_memory(node, ret_error);
     if (!error)
+        error = rdma_start(node, ret_error);
+    if (!error)
         error = open_loop(node, ret_error);
     if (!error)
         error = open_core(node, ret_error);
@@ -282,6 +286,7 @@ void node_close(struct node *node)
     if (node->loop)
         links_close(node);
     peers_close(node);
+    rdma_stop(node);
     loop_free(node->loop);
     core_free(node->core);
     if (node->has_arena)

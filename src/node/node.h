@@ -8,6 +8,7 @@
  *     who it is, and other lives of it         life.c
  *     a step of the core, by any thread        step.c
  *     get, set, exists                         fetch.c, store.c, find.c
+ *     pages from other hosts                   onesided.c and rdma.c (RDMA), streams.c (TCP)
  *     before it leaves                         drain.c, offer.c; adopt.c
  *     what others read from this node          serve.c
  *     what tools ask                           tool.c, inspect.c
@@ -28,7 +29,7 @@ struct node;
 
 enum { NODE_ERROR_BYTES = 256, NODE_SEEDS_MAX = 64 };
 
-enum node_protocol { NODE_PROTOCOL_AUTO, NODE_PROTOCOL_TCP, NODE_PROTOCOL_SHM };
+enum node_protocol { NODE_PROTOCOL_AUTO, NODE_PROTOCOL_TCP, NODE_PROTOCOL_SHM, NODE_PROTOCOL_RDMA };
 
 struct node_config {
     struct id128 node_id; /* zero: that of a seat of state_dir, or a random one */
@@ -48,6 +49,9 @@ struct node_config {
     uint64_t get_timeout_ns, set_timeout_ns, exists_timeout_ns, drain_timeout_ns;
     uint64_t spin_ns; /* how long a waiting caller polls before it sleeps */
     enum node_protocol protocol;
+    char device_names[256]; /* of RDMA; "": the one that is nearest */
+    uint32_t ib_port, service_level, traffic_class;
+    int32_t gid_index; /* -1: chosen */
     bool verify_checksum;
     bool hot_pages; /* what readers of several hosts ask for gets more holders */
 };
@@ -93,6 +97,14 @@ void node_fetch(struct node *node, const struct node_namespace *ns, const struct
                 struct peercache_result *results, uint32_t n, uint64_t deadline_ns);
 void node_store(struct node *node, const struct node_namespace *ns, const struct node_page *pages,
                 struct peercache_result *results, uint32_t n, uint64_t deadline_ns);
+/* Memory into which adapters may read.  0 also where it is of no use, and *ret_range NULL then; with
+ * protocol=rdma its refusal is an error.  Before node_close() it is removed, which waits for calls
+ * that read into it. */
+struct memory_range;
+int node_region_add(struct node *node, void *base, uint64_t len_bytes,
+                    struct memory_range **ret_range, char ret_error[NODE_ERROR_BYTES]);
+void node_region_remove(struct node *node, struct memory_range *range);
+
 /* 0, -ETIMEDOUT (it goes on by itself) or -ENOSPC. */
 int node_clear(struct node *node, struct id128 identity, uint64_t deadline_ns);
 

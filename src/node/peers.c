@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "node/internal.h"
+#include "node/rdma.h"
 
 #define ATTACH_PAUSE_NS UINT64_C(1000000000)
 /* For a host's name, or for one of a peer's channels when all are lent. */
@@ -28,6 +29,7 @@ static void forget(struct node_peer *peer)
 {
     peer->is_gone = true;
     detach_if_unused(peer);
+    rdma_forget_peer(peer);
     if (peer->channels)
         channel_pool_stop(peer->channels);
 }
@@ -57,7 +59,9 @@ static void introduce(struct node *node, struct node_peer *peer)
     memcpy(to.address.host, peer->host, sizeof to.address.host);
     peer->mapping_is_old = peer->is_mapped;
     detach_if_unused(peer);
-    peer->is_gone = peer->has_told_protocol = false;
+    peer->is_gone = false;
+    peer->told_protocol = NULL;
+    rdma_forget_peer(peer);
     peer->attach_after_ns = 0;
     breaker_succeeded(&node->view->breakers[peer - node->peers]);
     if (peer->channels)
@@ -93,12 +97,12 @@ void peers_apply(struct node *node, const struct core_peer_change *change)
                                                  : "alive");
 }
 
-static void tell_protocol(struct node_peer *peer, const char *protocol, const char *reason)
+void peers_tell_protocol(struct node_peer *peer, const char *protocol, const char *reason)
 {
     char id[ID128_TEXT_LEN + 1];
-    if (peer->has_told_protocol)
+    if (peer->told_protocol && strcmp(peer->told_protocol, protocol) == 0)
         return;
-    peer->has_told_protocol = true;
+    peer->told_protocol = protocol;
     id128_format(peer->identity.node_id, id);
     log_event(LOG_LEVEL_INFO, "protocol", "peer=%s protocol=%s reason=\"%s\"", id, protocol,
               reason);
@@ -122,12 +126,13 @@ static void try_attach(struct node *node, struct node_peer *peer, uint64_t now_n
     if (error == 0 && is_same) {
         peer->mapping = mapping;
         peer->is_mapped = true;
-        tell_protocol(peer, "shm", "same host and user");
+        peers_tell_protocol(peer, "shm", "same host and user");
     } else if (error == 0) {
         arena_detach(&mapping);
     } else if (is_same) {
         bool is_only_way = node->config.protocol == NODE_PROTOCOL_SHM;
-        tell_protocol(peer, is_only_way ? "none" : "tcp", reason);
+        if (!node->rails) /* else rdma.c tells which of the two others it is */
+            peers_tell_protocol(peer, is_only_way ? "none" : "tcp", reason);
     }
 }
 
@@ -139,8 +144,8 @@ const struct arena_mapping *peers_borrow_mapping(struct node *node, uint16_t ind
     uint64_t now_ns = clock_now_ns();
     pthread_mutex_lock(&peer->lock);
     if (node->config.protocol == NODE_PROTOCOL_TCP) {
-        tell_protocol(peer, "tcp", "option protocol=tcp");
-    } else if (!peer->is_gone) {
+        peers_tell_protocol(peer, "tcp", "option protocol=tcp");
+    } else if (!peer->is_gone && node->config.protocol != NODE_PROTOCOL_RDMA) {
         if (!peer->is_mapped && breaker_is_closed(&node->view->breakers[index]) &&
             now_ns >= peer->attach_after_ns && now_ns < deadline_ns)
             try_attach(node, peer, now_ns, deadline_ns);
@@ -189,6 +194,7 @@ void peers_close(struct node *node)
 {
     for (uint32_t i = 0; i < CORE_PEERS_MAX; i++) {
         struct node_peer *peer = &node->peers[i];
+        rdma_free_peer(peer);
         channel_pool_free(peer->channels);
         if (peer->is_mapped)
             arena_detach(&peer->mapping);

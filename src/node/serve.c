@@ -13,6 +13,7 @@
 #include "base/protection.h"
 #include "core/invite.h"
 #include "node/internal.h"
+#include "node/rdma.h"
 #include "wire/slot_header.h"
 
 static void lookup(void *context, const struct message_lookup *message,
@@ -102,7 +103,12 @@ static void unpin(void *context, uint32_t slot)
 int serve_start(struct node *node, char ret_error[NODE_ERROR_BYTES])
 {
     struct server_setup setup = {
-        .ops = {.lookup = lookup, .pin = pin, .unpin = unpin, .request = tool_request},
+        .ops = {.lookup = lookup,
+                .pin = pin,
+                .unpin = unpin,
+                .pair = rdma_pair,
+                .unpair = rdma_unpair,
+                .request = tool_request},
         .context = node,
         .threads = node->config.serve_threads,
         .spin_ns = node->config.spin_ns,

@@ -20,6 +20,8 @@ static void sort_pages(struct streams *s)
     for (uint32_t i = 0; i < s->n_pages; i++) {
         uint16_t peer = s->pages[i].peer;
         uint32_t known = 0;
+        if (s->pages[i].via != PEERCACHE_VIA_TCP)
+            continue;
         while (known < s->n_streams && s->streams[known].peer != peer)
             known++;
         if (known < s->n_streams)
@@ -29,7 +31,7 @@ static void sort_pages(struct streams *s)
         struct stream *stream = &s->streams[s->n_streams++];
         *stream = (struct stream){.peer = peer, .first = n};
         for (uint32_t j = i; j < s->n_pages; j++)
-            if (s->pages[j].peer == peer) {
+            if (s->pages[j].peer == peer && s->pages[j].via == PEERCACHE_VIA_TCP) {
                 s->sorted[n] = s->pages[j].wanted;
                 s->origin[n++] = j;
             }
@@ -88,7 +90,8 @@ void streams_begin(struct streams *s, struct node *node, struct stream_page *pag
     s->origin = malloc(n * sizeof *s->origin);
     if (!s->sorted || !s->origin) {
         for (uint32_t i = 0; i < n; i++)
-            pages[i].wanted.error = -ENOMEM;
+            if (pages[i].via == PEERCACHE_VIA_TCP)
+                pages[i].wanted.error = -ENOMEM;
         return;
     }
     sort_pages(s);

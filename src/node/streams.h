@@ -16,6 +16,7 @@ enum { STREAMS_MAX = 64 };
 struct stream_page {
     uint32_t key, place; /* the caller's */
     uint16_t peer;
+    uint8_t via;                /* enum peercache_via: who brings it; TCP here */
     struct channel_page wanted; /* its error is -EINPROGRESS until it is decided */
 };
 

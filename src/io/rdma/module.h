@@ -21,4 +21,9 @@ extern const struct verbs peercache_rdma_verbs;
  * a sentence that says what to change. */
 int rdma_module_open(const struct verbs **ret_verbs, char ret_error[RDMA_MODULE_ERROR_BYTES]);
 
+#ifdef PEERCACHE_PROTECTIONS_SWITCHABLE
+/* For tests, while no node is opened: this table is opened instead; NULL: the module again. */
+void rdma_module_stand_in(const struct verbs *verbs);
+#endif
+
 #endif

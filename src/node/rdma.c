@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rdma.c - opens and closes what the node has of RDMA, and tells what came of it.
+ *
+ * The pool is registered by a thread of its own, because that takes up to a second a GiB: the node
+ * serves meanwhile, by RDMA as far as its slices are registered and by TCP otherwise.
+ */
+#include "node/rdma.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "io/rdma/guest.h"
+#include "io/rdma/module.h"
+
+/* How long a call waits until a link is open; after it that call's pages go another way. */
+#define OPEN_TIMEOUT_NS UINT64_C(200000000)
+
+/* --- the devices and the pool ----------------------------------------------------------------- */
+
+static bool is_wanted(const struct node *node)
+{
+    return node->config.protocol == NODE_PROTOCOL_AUTO ||
+           node->config.protocol == NODE_PROTOCOL_RDMA;
+}
+
+static int open_rails(struct node *node, char ret_reason[RAILS_REASON_BYTES])
+{
+    const struct node_config *config = &node->config;
+    struct rails_setup setup = {
+        .wishes = {config->device_names, config->ib_port, config->gid_index},
+        .service_level = (uint8_t)config->service_level,
+        .traffic_class = (uint8_t)config->traffic_class,
+        .spin_ns = config->spin_ns,
+        .spread = config->node_id.lo,
+        .metrics = &node->metrics,
+    };
+    int error = rdma_module_open(&setup.verbs, ret_reason);
+    return error ? error : rails_open(&setup, &node->rails, ret_reason);
+}
+
+static void *register_pool(void *context)
+{
+    struct node *node = context;
+    struct arena *arena = &node->arena;
+    char text[MEMORY_TEXT_BYTES];
+    uint64_t began_ns = clock_now_ns();
+    uint64_t bytes = (uint64_t)(arena->payload - (uint8_t *)arena->headers) + arena->payload_bytes;
+    if (memory_add(node->rails->memory, "the pool", arena->headers, bytes, VERBS_REMOTE_READ,
+                   &node->pool_range, text) != 0)
+        log_event(LOG_LEVEL_ERROR, "rdma_pool_not_registered",
+                  "reason=%s effect=\"others read this node's pages by TCP\"", log_quoted(text));
+    else
+        log_event(LOG_LEVEL_INFO, "rdma_ready", "devices=%u bytes=%llu after_ms=%llu",
+                  node->rails->n, (unsigned long long)bytes,
+                  (unsigned long long)((clock_now_ns() - began_ns) / CLOCK_NS_PER_MS));
+    return NULL;
+}
+
+int rdma_start(struct node *node, char ret_error[NODE_ERROR_BYTES])
+{
+    char reason[RAILS_REASON_BYTES];
+    if (!is_wanted(node))
+        return 0;
+    int error = open_rails(node, reason);
+    if (!error) {
+        error = -pthread_create(&node->register_thread, NULL, register_pool, node);
+        node->has_register_thread = error == 0;
+        snprintf(reason, sizeof reason, "no thread can be started");
+    }
+    if (!error)
+        return 0;
+    if (node->config.protocol == NODE_PROTOCOL_RDMA) {
+        snprintf(ret_error, NODE_ERROR_BYTES, "protocol=rdma: %.230s", reason);
+        return error;
+    }
+    log_event(LOG_LEVEL_INFO, "rdma_off", "reason=%s", log_quoted(reason));
+    rails_close(node->rails);
+    node->rails = NULL;
+    return 0;
+}
+
+void rdma_stop(struct node *node)
+{
+    if (!node->rails)
+        return;
+    if (node->has_register_thread)
+        pthread_join(node->register_thread, NULL);
+    memory_remove(node->rails->memory, node->pool_range);
+    rails_close(node->rails);
+    node->rails = NULL;
+}
+
+void rdma_tick(struct node *node, uint64_t now_ns)
+{
+    if (node->rails)
+        rails_close_idle(node->rails, now_ns);
+}
+
+/* --- regions of the caller's ------------------------------------------------------------------ */
+
+int node_region_add(struct node *node, void *base, uint64_t len_bytes,
+                    struct memory_range **ret_range, char ret_error[NODE_ERROR_BYTES])
+{
+    char text[MEMORY_TEXT_BYTES];
+    *ret_range = NULL;
+    if (!node->rails || node->rails->is_fork_unsafe)
+        return 0;
+    int error = memory_add(node->rails->memory, "a region", base, len_bytes, VERBS_LOCAL_WRITE,
+                           ret_range, text);
+    if (error && node->config.protocol == NODE_PROTOCOL_RDMA) {
+        snprintf(ret_error, NODE_ERROR_BYTES, "protocol=rdma: %.230s", text);
+        return error;
+    }
+    if (error)
+        log_event(LOG_LEVEL_WARNING, "rdma_region_not_registered",
+                  "reason=%s effect=\"pages come there through a bounce buffer\"",
+                  log_quoted(text));
+    return 0;
+}
+
+void node_region_remove(struct node *node, struct memory_range *range)
+{
+    if (range)
+        memory_remove(node->rails->memory, range);
+}
+
+/* --- peers ------------------------------------------------------------------------------------ */
+
+static struct rails_peer *links_of(struct node *node, struct node_peer *peer,
+                                   struct channel_peer *ret_to)
+{
+    pthread_mutex_lock(&peer->lock);
+    if (!peer->links && !peer->is_gone)
+        peer->links = rails_peer_new(node->rails);
+    *ret_to = (struct channel_peer){.address.port = peer->control_port,
+                                    .node_id = peer->identity.node_id,
+                                    .incarnation = peer->identity.incarnation};
+    memcpy(ret_to->address.host, peer->host, sizeof ret_to->address.host);
+    struct rails_peer *links = peer->is_gone ? NULL : peer->links;
+    pthread_mutex_unlock(&peer->lock);
+    return links;
+}
+
+static void tell(struct node_peer *peer, const char *protocol, const char *text)
+{
+    pthread_mutex_lock(&peer->lock);
+    peers_tell_protocol(peer, protocol, text);
+    pthread_mutex_unlock(&peer->lock);
+}
+
+static void tell_works(struct node_peer *peer, const char *device)
+{
+    char text[VERBS_NAME_BYTES + 64];
+    snprintf(text, sizeof text, "both have a device that works, here %s", device);
+    tell(peer, "rdma", text);
+}
+
+static void tell_fails(const struct node *node, struct node_peer *peer, const char *reason)
+{
+    char text[LINK_REASON_BYTES + 16];
+    snprintf(text, sizeof text, "no RDMA: %s", reason);
+    tell(peer, node->config.protocol == NODE_PROTOCOL_RDMA ? "none" : "tcp", text);
+}
+
+bool rdma_borrow_links(struct node *node, uint16_t index, uint64_t until_ns,
+                       struct reading_peer *ret_links)
+{
+    struct node_peer *peer = &node->peers[index];
+    struct channel_peer to;
+    char reason[LINK_REASON_BYTES] = "";
+    uint64_t latest_ns = clock_now_ns() + OPEN_TIMEOUT_NS;
+    struct rails_peer *links = links_of(node, peer, &to);
+    ret_links->n = 0;
+    if (!links)
+        return false;
+    struct message_hello mine = life_hello(node);
+    for (uint32_t i = 0; i < links->n; i++)
+        if (link_borrow(&links->links[i], &to, &mine, until_ns < latest_ns ? until_ns : latest_ns,
+                        reason) == 0)
+            ret_links->links[ret_links->n++] = &links->links[i];
+    if (ret_links->n > 0)
+        tell_works(peer, ret_links->links[0]->rail->name);
+    else if (reason[0])
+        tell_fails(node, peer, reason);
+    return ret_links->n > 0;
+}
+
+void rdma_return_links(struct reading_peer *links)
+{
+    for (uint32_t i = 0; i < links->n; i++)
+        link_return(links->links[i]);
+    links->n = 0;
+}
+
+void rdma_forget_peer(struct node_peer *peer)
+{
+    if (peer->links)
+        rails_peer_break(peer->links);
+}
+
+void rdma_free_peer(struct node_peer *peer)
+{
+    rails_peer_free(peer->links);
+    peer->links = NULL;
+}
+
+/* --- what others want ------------------------------------------------------------------------- */
+
+void rdma_pair(void *context, const struct message_pair *pair, struct server_scratch *scratch,
+               struct message_paired *ret_paired, void **ret_guest)
+{
+    static const char reason[] = "the peer has no RDMA";
+    struct node *node = context;
+    struct guest *guest = NULL;
+    if (!node->rails || !life_may_speak(node, atomic_load(&node->life))) {
+        *ret_paired =
+            (struct message_paired){.error = -EOPNOTSUPP, .reason = {reason, sizeof reason - 1}};
+        return;
+    }
+    guest_welcome(node->rails->list, node->rails->n, node->rails->memory, &node->arena, pair,
+                  scratch->queues, scratch->slices, ret_paired, &guest);
+    *ret_guest = guest;
+}
+
+void rdma_unpair(void *context, void *guest)
+{
+    (void)context;
+    guest_leave(guest);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * rdma.h - the node's share of RDMA: its devices, its pool and the callers' regions registered with
+ * them, and its links to peers.
+ */
+#ifndef NODE_RDMA_H
+#define NODE_RDMA_H
+
+#include "io/rdma/reading.h"
+#include "node/internal.h"
+
+/* After the arena is made.  0 also where RDMA does not work and protocol is auto: then the log says
+ * why, and there is none.  The pool is registered meanwhile by a thread of its own. */
+int rdma_start(struct node *node, char ret_error[NODE_ERROR_BYTES]);
+/* No call, server or peer uses it any more. */
+void rdma_stop(struct node *node);
+
+/* The links that work to a peer; the first who wants one waits for it, until @until_ns at most.
+ * False: none, now. */
+bool rdma_borrow_links(struct node *node, uint16_t peer, uint64_t until_ns,
+                       struct reading_peer *ret_links);
+void rdma_return_links(struct reading_peer *links);
+
+/* With the peer's lock: it has another life, or is gone. */
+void rdma_forget_peer(struct node_peer *peer);
+void rdma_free_peer(struct node_peer *peer);
+
+/* The server's: another node wants queue pairs, and does not any more. */
+void rdma_pair(void *context, const struct message_pair *pair, struct server_scratch *scratch,
+               struct message_paired *ret_paired, void **ret_guest);
+void rdma_unpair(void *context, void *guest);
+
+/* The node thread, now and then. */
+void rdma_tick(struct node *node, uint64_t now_ns);
+
+#endif
