@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * faults_test.c - whole nodes whose devices fail, hang, or are refused what they need.
+ *
+ * Whatever happens, a get ends by its deadline, and afterwards nothing is written into its memory.
+ */
+#include "nodes.h"
+
+#include "node/rdma.h"
+
+enum { BYTES = 1 << 20, AGAIN_MS = 10000 };
+
+static uint8_t bytes[BYTES];
+static struct peercache_region *region;
+
+static void open_apart(const char *option)
+{
+    struct peercache_error error;
+    nodes_open(&calm, option);
+    set_apart();
+    assert_int_equal(peercache_region_register(nodes[1], bytes, sizeof bytes, &region, &error), 0);
+    set(1, BYTES);
+}
+
+/* Of the link from the getting to the setting node on the first rail. */
+static struct link *the_link(uint32_t rail)
+{
+    for (uint32_t i = 0; i < CORE_PEERS_MAX; i++)
+        if (nodes[1]->node->peers[i].links)
+            return &nodes[1]->node->peers[i].links->links[rail];
+    fail_msg("there is no link");
+    return NULL;
+}
+
+static uint64_t elapsed_ms(uint64_t from_ns)
+{
+    return (clock_now_ns() - from_ns) / CLOCK_NS_PER_MS;
+}
+
+/* A link that failed is not tried again for half a second. */
+static void expect_rdma_again(void)
+{
+    uint64_t from_ns = clock_now_ns();
+    while (call(1, 1, bytes, BYTES, 4, 1000).via != PEERCACHE_VIA_RDMA)
+        if (elapsed_ms(from_ns) > AGAIN_MS)
+            fail_msg("RDMA does not come back");
+    assert_true(is_page(bytes, 1, BYTES));
+}
+
+static void a_removed_device_is_left_out(void **state)
+{
+    (void)state;
+    open_apart("protocol=auto");
+    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+    live_lock(live);
+    model_remove_device(model, the_link(0)->rail->name);
+    live_unlock(live);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_TCP);
+    nodes_close();
+}
+
+static void a_failed_read_is_made_up_for(void **state)
+{
+    (void)state;
+    open_apart("protocol=auto");
+    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+    live_freeze(live, true);
+    live_lock(live);
+    for (uint32_t i = 0; i < PAIR_MAX; i++)
+        model_fail_read(model, the_link(0)->queues[i]->made.number, VERBS_REMOTE_ACCESS);
+    live_unlock(live);
+    live_freeze(live, false);
+    get(1, bytes, BYTES, 4);
+    expect_rdma_again();
+    nodes_close();
+}
+
+/* The page comes another way, within the deadline. */
+static void what_hangs_is_given_up(void **state)
+{
+    (void)state;
+    open_apart("protocol=auto");
+    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+    live_freeze(live, true);
+    uint64_t from_ns = clock_now_ns();
+    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_TCP);
+    assert_in_range(elapsed_ms(from_ns), 400, 3000);
+    from_ns = clock_now_ns();
+    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_TCP); /* the next call does not wait */
+    assert_in_range(elapsed_ms(from_ns), 0, 400);
+    live_freeze(live, false);
+    expect_rdma_again();
+    nodes_close();
+}
+
+static bool is_poison(const uint8_t *from, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (from[i] != 0xab)
+            return false;
+    return true;
+}
+
+/* With @holds the device does not let go of its queue pairs at once. */
+static void end_by_deadline(uint32_t holds)
+{
+    open_apart("protocol=rdma");
+    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+    live_freeze(live, true);
+    live_lock(live);
+    model_hold_queues(model, the_link(0)->rail->name, holds);
+    live_unlock(live);
+    uint64_t from_ns = clock_now_ns();
+    struct peercache_result result = call(1, 1, bytes, BYTES, 4, 200);
+    assert_int_not_equal(result.outcome, PEERCACHE_HIT);
+    assert_in_range(elapsed_ms(from_ns), 100, holds ? 2000 : 300);
+    memset(bytes, 0xab, BYTES);
+    live_freeze(live, false);
+    live_lock(live);
+    while (model_step(model))
+        ;
+    live_unlock(live);
+    assert_true(is_poison(bytes, BYTES));
+    assert_int_equal(counter(1, "peercache_rdma_destroys_refused_total") > 0, holds > 0);
+    expect_rdma_again();
+    nodes_close();
+}
+
+static void after_the_deadline_nothing_is_written(void **state)
+{
+    (void)state;
+    end_by_deadline(0);
+}
+
+static void a_device_that_does_not_let_go_is_waited_for_and_counted(void **state)
+{
+    (void)state;
+    end_by_deadline(20);
+}
+
+static void a_port_that_is_down_is_probed(void **state)
+{
+    (void)state;
+    open_apart("protocol=auto");
+    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+    live_lock(live);
+    model_set_port(model, the_link(0)->rail->name, false);
+    live_unlock(live);
+    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_TCP);
+    live_lock(live);
+    model_set_port(model, the_link(0)->rail->name, true);
+    live_unlock(live);
+    expect_rdma_again();
+    nodes_close();
+}
+
+static void a_holder_that_goes_is_a_miss(void **state)
+{
+    (void)state;
+    open_apart("protocol=rdma");
+    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+    peercache_node_close(nodes[0]);
+    nodes[0] = NULL;
+    assert_int_not_equal(call(1, 1, bytes, BYTES, 4, 1000).outcome, PEERCACHE_HIT);
+    nodes_close();
+}
+
+/* Its pages are read by TCP; it reads others' as ever. */
+static void a_pool_that_cannot_be_registered_is_served_by_tcp(void **state)
+{
+    (void)state;
+    model = model_new(&calm);
+    live = live_new(model);
+    model_add_device(model, "model0", 1);
+    rdma_module_stand_in(live_verbs(live));
+    live_refuse_memory(live, 0);
+    open_cluster("protocol=auto");
+    set_apart();
+    set(1, BYTES);
+    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_TCP);
+    nodes_close();
+}
+
+static void a_large_page_is_split_over_the_rails(void **state)
+{
+    static uint8_t large[3 << 20];
+    struct peercache_region *more;
+    struct peercache_error error;
+    (void)state;
+    nodes_open(&calm, "device_names=model0,model1");
+    set_apart();
+    assert_int_equal(peercache_region_register(nodes[1], large, sizeof large, &more, &error), 0);
+    set(1, sizeof large);
+    assert_int_equal(get(1, large, sizeof large, 5), PEERCACHE_VIA_RDMA);
+    assert_int_equal(nodes[1]->node->rails->n, 2);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_int_equal(the_link(i)->state, LINK_UP);
+        assert_true(the_link(i)->queues[0]->last_sequence + the_link(i)->queues[1]->last_sequence >
+                    2); /* more than the probes */
+    }
+    live_lock(live);
+    model_remove_device(model, "model1");
+    live_unlock(live);
+    get(1, large, sizeof large, 5);
+    assert_int_equal(get(1, large, sizeof large, 5), PEERCACHE_VIA_RDMA); /* by the other rail */
+    nodes_close();
+}
+
+static void an_idle_link_is_closed_and_made_again(void **state)
+{
+    (void)state;
+    open_apart("protocol=rdma");
+    get(1, bytes, BYTES, 4);
+    uint32_t before = (uint32_t)model_counts(model).queues;
+    rails_close_idle(nodes[1]->node->rails, clock_now_ns() + 2 * LINK_IDLE_NS);
+    assert_int_equal(the_link(0)->state, LINK_DOWN);
+    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+    assert_true(before >= 2 * PAIR_MAX);
+    nodes_close();
+}
+
+/* What a stranger says cannot hurt: it is refused in an answer. */
+static void nonsense_is_refused(void **state)
+{
+    struct record_queue queues[PAIR_MAX] = {{UINT32_MAX, 1}, {1, UINT32_MAX}};
+    static const struct message_pair forged[] = {
+        {.link = VERBS_LINK_ETHERNET, .gid_type = 77, .mtu_bytes = 4096},
+        {.link = 99, .gid_type = VERBS_GID_ROCE_V2, .mtu_bytes = 4096},
+        {.link = VERBS_LINK_ETHERNET, .gid_type = VERBS_GID_ROCE_V2, .mtu_bytes = 4095},
+        {.link = VERBS_LINK_ETHERNET, .gid_type = VERBS_GID_ROCE_V2, .mtu_bytes = 1024},
+    };
+    (void)state;
+    open_apart("protocol=auto");
+    for (size_t i = 0; i < sizeof forged / sizeof *forged; i++) {
+        struct message_pair pair = forged[i];
+        struct message_paired paired = {0};
+        struct server_scratch *scratch = malloc(sizeof *scratch);
+        void *guest = NULL;
+        pair.gid = (struct id128){0, UINT64_C(0xffff0a010063)};
+        pair.queues = queues;
+        pair.n_queues = PAIR_MAX;
+        rdma_pair(nodes[0]->node, &pair, scratch, &paired, &guest);
+        assert_true(paired.error < 0);
+        assert_null(guest);
+        free(scratch);
+    }
+    nodes_close();
+}
+
+static void nodes_come_and_go_without_a_trace(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        open_apart("protocol=auto");
+        get(1, bytes, BYTES, 4);
+        nodes_close();
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_removed_device_is_left_out),
+        cmocka_unit_test(a_failed_read_is_made_up_for),
+        cmocka_unit_test(what_hangs_is_given_up),
+        cmocka_unit_test(after_the_deadline_nothing_is_written),
+        cmocka_unit_test(a_device_that_does_not_let_go_is_waited_for_and_counted),
+        cmocka_unit_test(a_port_that_is_down_is_probed),
+        cmocka_unit_test(a_holder_that_goes_is_a_miss),
+        cmocka_unit_test(a_pool_that_cannot_be_registered_is_served_by_tcp),
+        cmocka_unit_test(a_large_page_is_split_over_the_rails),
+        cmocka_unit_test(an_idle_link_is_closed_and_made_again),
+        cmocka_unit_test(nonsense_is_refused),
+        cmocka_unit_test(nodes_come_and_go_without_a_trace),
+    };
+    return cmocka_run_group_tests(tests, setup, NULL);
+}
