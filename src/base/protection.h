@@ -51,7 +51,8 @@
     P(rdma_fence, "the header is sampled while payload is still read, and vouches for it")         \
     P(rdma_header, "a page that was overwritten while an adapter read it counts as whole")         \
     P(rdma_own_verdict, "a header read by one queue pair vouches for the bytes of another")        \
-    P(rdma_completion, "a landing buffer is believed before the adapter says that it is full")
+    P(rdma_completion, "a landing buffer is believed before the adapter says that it is full")     \
+    P(rdma_break, "an adapter goes on writing into memory that its caller got back")
 
 enum protection {
 #define P(name, without) PROTECTION_##name,

@@ -102,11 +102,17 @@ static bool is_poison(const uint8_t *from, size_t len)
     return true;
 }
 
-/* With @holds the device does not let go of its queue pairs at once. */
-static void end_by_deadline(uint32_t holds)
+/* With @holds the device does not let go of its queue pairs at once.  Another caller has borrowed the
+ * link, so its end waits; that of the queue pairs does not. */
+static void end_by_deadline(uint32_t holds, bool is_protected)
 {
+    char reason[LINK_REASON_BYTES];
     open_apart("protocol=rdma");
     assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+    struct link *link = the_link(0);
+    assert_int_equal(link_borrow(link, NULL, NULL, 0, reason), 0);
+    if (!is_protected)
+        assert_true(protection_disable("rdma_break"));
     live_freeze(live, true);
     live_lock(live);
     model_hold_queues(model, the_link(0)->rail->name, holds);
@@ -121,7 +127,8 @@ static void end_by_deadline(uint32_t holds)
     while (model_step(model))
         ;
     live_unlock(live);
-    assert_true(is_poison(bytes, BYTES));
+    assert_int_equal(is_poison(bytes, BYTES), is_protected);
+    link_return(link);
     assert_int_equal(counter(1, "peercache_rdma_destroys_refused_total") > 0, holds > 0);
     expect_rdma_again();
     nodes_close();
@@ -130,13 +137,19 @@ static void end_by_deadline(uint32_t holds)
 static void after_the_deadline_nothing_is_written(void **state)
 {
     (void)state;
-    end_by_deadline(0);
+    end_by_deadline(0, true);
+}
+
+static void without_the_break_it_is(void **state)
+{
+    (void)state;
+    end_by_deadline(0, false);
 }
 
 static void a_device_that_does_not_let_go_is_waited_for_and_counted(void **state)
 {
     (void)state;
-    end_by_deadline(20);
+    end_by_deadline(20, true);
 }
 
 static void a_port_that_is_down_is_probed(void **state)
@@ -265,6 +278,7 @@ int main(void)
         cmocka_unit_test(a_failed_read_is_made_up_for),
         cmocka_unit_test(what_hangs_is_given_up),
         cmocka_unit_test(after_the_deadline_nothing_is_written),
+        cmocka_unit_test(without_the_break_it_is),
         cmocka_unit_test(a_device_that_does_not_let_go_is_waited_for_and_counted),
         cmocka_unit_test(a_port_that_is_down_is_probed),
         cmocka_unit_test(a_holder_that_goes_is_a_miss),

@@ -18,6 +18,7 @@
 
 #include "base/check.h"
 #include "base/log.h"
+#include "base/protection.h"
 
 enum { CHAIN_BITS = 8, PLACE_BITS = 16, SEQUENCE_BITS = 38 };
 
@@ -128,7 +129,9 @@ void queue_break(struct queue *queue)
     struct rail *rail = queue->rail;
     pthread_mutex_lock(&queue->mutex);
     bool was_whole = queue->pair != NULL;
-    destroy_pair(queue);
+    queue->has_failed = true;
+    if (PROTECTED(rdma_break))
+        destroy_pair(queue);
     for (uint32_t i = 0; i < QUEUE_CHAINS; i++) {
         struct chain *chain = &queue->chains[i];
         if ((queue->chains_taken >> i & 1) && chain_finish(chain, chain_id(chain), VERBS_FLUSHED)) {
