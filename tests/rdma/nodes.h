@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * nodes.h - for tests: two whole nodes of this process over the live model, and pages between them.
+ * nodes.h - for tests: two whole nodes of this process over the live model, and pages between them;
+ * or over a real device, whose name is given (nodes_device).
  */
 #ifndef TESTS_RDMA_NODES_H
 #define TESTS_RDMA_NODES_H
@@ -16,6 +17,7 @@
 #include "live.h"
 #include "node/internal.h"
 
+static const char *nodes_device; /* NULL: the model */
 static struct model *model;
 static struct live *live;
 static struct peercache_node *nodes[2]; /* 0 sets, 1 gets */
@@ -23,10 +25,13 @@ static struct peercache_namespace *spaces[2];
 
 static inline void open_cluster(const char *option)
 {
-    char discovery[64];
+    char discovery[64], device[64] = "device_names=";
     snprintf(discovery, sizeof discovery, "discovery_addr=127.0.0.1:%d", test_free_port());
+    if (nodes_device)
+        snprintf(device, sizeof device, "device_names=%s", nodes_device);
     for (int i = 0; i < 2; i++) {
-        nodes[i] = test_open((const char *const[]){discovery, "hot_pages=false", option, NULL});
+        nodes[i] =
+            test_open((const char *const[]){discovery, "hot_pages=false", device, option, NULL});
         spaces[i] = test_namespace(nodes[i], "a=1");
     }
     test_await_cluster(nodes, 2);
@@ -34,11 +39,13 @@ static inline void open_cluster(const char *option)
 
 static inline void nodes_open(const struct model_settings *settings, const char *option)
 {
-    model = model_new(settings);
-    live = live_new(model);
-    model_add_device(model, "model0", 1);
-    model_add_device(model, "model1", 2);
-    rdma_module_stand_in(live_verbs(live));
+    if (!nodes_device) {
+        model = model_new(settings);
+        live = live_new(model);
+        model_add_device(model, "model0", 1);
+        model_add_device(model, "model1", 2);
+        rdma_module_stand_in(live_verbs(live));
+    }
     open_cluster(option);
 }
 
@@ -47,6 +54,8 @@ static inline void nodes_close(void)
     protection_enable_all();
     for (int i = 0; i < 2; i++)
         peercache_node_close(nodes[i]);
+    if (nodes_device)
+        return; /* `rdma resource` tells what is left */
     rdma_module_stand_in(NULL);
     struct model_counts counts = model_counts(model);
     assert_int_equal(counts.queues, 0);

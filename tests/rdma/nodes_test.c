@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * nodes_test.c - whole nodes of this process over the live model: every byte compared, in an
- * eviction storm and while devices fail.
+ * nodes_test.c - whole nodes of this process over the live model, or over the device that is named:
+ * every byte compared, also in an eviction storm.
  */
 #include "nodes.h"
 
@@ -139,8 +139,9 @@ static void without_the_header_bytes_are_wrong(void **state)
     assert_true(storm(&calm, "rdma_header").wrong > 0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    nodes_device = argc > 1 ? argv[1] : NULL;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pages_of_all_shapes_come_by_rdma),
         cmocka_unit_test(auto_takes_rdma_between_hosts),
