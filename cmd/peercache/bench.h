@@ -22,7 +22,8 @@ struct bench {
     const char *fields[FIELDS_MAX];
     size_t n_fields;
     char run_field[48];
-    char *buffers; /* batch x page_bytes */
+    char *buffers;                   /* batch x page_bytes */
+    struct peercache_region *region; /* the buffers; freed with the node */
     char (*names)[BENCH_NAME_SIZE];
     struct peercache_segment *segments;
     struct peercache_page *pages;

@@ -44,6 +44,11 @@ char *bench_buffer(const struct bench *bench, uint32_t i)
     return bench->buffers + i * bench->invocation->page_bytes;
 }
 
+static uint64_t buffers_bytes(const struct bench *bench)
+{
+    return (bench->invocation->batch + UINT64_C(1)) * bench->invocation->page_bytes;
+}
+
 static int allocate(struct bench *bench)
 {
     uint32_t batch = bench->invocation->batch;
@@ -80,7 +85,9 @@ static int join(struct bench *bench)
     bench->n_fields = invocation->n_fields + 1;
     if (peercache_node_open(invocation->config, &bench->node, &error) < 0 ||
         peercache_namespace_open(bench->node, bench->fields, bench->n_fields, &bench->ns, &error) <
-            0)
+            0 ||
+        peercache_region_register(bench->node, bench->buffers, buffers_bytes(bench), &bench->region,
+                                  &error) < 0)
         return text_fail(EXIT_REFUSED, "%s", error.text);
     return EXIT_OK;
 }

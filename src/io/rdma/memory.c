@@ -122,8 +122,8 @@ static void tell_progress(struct memory_range *range)
     range->tell_at_ns = now_ns + MEMORY_TELL_NS;
     for (uint32_t job = 0; job < n_jobs; job++)
         n += atomic_load(&range->slices[job].is_ready);
-    log_event(LOG_LEVEL_INFO, "rdma_registering", "what=%s done_percent=%u bytes=%llu", range->what,
-              n * 100 / n_jobs, (unsigned long long)range->len_bytes);
+    log_event(LOG_LEVEL_INFO, "rdma_registering", "what=%s done_percent=%u bytes=%llu",
+              log_quoted(range->what), n * 100 / n_jobs, (unsigned long long)range->len_bytes);
 }
 
 /* The caller works too; threads that cannot be started are not missed. */
