@@ -264,7 +264,7 @@ static void nonsense_is_refused(void **state)
 static void nodes_come_and_go_without_a_trace(void **state)
 {
     (void)state;
-    for (int i = 0; i < 20; i++) {
+    for (int i = 0; i < 10; i++) {
         open_apart("protocol=auto");
         get(1, bytes, BYTES, 4);
         nodes_close();

@@ -70,12 +70,7 @@ static inline void nodes_close(void)
 static inline void set_apart(void)
 {
     for (int i = 0; i < 2; i++)
-        for (uint32_t j = 0; j < CORE_PEERS_MAX; j++) {
-            struct node_peer *peer = &nodes[i]->node->peers[j];
-            pthread_mutex_lock(&peer->lock);
-            peer->attach_after_ns = UINT64_MAX;
-            pthread_mutex_unlock(&peer->lock);
-        }
+        nodes[i]->node->boot_id = (struct id128){77, (uint64_t)i};
 }
 
 static inline long long counter(int node, const char *name)
