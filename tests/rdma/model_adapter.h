@@ -5,7 +5,7 @@
  * For what the virtual machine cannot show: the price of a fence on a fast wire, the bytes that an
  * adapter may sample in which order, and failures at a chosen moment.  Devices, queue pairs and
  * registered memory are of one process; a read samples the holder's memory packet by packet and
- * lands in the reader's packet by packet, and whoever registered model_on_sample() stores in between.
+ * lands in the reader's packet by packet; model_on_sample() lets the holder store in between.
  *
  * What it takes from the specification of InfiniBand, and nothing more:
  *   - the reads of a queue pair are asked for in order, at most reads_asked at a time, and complete

@@ -15,7 +15,7 @@ bool model_chance(struct model *model, uint32_t permille)
     return permille > 0 && model_random(model) % 1000 < permille;
 }
 
-/* --- a heap of events, the earliest first, in the order of scheduling where times are equal ------ */
+/* --- a heap of events: the earliest first, then the first that was scheduled ------------------ */
 
 static bool is_before(const struct event *a, const struct event *b)
 {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * model_test.c - that the model adapter shows what it is for: orders of sampling, duplicates, faults,
- * and the wire's figures.
+ * model_test.c - that the model adapter shows what it is for: orders of sampling, duplicates,
+ * faults.
  *
- * The page of these tests is two memories of the holder, payload and header.  The holder stores into
- * both at once, header first, as a node that evicts and fills again: payload that is newer than the
- * header was overwritten while it was read.
+ * The page of these tests is two memories of the holder, payload and header.  The holder stores
+ * into both at once, header first, as a node that evicts and fills again: payload that is newer
+ * than the header was overwritten while it was read.
  */
 #include "model_adapter.h"
 
@@ -365,90 +365,6 @@ static void a_completion_queue_that_is_too_small_is_lost(void **state)
     close_page(&page);
 }
 
-/* --- figures ---------------------------------------------------------------------------------- */
-
-/* The share of the wire that @batches batches of 4 MiB payload and one fenced header fill, posted to
- * @pairs queue pairs in turn, with two batches under way.  The first batch is half as long: two that
- * begin together share the wire evenly, end together, and are silent together. */
-static double share_of_wire(uint32_t pairs, uint32_t batches)
-{
-    enum { BATCH_PAGES = 32, BATCH_PAGE = 128 << 10 };
-    const struct model_settings settings = model_settings_default(41);
-    struct verbs_read reads[BATCH_PAGES + 1];
-    struct rig_pair pair[2];
-    struct page page;
-    open_page(&page, &settings);
-    page.store_permille = 0;
-    struct rig_memory pool =
-        rig_memory_new(&page.rig, &page.rig.holder, BATCH_PAGE, VERBS_REMOTE_READ, 1);
-    struct rig_memory landing =
-        rig_memory_new(&page.rig, &page.rig.reader, BATCH_PAGE, VERBS_LOCAL_WRITE, 0);
-    struct verbs_segment segment = rig_segment(&landing, 0, BATCH_PAGE);
-    struct verbs_segment verdict = rig_segment(&page.verdict, 0, HEADER);
-    for (uint32_t i = 0; i < BATCH_PAGES; i++)
-        reads[i] = (struct verbs_read){.remote_addr = (uintptr_t)pool.bytes,
-                                       .remote_key = pool.keys.remote,
-                                       .segment_count = 1,
-                                       .segments = &segment};
-    reads[BATCH_PAGES] = (struct verbs_read){.remote_addr = (uintptr_t)page.header.bytes,
-                                             .remote_key = page.header.keys.remote,
-                                             .segment_count = 1,
-                                             .flags = VERBS_FENCED | VERBS_SIGNALLED,
-                                             .segments = &verdict};
-    for (uint32_t i = 0; i < pairs; i++)
-        pair[i] = rig_connect(&page.rig, 128, 1);
-    uint64_t began_ns = model_now_ns(page.rig.model);
-    for (uint32_t i = 0; i < batches; i++) {
-        struct verbs_completion done;
-        uint32_t skip = i == 0 ? BATCH_PAGES / 2 : 0;
-        rig_post(&page.rig, pair[i % pairs].reader, reads + skip, BATCH_PAGES + 1 - skip);
-        if (i > 0)
-            rig_wait(&page.rig, &done, 1);
-    }
-    struct verbs_completion done;
-    rig_wait(&page.rig, &done, 1);
-    double seconds = (double)(model_now_ns(page.rig.model) - began_ns) * 1e-9;
-    double bits = 8.0 * (batches - 0.5) * BATCH_PAGES * BATCH_PAGE;
-    for (uint32_t i = 0; i < pairs; i++)
-        rig_disconnect(&page.rig, &pair[i]);
-    rig_memory_free(&page.rig, &pool);
-    rig_memory_free(&page.rig, &landing);
-    close_page(&page);
-    return bits / seconds / (settings.gbit_per_s * 1e9);
-}
-
-static void bandwidth_is_as_set_and_the_fence_costs_a_journey(void **state)
-{
-    (void)state;
-    double one = share_of_wire(1, 20), two = share_of_wire(2, 20);
-    print_message("# 128 KiB x 32 and a fenced header: %.3f of the wire on one queue pair, %.3f on "
-                  "two\n",
-                  one, two);
-    assert_true(one > 0.90 && one < 0.97); /* 84 us of payload, then 3 us of silence */
-    assert_true(two > 0.98 && two <= 1.0);
-}
-
-static void latency_is_as_set(void **state)
-{
-    struct model_settings settings = model_settings_default(42);
-    struct verbs_completion done;
-    struct page page;
-    (void)state;
-    settings.landing_ns = 0;
-    open_page(&page, &settings);
-    struct verbs_segment segment = rig_segment(&page.verdict, 0, HEADER);
-    const struct verbs_read read = {.remote_addr = (uintptr_t)page.header.bytes,
-                                    .remote_key = page.header.keys.remote,
-                                    .segment_count = 1,
-                                    .flags = VERBS_SIGNALLED,
-                                    .segments = &segment};
-    uint64_t began_ns = model_now_ns(page.rig.model);
-    rig_post(&page.rig, page.pair.reader, &read, 1);
-    rig_wait(&page.rig, &done, 1);
-    assert_in_range(model_now_ns(page.rig.model) - began_ns, 3000, 3002);
-    close_page(&page);
-}
-
 /* --- seeds ------------------------------------------------------------------------------------ */
 
 static uint64_t story(uint64_t seed)
@@ -488,8 +404,6 @@ int main(void)
         cmocka_unit_test(a_removed_device_flushes_or_is_silent),
         cmocka_unit_test(registration_is_refused_as_often_as_asked),
         cmocka_unit_test(a_completion_queue_that_is_too_small_is_lost),
-        cmocka_unit_test(bandwidth_is_as_set_and_the_fence_costs_a_journey),
-        cmocka_unit_test(latency_is_as_set),
         cmocka_unit_test(a_seed_has_one_story),
     };
     return cmocka_run_group_tests_name("model", tests, NULL, NULL);

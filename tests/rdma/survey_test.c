@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* survey_test.c - the devices of the model surveyed and chosen among, with a /sys of small files. */
+/* survey_test.c - the devices of the model, surveyed and chosen among; /sys is small files. */
 #include "io/rdma/survey.h"
 
 #include <setjmp.h>

@@ -104,7 +104,7 @@ class Machine:
         self.console.close()
 
     def story(self):
-        """What a failure's report needs: output, and the ends of the console and the kernel's log."""
+        """What a report of a failure needs: output, the ends of console and kernel's log."""
         parts = [f"output:\n{self.note('output')}"]
         for name in ("console", "kernel-log"):
             lines = (self.note(name) or "nothing").splitlines()[-40:]

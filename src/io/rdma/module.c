@@ -43,7 +43,7 @@ static int own_folder(char ret_folder[PATH_MAX])
 
 static int find(char ret_path[PATH_BYTES])
 {
-    /* Beside it: the build folder, the wheel; behind it: installed; across: the wheel's programs. */
+    /* Beside it: build folder, wheel; in it: installed; across: the wheel's programs. */
     static const char *const places[] = {"", "peercache/", "../peercache/"};
     char folder[PATH_MAX];
     for (size_t i = 0; own_folder(folder) == 0 && i < sizeof places / sizeof *places; i++) {

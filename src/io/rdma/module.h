@@ -3,7 +3,7 @@
  * module.h - finds and opens the module that speaks to libibverbs.
  *
  * peercache_rdma.so lies beside the library, or in a folder named peercache beside it or beside its
- * folder; it is opened only where RDMA is wanted, so that one build runs with and without libibverbs.
+ * folder; it is opened only where RDMA is wanted, so one build runs with and without libibverbs.
  */
 #ifndef IO_RDMA_MODULE_H
 #define IO_RDMA_MODULE_H

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* module_test.c - the module of this build loads, is complete, and answers where nothing is there. */
+/* module_test.c - the module of this build loads, is complete, and answers on any machine. */
 #include "io/rdma/module.h"
 
 #include <setjmp.h>

@@ -15,7 +15,8 @@
  * One device, completion queue, queue pair or memory belongs to one caller at a time, except that
  * posting to a queue pair, polling the completion queue, and reading events may run in three threads
  * at once, and that memory may be registered and deregistered, and queue pairs made, connected and
- * destroyed, by any thread at any time.  Nothing here takes a lock of ours, and nothing waits, but for what says so.
+ * destroyed, by any thread at any time.  Nothing here takes a lock of ours, and nothing waits, but
+ * for what says so.
  *
  * Remote read is the only right that can be given to others: there is no word for another.
  *
@@ -274,9 +275,10 @@ struct verbs {
     int (*queue_destroy)(const struct verbs *verbs, struct verbs_queue *queue);
 
     /* Posts the chain, at most VERBS_CHAIN_MAX reads, with one doorbell.  They execute in order as
-     * far as VERBS_FENCED says, and complete in order.  The caller counts: an unsignalled read holds
-     * its place in the queue until a later signalled one has completed.  On an error *ret_posted
-     * reads, the first ones, are under way all the same; -ENOMEM: more than the queue has room for. */
+     * far as VERBS_FENCED says, and complete in order.  The caller counts: an unsignalled read
+     * holds its place in the queue until a later signalled one has completed.  On an error
+     * *ret_posted reads, the first ones, are under way all the same; -ENOMEM: more than the queue
+     * has room for. */
     int (*post)(const struct verbs *verbs, struct verbs_queue *queue,
                 const struct verbs_read *reads, uint32_t n, uint32_t *ret_posted);
 };
