@@ -158,6 +158,10 @@ static void equal_pairs_are_told_apart_alike(void **state)
     const struct gid own[] = {make(9, V2, "10.1.0.1", 24), make(2, V2, "10.1.0.3", 24)};
     const struct gid peer[] = {make(4, V2, "10.1.0.4", 24), make(8, V2, "10.1.0.2", 24)};
     expect_pair(own, 2, peer, 2, 0, 1);
+    /* The lowest address of one side is not in the pair that the other's lowest is in. */
+    const struct gid left[] = {make(1, V2, "10.1.0.1", 16), make(2, V2, "10.1.5.2", 24)};
+    const struct gid right[] = {make(1, V2, "10.1.5.1", 24), make(2, V2, "10.1.9.9", 16)};
+    expect_pair(left, 2, right, 2, 0, 1);
 }
 
 static void those_that_cannot_reach_each_other(void **state)
