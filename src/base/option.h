@@ -95,11 +95,12 @@ enum option_write_policy { OPTION_WRITE_POLICIES(OPTION_ENUM) };
     O(PORT, control_port, "0", 0, 65535, NULL,                                                     \
       "TCP port of this node; 0: any free one, told to the others")                                \
     O(CHOICE, protocol, "auto", 0, 0, OPTION_PROTOCOLS(OPTION_WORD),                               \
-      "how page bytes travel: auto takes shared memory on the same host and TCP otherwise; "       \
-      "shm misses the pages of other hosts and other users; a protocol that is named and does "    \
-      "not work on this node is an error")                                    \
+      "how page bytes travel: auto takes shared memory on the same host, RDMA where both sides "   \
+      "have a device that works, and TCP otherwise; shm misses the pages of other hosts and "      \
+      "other users, rdma those to which there is no RDMA; a protocol that is named and does not "  \
+      "work on this node is an error")                                                             \
     O(TEXT, device_names, "", 0, 255, NULL,                                                        \
-      "RDMA devices to use, separated by commas; empty: all that work")                            \
+      "RDMA devices to use, separated by commas, all at once; empty: one that works, near by")                            \
     O(COUNT, ib_port, "1", 1, 255, NULL,                                                           \
       "port of the RDMA devices")                                                                  \
     O(INDEX, gid_index, "auto", 0, 255, NULL,                                                      \
@@ -109,7 +110,7 @@ enum option_write_policy { OPTION_WRITE_POLICIES(OPTION_ENUM) };
     O(COUNT, traffic_class, "0", 0, 255, NULL,                                                     \
       "traffic class of RDMA connections: with RoCE v2 the DSCP in its upper six bits")            \
     O(PORT, rdma_port, "0", 0, 65535, NULL,                                                        \
-      "port for setting up RDMA connections; 0: any free one, told to the others")                 \
+      "without effect: RDMA is set up over control_port")                                           \
     O(COUNT, max_channels_per_peer, "4", 1, 64, NULL,                                              \
       "data connections to one peer; a call borrows one")                                          \
     O(COUNT, serve_threads, "2", 1, 16, NULL,                                                      \
