@@ -204,32 +204,36 @@ void locate_fill_lookup(const struct locate *locate, const struct locate_ask *as
                                           .n_keys = ask->n};
 }
 
-/* Holders that this node does not know, or only in another life, are no holders. */
-static void take_found(struct locate *locate, const struct locate_ask *ask,
+/* Holders that this node does not know, or only in another life, are no holders: false, and then another
+ * owner may name one that it knows. */
+static bool take_found(struct locate *locate, const struct locate_ask *ask,
                        const struct message_locations *answer, const struct record_found *found)
 {
     struct location place = found->place;
     uint16_t holder;
-    if (found->index >= ask->n || place.holder >= answer->n_holders)
-        return;
     const struct record_holder *named = &answer->holders[place.holder];
     if (view_peer_index(locate->view, named->node_id, named->incarnation, &holder) != 0)
-        return;
+        return false;
     place.holder = holder;
     if (holder != CORE_SELF)
         add_place(&locate->keys[locate->order[ask->first + found->index]], &place);
+    return true;
 }
 
 void locate_answer(struct locate *locate, const struct locate_ask *ask,
                    const struct message_locations *answer)
 {
-    for (uint32_t i = 0; i < answer->n_found; i++)
-        take_found(locate, ask, answer, &answer->found[i]);
+    bool is_vague[BATCH_MAX] = {false};
+    for (uint32_t i = 0; i < answer->n_found; i++) {
+        const struct record_found *found = &answer->found[i];
+        if (found->index < ask->n && found->place.holder < answer->n_holders)
+            is_vague[found->index] |= !take_found(locate, ask, answer, found);
+    }
     for (uint32_t i = 0; i < answer->n_hot; i++)
         if (answer->hot[i].index < ask->n)
             locate->keys[locate->order[ask->first + answer->hot[i].index]].is_hot = true;
     for (uint32_t i = 0; i < ask->n; i++)
-        conclude(&locate->keys[locate->order[ask->first + i]], answer->complete);
+        conclude(&locate->keys[locate->order[ask->first + i]], answer->complete && !is_vague[i]);
 }
 
 void locate_fail(struct locate *locate, const struct locate_ask *ask)
