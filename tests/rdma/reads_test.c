@@ -126,8 +126,10 @@ static void post(struct bench *bench, uint32_t index, uint32_t first, uint32_t n
     struct lane *lane = &bench->lanes[index];
     static struct chain_reads reads;
     struct chain_cursor cursor = {0};
-    struct chain_room room = {
-        .reads = DEPTH, .segments = SEGMENTS, .message_bytes = UINT32_C(1) << 31};
+    struct chain_room room = {.reads = DEPTH,
+                              .segments = SEGMENTS,
+                              .message_bytes = UINT32_C(1) << 31,
+                              .payload_bytes = CHAIN_PAYLOAD_BYTES};
     uint32_t made =
         chain_build(&lane->chain, &reads, &bench->source, bench->pages + first, n, &cursor, &room,
                     index, (struct chain_landing *)lane->landing.bytes, lane->landing.keys.local);

@@ -280,7 +280,7 @@ uint32_t chain_build(struct chain *chain, struct chain_reads *reads,
                         .room = *room,
                         .id = id,
                         .landing_key = landing_key,
-                        .payload_left_bytes = CHAIN_PAYLOAD_BYTES};
+                        .payload_left_bytes = room->payload_bytes};
     b.room.reads = least(room->reads, VERBS_CHAIN_MAX);
     b.room.segments = least(room->segments, VERBS_SEGMENTS_MAX);
     CHECK(b.room.segments > 0 && b.room.message_bytes >= HEADER_BYTES);

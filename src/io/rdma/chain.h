@@ -80,6 +80,7 @@ struct chain_room {
     uint32_t reads;         /* not under way; at most VERBS_CHAIN_MAX are used */
     uint32_t segments;      /* of one READ, at most VERBS_SEGMENTS_MAX */
     uint32_t message_bytes; /* of one READ */
+    uint32_t payload_bytes; /* of the chain; CHAIN_PAYLOAD_BYTES as a rule */
 };
 
 enum chain_end { CHAIN_UNDER_WAY, CHAIN_DONE, CHAIN_FAILED };

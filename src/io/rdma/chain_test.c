@@ -35,8 +35,10 @@ static struct chain_reads reads;
 static struct chain_source source;
 static struct chain_page pages[PAGES_MAX];
 static struct verbs_segment segments[PAGES_MAX][64];
-static const struct chain_room wide = {
-    .reads = VERBS_CHAIN_MAX, .segments = 30, .message_bytes = UINT32_C(1) << 31};
+static const struct chain_room wide = {.reads = VERBS_CHAIN_MAX,
+                                       .segments = 30,
+                                       .message_bytes = UINT32_C(1) << 31,
+                                       .payload_bytes = CHAIN_PAYLOAD_BYTES};
 
 static int setup(void **state)
 {
@@ -159,7 +161,8 @@ static void a_slice_is_never_crossed(void **state)
 static void segments_and_messages_have_a_most(void **state)
 {
     (void)state;
-    struct chain_room room = {.reads = 100, .segments = 4, .message_bytes = 1000};
+    struct chain_room room = {
+        .reads = 100, .segments = 4, .message_bytes = 1000, .payload_bytes = CHAIN_PAYLOAD_BYTES};
     struct chain_cursor cursor = {0};
     struct chain_page *page = page_at(0, 3, 0, 6000);
     page->segment_count = 10;
@@ -312,8 +315,10 @@ static void check_landed(const struct chain_page *page)
 static void run_random_batch(void)
 {
     uint64_t offset = (CHAIN_SLICE_BYTES - HEADERS_BYTES - below(200000)) / 64 * 64;
-    struct chain_room room = {
-        .reads = 2 + below(300), .segments = 1 + below(32), .message_bytes = 64 << below(20)};
+    struct chain_room room = {.reads = 2 + below(300),
+                              .segments = 1 + below(32),
+                              .message_bytes = 64 << below(20),
+                              .payload_bytes = 1 + below(CHAIN_PAYLOAD_BYTES)};
     uint32_t n = 1 + below(40), whole_parts = 0, n_chains = 0;
     struct chain_cursor cursor = {0};
     struct slot_sample sample;

@@ -215,13 +215,22 @@ static const struct chain_landing *landing_of(const struct queue *queue, const s
     return &queue->landings[chain - queue->chains];
 }
 
+/* Two queue pairs that begin together share the wire evenly, end together, and are silent together
+ * behind their fences; so the first chain of a batch is half as long, and they are out of step. */
+static uint32_t payload_bytes(const struct chain_cursor *cursor)
+{
+    bool is_first = cursor->page == 0 && cursor->page_bytes == 0;
+    return is_first ? CHAIN_PAYLOAD_BYTES / 2 : CHAIN_PAYLOAD_BYTES;
+}
+
 static int post_next(struct queue *queue, struct chain_reads *scratch,
                      const struct chain_source *source, const struct chain_page *pages, uint32_t n,
                      struct chain_cursor *cursor, uint32_t waiter, struct chain **ret_chain)
 {
     struct chain_room room = {.reads = QUEUE_DEPTH - queue->reads_under_way,
                               .segments = queue->made.segments,
-                              .message_bytes = queue->rail->port_info.message_bytes};
+                              .message_bytes = queue->rail->port_info.message_bytes,
+                              .payload_bytes = payload_bytes(cursor)};
     uint64_t id;
     if (!queue->pair || queue->has_failed)
         return -EIO;
