@@ -182,14 +182,16 @@ static bool add_piece(struct builder *b)
     return true;
 }
 
-/* A page is cut only where it would not fit a chain of its own. */
+/* Small pages are not cut.  Large ones fill a chain up: a short one would bring two queue pairs, which
+ * take turns, back into step. */
 static bool begins_here(const struct builder *b)
 {
     const struct chain *chain = b->chain;
     uint32_t rest_bytes = page_now(b)->len_bytes - b->cursor->page_bytes;
     if (chain->n_parts == CHAIN_PARTS_MAX || chain->n_reads + 2 + chain->n_parts > b->room.reads)
         return false;
-    return chain->n_parts == 0 || rest_bytes <= b->payload_left_bytes;
+    return chain->n_parts == 0 || rest_bytes <= b->payload_left_bytes ||
+           rest_bytes > CHAIN_PAYLOAD_BYTES / 2;
 }
 
 /* All headers that a page needs stand behind its own bytes: each part has its verdict. */

@@ -217,17 +217,33 @@ static void headers_come_by_slot(void **state)
     }
 }
 
-static void a_page_is_cut_only_where_it_must_be(void **state)
+static void small_pages_are_not_cut(void **state)
 {
     (void)state;
+    struct chain_cursor cursor = {0};
+    for (uint32_t i = 0; i < 3; i++)
+        page_at(i, 10 * i, (uint64_t)i << 20, 400 << 10);
+    assert_int_equal(build(3, &cursor, &wide), 4);
+    assert_int_equal(cursor.page, 2);
+    assert_int_equal(cursor.page_bytes, 0);
+    execute(&wide);
+    assert_int_equal(build(3, &cursor, &wide), 2);
+    assert_int_equal(cursor.page, 3);
+    execute(&wide);
+}
+
+static void large_pages_fill_chains_up(void **state)
+{
+    (void)state;
+    static const uint32_t ends[] = {1, 2, 2, 2, 3}, n_reads[] = {3, 3, 2, 2, 2};
     struct chain_cursor cursor = {0};
     page_at(0, 1, 0, 700 << 10);
     page_at(1, 2, 1 << 20, 700 << 10);
     page_at(2, 3, 4 << 20, 3 << 20);
+    segments[1][0].addr = (uintptr_t)buffer + (4 << 20);
     segments[2][0].addr = (uintptr_t)buffer + (8 << 20);
-    static const uint32_t ends[] = {1, 2, 2, 2, 3};
     for (uint32_t i = 0; i < 5; i++) {
-        assert_int_equal(build(3, &cursor, &wide), 2);
+        assert_int_equal(build(3, &cursor, &wide), n_reads[i]);
         assert_int_equal(cursor.page, ends[i]);
         execute(&wide);
     }
@@ -431,7 +447,8 @@ int main(void)
         cmocka_unit_test(neighbours_share_reads),
         cmocka_unit_test(bytes_that_lie_together_on_both_sides_are_one_segment),
         cmocka_unit_test(headers_come_by_slot),
-        cmocka_unit_test(a_page_is_cut_only_where_it_must_be),
+        cmocka_unit_test(small_pages_are_not_cut),
+        cmocka_unit_test(large_pages_fill_chains_up),
         cmocka_unit_test(without_room_nothing_is_begun),
         cmocka_unit_test(places_outside_of_the_arena_are_refused),
         cmocka_unit_test(every_byte_lands_where_it_was_asked_for),
