@@ -233,6 +233,29 @@ static void an_idle_link_is_closed_and_made_again(void **state)
     nodes_close();
 }
 
+/* With places for one link only, each of two holders takes the other's. */
+static void more_peers_than_queue_pairs_take_turns(void **state)
+{
+    (void)state;
+    open_apart("protocol=rdma");
+    struct peercache_node *third =
+        test_open((const char *const[]){discovery, "hot_pages=false", "protocol=rdma", NULL});
+    struct peercache_node *all[] = {nodes[0], nodes[1], third};
+    struct peercache_namespace *first_space = spaces[0];
+    test_await_cluster(all, 3);
+    spaces[0] = test_namespace(third, "a=1");
+    set(2, BYTES);
+    spaces[0] = first_space;
+    for (uint32_t i = 0; i < nodes[1]->node->rails->n; i++)
+        nodes[1]->node->rails->list[i].queue_limit = PAIR_MAX;
+    for (int i = 0; i < 6; i++)
+        assert_int_equal(get(1 + (uint64_t)i % 2, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+    assert_int_equal(counter(1, "peercache_rdma_links_opened_total"), 6);
+    assert_int_equal(counter(1, "peercache_rdma_links_failed_total"), 0);
+    peercache_node_close(third);
+    nodes_close();
+}
+
 /* What a stranger says cannot hurt: it is refused in an answer. */
 static void nonsense_is_refused(void **state)
 {
@@ -285,6 +308,7 @@ int main(void)
         cmocka_unit_test(a_pool_that_cannot_be_registered_is_served_by_tcp),
         cmocka_unit_test(a_large_page_is_split_over_the_rails),
         cmocka_unit_test(an_idle_link_is_closed_and_made_again),
+        cmocka_unit_test(more_peers_than_queue_pairs_take_turns),
         cmocka_unit_test(nonsense_is_refused),
         cmocka_unit_test(nodes_come_and_go_without_a_trace),
     };

@@ -23,9 +23,11 @@ static struct live *live;
 static struct peercache_node *nodes[2]; /* 0 sets, 1 gets */
 static struct peercache_namespace *spaces[2];
 
+static char discovery[64]; /* the option that names the cluster */
+
 static inline void open_cluster(const char *option)
 {
-    char discovery[64], device[64] = "device_names=";
+    char device[64] = "device_names=";
     snprintf(discovery, sizeof discovery, "discovery_addr=127.0.0.1:%d", test_free_port());
     if (nodes_device)
         snprintf(device, sizeof device, "device_names=%s", nodes_device);
