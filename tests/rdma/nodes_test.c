@@ -3,10 +3,17 @@
  * nodes_test.c - whole nodes of this process over the live model, or over the device that is named:
  * every byte compared, also in an eviction storm.
  */
+#include <sched.h>
+
+#include "node/rdma.h"
 #include "nodes.h"
 
 enum {
     PAGE_MAX_BYTES = 3 << 20,
+    CALLERS = 4,
+    CALLS = 100,
+    CALLER_BYTES = 300000,
+    CALLER_PAGES = 20,
     ROUNDS_LEAST = 50,
     ROUNDS_MOST = 2000,
     STORM_BATCH = 32,
@@ -151,12 +158,95 @@ static void without_the_header_bytes_are_wrong(void **state)
     assert_true(storm(&calm, "rdma_header").wrong > 0);
 }
 
+/* --- several callers at once ------------------------------------------------------------------ */
+
+struct caller {
+    pthread_t thread;
+    uint8_t *own; /* CALLER_BYTES of its memory */
+    uint64_t random;
+    uint32_t hits, wrong, touched; /* touched: memory that was written after a call */
+};
+
+static bool is_poison(const uint8_t *from, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (from[i] != 0xab)
+            return false;
+    return true;
+}
+
+/* Failed links are tried again at once, or nearly all would come by TCP. */
+static void forget_pauses(void)
+{
+    for (uint32_t i = 0; i < CORE_PEERS_MAX; i++) {
+        struct rails_peer *peer = nodes[1]->node->peers[i].links;
+        if (!peer)
+            continue;
+        pthread_mutex_lock(&peer->links[0].mutex);
+        peer->links[0].retry_at_ns = 0;
+        pthread_mutex_unlock(&peer->links[0].mutex);
+    }
+}
+
+/* Every third call has next to no time, so that it takes queue pairs from under the others. */
+static void *call_often(void *context)
+{
+    struct caller *caller = context;
+    memset(caller->own, 0xab, CALLER_BYTES);
+    for (int i = 0; i < CALLS; i++) {
+        uint64_t number = splitmix_next(&caller->random) % CALLER_PAGES;
+        uint32_t timeout_ms =
+            i % 3 == 0 ? 1 + (uint32_t)(splitmix_next(&caller->random) % 4) : 10000;
+        struct peercache_result result = call(1, number, caller->own, CALLER_BYTES, 7, timeout_ms);
+        bool is_hit = result.outcome == PEERCACHE_HIT;
+        caller->hits += is_hit;
+        caller->wrong += is_hit && !is_page(caller->own, number, CALLER_BYTES);
+        memset(caller->own, 0xab, CALLER_BYTES);
+        sched_yield();
+        forget_pauses();
+        caller->touched += !is_poison(caller->own, CALLER_BYTES);
+    }
+    return NULL;
+}
+
+static void callers_share_queue_pairs(void **state)
+{
+    static uint8_t memory[CALLERS * CALLER_BYTES];
+    struct caller callers[CALLERS] = {0};
+    struct peercache_region *region;
+    struct peercache_error error;
+    uint32_t hits = 0;
+    (void)state;
+    nodes_open(&lossy, "protocol=auto");
+    set_apart();
+    assert_int_equal(peercache_region_register(nodes[1], memory, sizeof memory, &region, &error),
+                     0);
+    for (uint64_t i = 0; i < CALLER_PAGES; i++)
+        set(i, CALLER_BYTES);
+    for (int i = 0; i < CALLERS; i++) {
+        callers[i] = (struct caller){.own = memory + i * CALLER_BYTES, .random = (uint64_t)i};
+        assert_int_equal(pthread_create(&callers[i].thread, NULL, call_often, &callers[i]), 0);
+    }
+    for (int i = 0; i < CALLERS; i++) {
+        pthread_join(callers[i].thread, NULL);
+        hits += callers[i].hits;
+        assert_int_equal(callers[i].wrong, 0);
+        assert_int_equal(callers[i].touched, 0);
+    }
+    print_message("hits %u of %d, queue pairs broken %lld\n", hits, CALLERS * CALLS,
+                  counter(1, "peercache_rdma_queue_pairs_broken_total"));
+    assert_true(hits > CALLERS * CALLS / 2);
+    assert_true(counter(1, "peercache_rdma_queue_pairs_broken_total") > 5);
+    nodes_close();
+}
+
 int main(int argc, char **argv)
 {
     nodes_device = argc > 1 ? argv[1] : NULL;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pages_of_all_shapes_come_by_rdma),
         cmocka_unit_test(auto_takes_rdma_between_hosts),
+        cmocka_unit_test(callers_share_queue_pairs),
         cmocka_unit_test(no_byte_is_wrong_in_an_eviction_storm),
         cmocka_unit_test(without_the_header_bytes_are_wrong),
     };
