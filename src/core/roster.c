@@ -405,7 +405,8 @@ void roster_hear(struct roster *roster, uint64_t now_ns, const struct record_mem
         mark_left(roster, now_ns, record);
         return;
     }
-    if (is_there && record && is_taken(roster, record, member, now_ns))
+    bool repeats = record && !roster->is_fed && record->link == LINK_UNKNOWN;
+    if (is_there && record && !repeats && is_taken(roster, record, member, now_ns))
         return;
     if (is_there && store(roster, now_ns, member, &record) != 0)
         return;

@@ -454,6 +454,24 @@ static void unfed_table_drops_an_older_life_with_the_newer(void **state)
     assert_int_equal(state_of(f, 6), MEMBER_ALIVE);
 }
 
+/* The belief has changed from the one to the other; only who speaks here stands against it. */
+static void unfed_table_repeats_the_copy_that_is_believed(void **state)
+{
+    struct fixture *f = *state;
+    roster_feed(f->roster, f->now_ns, false);
+    for (uint64_t seat = 1; seat <= 2; seat++) {
+        struct record_member member = world_member(5, 10 + seat);
+        member.seat = seat;
+        roster_hear(f->roster, f->now_ns, &member);
+        assert_int_equal(ask(f, 0, 0)->members[0].seat, seat);
+    }
+    assert_true(join_from(f, 2, 12, LINK));
+    struct record_member member = world_member(5, 11);
+    member.seat = 1;
+    roster_hear(f->roster, f->now_ns, &member);
+    assert_int_equal(ask(f, 0, 0)->members[0].seat, 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -471,6 +489,7 @@ int main(void)
         TEST(table_that_is_not_fed_repeats),
         TEST(who_spoke_to_an_unfed_table_goes_with_its_connection),
         TEST(unfed_table_drops_an_older_life_with_the_newer),
+        TEST(unfed_table_repeats_the_copy_that_is_believed),
         TEST(full_table_takes_joiners_in_place_of_who_is_gone),
         TEST(who_is_gone_is_forgotten_in_the_end),
         TEST(changes_add_up_to_the_whole_list),
