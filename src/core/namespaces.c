@@ -191,7 +191,6 @@ static void tell(const struct namespaces *namespaces, struct update *update, uin
 static void begin_round(struct namespaces *namespaces, struct peers *peers, struct update *update,
                         struct clear *clear)
 {
-    memset(clear->waiting, 0, sizeof clear->waiting);
     memset(clear->hung, 0, sizeof clear->hung);
     clear->n_waiting = 0;
     clear->begun_ns = namespaces->look_at_ns = update_now_ns(update);
@@ -199,11 +198,10 @@ static void begin_round(struct namespaces *namespaces, struct peers *peers, stru
     clear->is_judged = false;
     for (uint16_t i = 1; peers_next(peers, &i); i++) {
         const struct peer *peer = peers_get(peers, i);
-        /* A suspect member is not waited for, but told: it may be back without a new connection. */
-        if (member_is_there(peer->state)) {
-            clear->waiting[i] = true;
-            clear->n_waiting++;
-        }
+        /* A suspect member is not waited for, unless it was there when the clear began, but told: it
+         * may be back without a new connection. */
+        clear->waiting[i] |= member_is_there(peer->state);
+        clear->n_waiting += clear->waiting[i];
         if (peer->link != LINK_NONE)
             tell(namespaces, update, peer->link, clear);
     }

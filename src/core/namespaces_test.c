@@ -190,6 +190,24 @@ static void own_clears_do_not_chase_each_other(void **state)
     assert_true(epoch_of(world, identity) == epoch);
 }
 
+/* It was there when the clear began, and has not heard of it, whichever round it is by now: that not
+ * all have heard is what the caller is told. */
+static void member_that_falls_silent_counts_in_later_rounds(void **state)
+{
+    struct world *world = *state;
+    world_add_played(world, SELF, 2);
+    uint32_t op = clear(world, identity);
+    struct record_member members[2] = {world_member(100, 1), world_member(101, 1)};
+    members[0].state = MEMBER_SUSPECT;
+    world_tell_members(world, SELF, WORLD_DISCOVERY, 2, members, 2);
+    world_forget_heard(world);
+    say_epoch(world, 1, epoch_of(world, identity) + 1);
+    const struct message *message = world_heard_type(world, MESSAGE_epochs, NULL);
+    assert_non_null(message);
+    heard(world, 1, message->u.epochs.batch);
+    assert_int_equal(world_done(world, SELF, op)->error, -ETIMEDOUT);
+}
+
 /* Nor do those of two nodes at the speed of the network: whoever waits sees a timeout, and the clear
  * goes on at leisure. */
 static void clears_of_two_nodes_chase_each_other_slowly(void **state)
@@ -304,6 +322,7 @@ int main(void)
         TEST(next_life_of_a_member_is_waited_for),
         TEST(cancelled_clear_goes_on_without_its_caller),
         TEST(own_clears_do_not_chase_each_other),
+        TEST(member_that_falls_silent_counts_in_later_rounds),
         TEST(clears_of_two_nodes_chase_each_other_slowly),
         TEST(too_many_clears_at_a_time_are_refused),
         TEST(epoch_never_falls),
