@@ -2,7 +2,8 @@
 /*
  * state_writer_test.c - what is kept gets written, and a directory that hangs holds nobody up.
  *
- * A file that hangs is played by a pipe with a name, that nobody reads.
+ * A file that hangs is played by a pipe with a name, that nobody reads: where the list of members is
+ * written, since the seat's file is made anew and nothing that lies there is opened.
  */
 #include "io/state_writer.h"
 
@@ -49,7 +50,7 @@ static int setup(void **state)
     strcpy(folder, "/tmp/peercache-state-XXXXXX");
     assert_non_null(mkdtemp(folder));
     assert_int_equal(seat_take(folder, nobody, &seat, reason), 0);
-    snprintf(hanging, sizeof hanging, "%s/identity.new", seat_path(seat));
+    snprintf(hanging, sizeof hanging, "%s/members.%d", folder, getpid());
     assert_int_equal(state_writer_new(folder, seat, &writer), 0);
     return 0;
 }
@@ -66,6 +67,13 @@ static void keep(uint64_t incarnation)
 {
     struct seat_identity identity = {{1, 2}, incarnation};
     state_writer_keep_identity(writer, &identity);
+}
+
+static void keep_members_where_it_hangs(void)
+{
+    struct address service = {.host = "10.0.0.1", .port = 31998};
+    assert_int_equal(mkfifo(hanging, 0600), 0);
+    state_writer_keep_members(writer, &service, 1);
 }
 
 /* The seat that the writer had, once it has let go of it. */
@@ -139,8 +147,7 @@ static void await_hang(void)
 static void hang_is_told_once_and_the_last_word_is_written_afterwards(void **state)
 {
     (void)state;
-    assert_int_equal(mkfifo(hanging, 0600), 0);
-    keep(7);
+    keep_members_where_it_hangs();
     state_writer_check(writer, clock_now_ns());
     assert_int_equal(atomic_load(&hangs_told), 0);
     await_hang();
@@ -160,8 +167,7 @@ static void thread_that_hangs_is_left_behind(void **state)
     char reason[STATE_DIR_REASON_BYTES];
     struct seat *other;
     (void)state;
-    assert_int_equal(mkfifo(hanging, 0600), 0);
-    keep(7);
+    keep_members_where_it_hangs();
     await_hang();
     state_writer_stop(writer, 0);
     assert_int_equal(seat_take(folder, nobody, &other, reason), 0);

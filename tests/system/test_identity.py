@@ -234,13 +234,16 @@ class Stopped(Identity):
         former = life_of(holder)
         self.await_members(reader, former, life_of(reader))
         self.assertEqual(holder.call("set", "a", 0, 32, 4096, 5000).outcomes, ["STORED"] * 32)
-        # A pipe that nobody reads: who opens it to write waits.
-        os.mkfifo(state_dir / "seats" / "0000" / "identity.new")
+        # A pipe that nobody reads: who opens it to write waits, here the next list of members, and
+        # behind it the new life's seat.
+        os.mkfifo(state_dir / f"members.{holder.process.pid}")
+        other = life_of(self.caller(local_hostname="127.0.0.2"))
+        self.await_members(reader, former, life_of(reader), other)
         holder.signal(signal.SIGSTOP)
         time.sleep(1.5 * TTL_S)
         holder.signal(signal.SIGCONT)
         now = (former[0], former[1] + 1)
-        self.await_members(reader, now, life_of(reader))
+        self.await_members(reader, now, life_of(reader), other)
         for name, n in (("a", 32), ("b", 8)):
             if name == "b":
                 called = holder.call("set", name, 0, n, 4096, 5000)
