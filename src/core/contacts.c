@@ -17,11 +17,13 @@ static struct core_service service_of(const struct record_member *member)
     return service;
 }
 
+/* Who answers there is not known, and need not be the member that gives that address for its own. */
 static void add_candidates(struct contacts *contacts, const struct core_service *services,
                            uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
-        contacts->candidates[contacts->n_candidates++].at = services[i];
+        contacts->candidates[contacts->n_candidates++] =
+            (struct candidate){.at = services[i], .is_lost = true, .is_just_lost = true};
 }
 
 void contacts_init(struct contacts *contacts, const struct core_config *config)

@@ -51,7 +51,7 @@ struct candidate {
     struct id128 node_id; /* who was met there, or is said to be; zero: nobody */
     uint64_t incarnation; /* and which life of it */
     bool spreads;         /* a name with several hosts behind it */
-    bool is_lost;         /* it died, left or is silent, and nobody was met there since */
+    bool is_lost;         /* it died, left or is silent, and nobody was met there since, or ever */
     bool is_just_lost;    /* nor was it tried */
 };
 
