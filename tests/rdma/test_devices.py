@@ -33,7 +33,8 @@ case_ named $devices --json --device_names rxe1 --gid_index 0
 case_ unknown $devices --device_names mlx5_0
 chmod 666 /dev/infiniband/*
 case_ locked as_nobody $devices
-case_ rdma {os.environ['PEERCACHED']} --protocol rdma --global_segment_size 64mb
+case_ rdma timeout --foreground --preserve-status 10 {os.environ['PEERCACHED']} --protocol rdma \\
+    --global_segment_size 64mb
 ip link set d1 down
 case_ down $devices --json
 rdma link delete rxe0
@@ -112,5 +113,6 @@ class Devices(unittest.TestCase):
         self.assertIn("protocol=rdma: this machine has no RDMA device",
                       self.refusal("rdma_none", 2))
 
-    def test_protocol_rdma_is_not_built(self):
-        self.assertIn("protocol=rdma: a device works here", self.refusal("rdma", 2))
+    def test_protocol_rdma_registers_the_pool(self):
+        self.check_status("rdma", 0)
+        self.assertIn("event=rdma_ready devices=1", self.text("rdma.err"))
