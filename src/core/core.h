@@ -51,7 +51,7 @@ struct core_config {
     uint16_t control_port;
     uint16_t discovery_port; /* of the service of this host; 0: it has none */
     uint32_t max_masters;
-    bool has_head; /* the first seed is the head: a master even while it is dead */
+    bool has_head;                  /* the first seed is the head: a master even while it is dead */
     uint32_t n_seeds, n_remembered; /* no seeds: a cluster of one */
     struct core_service seeds[CORE_SEEDS_MAX];
     bool seed_spreads[CORE_SEEDS_MAX]; /* it is a name with several hosts behind it, or may be */
@@ -112,8 +112,7 @@ enum core_event_type {
 enum { CORE_HEAT_ANY = 0xffffffff };
 struct core_list {
     uint32_t heat, *cursor, *ret_n;
-    struct core_page
-        *pages; /* digest to name_len, slot, generation, offset; the parent is not
+    struct core_page *pages; /* digest to name_len, slot, generation, offset; the parent is not
                                 known */
 };
 
@@ -126,7 +125,7 @@ struct core_event {
             enum purpose purpose;
             struct id128 node_id;
             uint64_t incarnation;
-            uint32_t dial; /* the number of the core_dial that it comes from; 0: accepted */
+            uint32_t dial;    /* the number of the core_dial that it comes from; 0: accepted */
             uint16_t version; /* of the protocol, agreed on */
         } up;
         const struct message *message;

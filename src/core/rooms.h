@@ -55,7 +55,7 @@ struct core {
     struct credit credit;
     bool ring_is_old; /* to be built */
     bool is_draining;
-    uint64_t ring_paid_ns; /* rings are built no faster (members.c) */
+    uint64_t ring_paid_ns;               /* rings are built no faster (members.c) */
     uint64_t forget_at_ns;               /* look for peers to forget then; UINT64_MAX: none */
     uint64_t dropped_ns[CORE_PEERS_MAX]; /* when; 0: not dropped */
     struct sweep sweeps[SWEEPS_MAX];

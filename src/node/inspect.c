@@ -74,16 +74,16 @@ static const char *own_state(struct node *node)
 static json_t *node_json(struct node *node, const struct core_inspection *inspection)
 {
     const struct node_config *config = &node->config;
-    return json_pack(
-        "{s:o, s:I, s:s, s:i, s:i, s:s, s:s, s:o, s:s, s:i, s:s, s:b, s:b, s:o}", "node_id",
-        id_json(inspection->members[0].node_id), "incarnation",
-        (json_int_t)inspection->members[0].incarnation, "version", PEERCACHE_VERSION,
-        "protocol_version_min", wire_versions.min, "protocol_version_max", wire_versions.max,
-        "state", own_state(node), "cluster",
-        config->cluster, "address", address_json(config->advertised_host, config->control.port),
-        "host", config->advertised_host, "control_port", config->control.port, "discovery_addr",
-        seeds_text(config).text, "serves_discovery", inspection->serves, "is_connected",
-        inspection->is_connected, "boot_id", id_json(node->boot_id));
+    return json_pack("{s:o, s:I, s:s, s:i, s:i, s:s, s:s, s:o, s:s, s:i, s:s, s:b, s:b, s:o}",
+                     "node_id", id_json(inspection->members[0].node_id), "incarnation",
+                     (json_int_t)inspection->members[0].incarnation, "version", PEERCACHE_VERSION,
+                     "protocol_version_min", wire_versions.min, "protocol_version_max",
+                     wire_versions.max, "state", own_state(node), "cluster", config->cluster,
+                     "address", address_json(config->advertised_host, config->control.port), "host",
+                     config->advertised_host, "control_port", config->control.port,
+                     "discovery_addr", seeds_text(config).text, "serves_discovery",
+                     inspection->serves, "is_connected", inspection->is_connected, "boot_id",
+                     id_json(node->boot_id));
 }
 
 static json_t *masters_json(const struct core_inspection *inspection)
