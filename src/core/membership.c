@@ -226,21 +226,26 @@ static bool answers(const struct membership *m, const struct contact *contact, u
            (contact->owes_since_ns == 0 || now_ns - contact->owes_since_ns < patience_ns(m));
 }
 
+/* Whose word counts.  Where another master answers, and yet nobody speaks here, this node is a master
+ * in no other eyes than its own (it has not met the head, say), and the silence says nothing. */
 static uint32_t fresh_masters(const struct membership *m, struct update *update)
 {
     uint64_t now_ns = update_now_ns(update);
     uint32_t fresh = 0;
-    if (m->serves && roster_is_fresh(m->roster, now_ns))
-        fresh |= 1u << OWN_TABLE;
+    bool any_answers = false;
     for (uint32_t i = 0; i < CONTACTS_MAX; i++) {
         const struct contact *contact = &m->contacts.contacts[i];
         if (!answers(m, contact, now_ns))
             continue;
+        any_answers = true;
         if (contact->is_fresh)
             fresh |= 1u << contacts_number(&m->contacts, contact);
         if (contact->owes_since_ns)
             update_wake_at(update, contact->owes_since_ns + patience_ns(m));
     }
+    if (m->serves && roster_is_fresh(m->roster, now_ns) &&
+        (!any_answers || roster_is_spoken_to(m->roster, now_ns)))
+        fresh |= 1u << OWN_TABLE;
     return fresh;
 }
 

@@ -434,6 +434,34 @@ static void table_of_a_former_master_repeats_what_is_believed(void **state)
     assert_true(world_lists(join(f, 6)->members, join(f, 6)->n_members, world_id(5)));
 }
 
+/* Whoever joined here hung up, since others are masters in its eyes, and those have begun anew. */
+static void master_to_whom_nobody_speaks_takes_nobody_away(void **state)
+{
+    static const uint32_t ids[] = {0, 5};
+    struct fixture *f = *state;
+    struct membership_sink sink = {on_report, f};
+    membership_free(f->m);
+    f->config.seeds[0] = (struct core_service){"10.9.9.9", 1999};
+    assert_int_equal(membership_new(&f->config, &sink, &f->m), 0);
+    connect_master(f);
+    tell(f, 77, true, ids, 2);
+    serve(f);
+    join(f, 5);
+    begin(f);
+    membership_link_down(f->m, f->update, SERVED_LINK);
+    for (int i = 0; i < 100; i++) {
+        struct message answer = members_message(77, true);
+        answer.u.members.fresh = 0;
+        tick(f, 500);
+        say(f, LINK, &answer);
+        assert_int_equal(f->last.state, MEMBER_ALIVE);
+    }
+    begin(f);
+    membership_link_down(f->m, f->update, LINK); /* nobody else is left who could know better */
+    tick(f, 500);
+    assert_int_equal(f->last.state, MEMBER_DEAD);
+}
+
 /* --- clusters --- */
 
 /* Each on a host of its own, serving there; the first is the head. */
@@ -714,6 +742,7 @@ int main(void)
         TEST(step_of_a_full_server_stays_within_its_memory),
         TEST(server_passes_on_what_it_believes),
         TEST(table_of_a_former_master_repeats_what_is_believed),
+        TEST(master_to_whom_nobody_speaks_takes_nobody_away),
         cmocka_unit_test(small_cluster_has_all_hosts_as_masters),
         cmocka_unit_test(restarted_master_moves_no_keys),
         cmocka_unit_test(hung_master_removes_nobody),

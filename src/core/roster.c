@@ -263,11 +263,16 @@ uint64_t roster_version(const struct roster *roster)
 }
 
 /* The node's own record has a link too, which is none. */
+static bool has_link(const struct roster *roster, uint32_t at)
+{
+    return !id128_is_zero(roster->ids[at]) && roster->records[at].link < CORE_LINKS_MAX;
+}
+
 bool roster_next_link(const struct roster *roster, uint32_t *cursor, uint32_t *ret_link)
 {
     for (; *cursor < roster->n; ++*cursor) {
         const struct record *record = &roster->records[*cursor];
-        if (id128_is_zero(roster->ids[*cursor]) || record->link >= CORE_LINKS_MAX)
+        if (!has_link(roster, *cursor))
             continue;
         *ret_link = record->link;
         ++*cursor;
@@ -282,6 +287,15 @@ bool roster_is_fresh(const struct roster *roster, uint64_t now_ns)
         return true;
     return roster->is_fed && now_ns >= roster->fed_since_ns + roster->config.member_ttl_ns &&
            now_ns - roster->aged_ns < roster->config.member_ttl_ns / 2;
+}
+
+bool roster_is_spoken_to(const struct roster *roster, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < roster->n; i++)
+        if (has_link(roster, i) &&
+            now_ns - roster->records[i].heard_ns < roster->config.member_ttl_ns)
+            return true;
+    return false;
 }
 
 /* --- what members say --- */

@@ -52,6 +52,8 @@ uint64_t roster_version(const struct roster *roster);
 /* The link of one more member that speaks here; false: there is none behind *@cursor, at first 0. */
 bool roster_next_link(const struct roster *roster, uint32_t *cursor, uint32_t *ret_link);
 bool roster_is_fresh(const struct roster *roster, uint64_t now_ns);
+/* Another member speaks here, and has done so within member_ttl. */
+bool roster_is_spoken_to(const struct roster *roster, uint64_t now_ns);
 /* The answer to a reader that knows this version of that table; lists last until the next step. */
 void roster_answer(const struct roster *roster, struct update *update, uint64_t table,
                    uint64_t known_version, struct message_members *ret_answer);
