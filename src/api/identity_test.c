@@ -154,7 +154,7 @@ static void node_whose_id_was_taken_over_says_so(void **state)
     assert_string_equal(error.text, expected);
     assert_int_equal(peercache_set(ns, &page, &result, 1, 1000), 0);
     assert_int_equal(result.outcome, PEERCACHE_REFUSED_CLOSED);
-    assert_int_equal(test_status(older, "node", "is_connected"), 0);
+    test_await(older, "node", "is_connected", 0);
     test_await(head, "members", "", 2);
     assert_int_equal(peercache_node_check(newer, &error), 0);
     peercache_node_stop(older);
