@@ -21,6 +21,7 @@ struct dialled {
     struct id128 said_node_id; /* in the dialler's hello */
     uint64_t said_incarnation;
     enum purpose purpose;
+    bool is_scout;
     struct id128 node_id; /* whom to expect; zero: whoever serves discovery there */
     uint64_t incarnation, at_ns;
     uint32_t number; /* of a dial to discovery */
@@ -97,7 +98,8 @@ static void message_arrives(struct event *event)
     if (message_decode(&head, frame + FRAME_HEAD_BYTES, &world.scratch, &message) != 0)
         world_violated("8", "a message of type %u that cannot be decoded", head.type);
     narrate(NARRATED_message, end->machine, end->number, head.type, 0);
-    quiet_message(&message);
+    if (!link->is_scout)
+        quiet_message(&message);
     world.totals.messages++;
     struct core_event core_event = {
         .type = CORE_MESSAGE, .link = end->number, .u.message = &message};
@@ -160,7 +162,8 @@ static void close_end(struct link *link, int which, bool tells_core)
         machine->links[end->number] = 0;
     if (!was_up || !tells_core)
         return;
-    quiet_ends("a connection that ends");
+    if (!link->is_scout)
+        quiet_ends("a connection that ends");
     narrate(NARRATED_link_down, machine->number, end->number, 0, 0);
     note_hangup(machine, link, !which);
     struct core_event event = {.type = CORE_LINK_DOWN, .link = end->number};
@@ -333,7 +336,10 @@ static void dial_arrives(struct event *event)
         !identity_may_speak(&world.machines[event->machine]))
         return;
     struct link *link = new_link();
-    *link = (struct link){.used = true, .serial = ++world.link_serial, .purpose = dialled->purpose};
+    *link = (struct link){.used = true,
+                          .is_scout = dialled->is_scout,
+                          .serial = ++world.link_serial,
+                          .purpose = dialled->purpose};
     const struct machine *machine = &world.machines[event->machine];
     link->ends[0] = (struct link_end){.machine = dialled->from,
                                       .life = dialled->from_life,
@@ -389,7 +395,9 @@ static void dial_leaves(struct event *event)
     }
     if (!to || !machine_is_up(to))
         return; /* refused: the core dials again */
-    quiet_ends("a call to another machine");
+    dialled->is_scout = dialled->purpose == PURPOSE_DISCOVERY && quiet_allows_scout(from);
+    if (!dialled->is_scout)
+        quiet_ends("a call to another machine");
     narrate(NARRATED_dial, from->number, (uint64_t)to->number, dialled->purpose, 0);
     struct event *arrival =
         world_at(path_arrival_ns(from->number, to->number), dial_arrives, to->number);

@@ -4,11 +4,14 @@
  *
  * Once the faults have stopped it has HEALED_NS; from then on nothing may happen any more: no
  * connection, no member, no page that is named.  What was the last change tells how long it took.
+ * Masters may look now and then whether somebody lives on where they never met anyone.
  */
 #include "sim.h"
 
 /* Longer than anything that only repeats itself. */
 #define QUIET_NS (4 * (uint64_t)HEARTBEAT_NS)
+/* Between two scouts of a machine, with a clock that is fast: a little less than core/contacts.c has. */
+#define SCOUT_PAUSE_NS (5 * SECOND - 200 * MS)
 enum { STEPS_A_HEARTBEAT = 64 }; /* of one machine to which nothing happens */
 
 static bool is_still_there(const struct message *message)
@@ -27,6 +30,14 @@ void quiet_message(const struct message *message)
 {
     if (!is_still_there(message))
         quiet_ends(message_type_name(message->type));
+}
+
+bool quiet_allows_scout(struct machine *machine)
+{
+    if (world.now_ns < machine->scouted_ns + SCOUT_PAUSE_NS)
+        return false;
+    machine->scouted_ns = world.now_ns;
+    return true;
 }
 
 void quiet_check(uint64_t healed_ns)

@@ -94,6 +94,7 @@ struct machine {
     const struct core_view *view;
     uint64_t wake_at_ns, paused_until_ns;
     bool serves; /* discovery, for its host */
+    uint64_t scouted_ns;
     bool is_leaving, is_draining;
     int routes[PEERS_SEEN_MAX];             /* peer index -> life, or NOBODY */
     uint64_t distrusted_ns[PEERS_SEEN_MAX]; /* when a peer last failed, or was not called alive */
@@ -124,6 +125,7 @@ struct link_end {
 
 struct link {
     bool used, is_broken;
+    bool is_scout; /* its dialler only looks who is there */
     uint32_t serial;
     enum purpose purpose;
     struct link_end ends[2]; /* 0 dialled */
@@ -343,6 +345,8 @@ void check_is_listed(const struct machine *holder, const struct pool_page *page)
 /* quiet.c */
 void quiet_ends(const char *by);
 void quiet_message(const struct message *message);
+/* A call to a discovery service may be one that is no change, whatever is said there. */
+bool quiet_allows_scout(struct machine *machine);
 void quiet_check(uint64_t healed_ns);
 
 /* checks.c settle.c */
