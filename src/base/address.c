@@ -129,6 +129,13 @@ int address_parse_list(const char *text, uint16_t default_port, uint32_t most,
     return 0;
 }
 
+struct address address_of(const char *host, uint16_t port)
+{
+    struct address address = {.port = port};
+    snprintf(address.host, sizeof address.host, "%s", host);
+    return address;
+}
+
 void address_format(const struct address *address, char ret_text[ADDRESS_TEXT_BYTES])
 {
     bool is_v6 = strchr(address->host, ':') != NULL;

@@ -20,6 +20,9 @@ struct address {
     uint16_t port;
 };
 
+/* A host that is too long is cut: nobody can have it. */
+struct address address_of(const char *host, uint16_t port);
+
 /* Takes "host:port", "[IPv6]:port", and both without a port where @default_port is not 0.
  * 0, or -EINVAL and a sentence that says what is wrong and what is accepted. */
 int address_parse(const char *text, uint16_t default_port, struct address *ret_address,

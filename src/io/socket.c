@@ -94,8 +94,7 @@ void socket_peer_text(int fd, char ret_text[SOCKET_TEXT_BYTES])
         getnameinfo((struct sockaddr *)&storage, len, host, sizeof host, port, sizeof port,
                     NI_NUMERICHOST | NI_NUMERICSERV) != 0)
         return;
-    struct address address = {.port = (uint16_t)strtoul(port, NULL, 10)};
-    snprintf(address.host, sizeof address.host, "%s", host);
+    struct address address = address_of(host, (uint16_t)strtoul(port, NULL, 10));
     address_format(&address, ret_text);
 }
 

@@ -50,9 +50,8 @@ static struct seeds_text seeds_text(const struct node_config *config)
 /* As a person writes it and --node takes it. */
 static json_t *address_json(const char *host, uint16_t port)
 {
-    struct address address = {.port = port};
+    struct address address = address_of(host, port);
     char text[ADDRESS_TEXT_BYTES];
-    snprintf(address.host, sizeof address.host, "%s", host);
     address_format(&address, text);
     return json_string(text);
 }

@@ -168,8 +168,7 @@ bool life_check(struct node *node)
 
 static void format_other(const struct core_yield *yield, char ret_text[ADDRESS_TEXT_BYTES])
 {
-    struct address at = {.port = yield->control_port};
-    memcpy(at.host, yield->host, sizeof at.host);
+    struct address at = address_of(yield->host, yield->control_port);
     address_format(&at, ret_text);
 }
 

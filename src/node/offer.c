@@ -88,12 +88,10 @@ static json_t *make_question(struct node *node, struct offered *pages, uint32_t 
     return json_pack("{s:s, s:b, s:o}", "ask", "adopt", "hot", is_hot, "pages", list);
 }
 
-static struct address address_of(struct node *node, uint16_t peer)
+static struct address address_of_peer(struct node *node, uint16_t peer)
 {
-    struct address address = {0};
     pthread_mutex_lock(&node->peers[peer].lock);
-    memcpy(address.host, node->peers[peer].host, sizeof node->peers[peer].host);
-    address.port = node->peers[peer].control_port;
+    struct address address = address_of(node->peers[peer].host, node->peers[peer].control_port);
     pthread_mutex_unlock(&node->peers[peer].lock);
     return address;
 }
@@ -102,7 +100,7 @@ static struct address address_of(struct node *node, uint16_t peer)
 static json_t *ask(struct node *node, uint16_t peer, const json_t *question, const uint8_t *body,
                    size_t len, uint64_t deadline_ns)
 {
-    struct address address = address_of(node, peer);
+    struct address address = address_of_peer(node, peer);
     struct message_hello hello = life_hello(node);
     struct server_answer answer = {0};
     char reason[HELLO_REASON_BYTES];
