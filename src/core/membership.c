@@ -16,6 +16,7 @@
 #include "core/member.h"
 #include "core/news.h"
 #include "core/roster.h"
+#include "core/service.h"
 
 enum { OWN_TABLE = 0, LINK_SELF = 0xfffffffe };
 _Static_assert((int)CONTACTS_MAX < (int)BELIEFS_MASTERS_MAX,
@@ -294,32 +295,6 @@ void membership_serve(struct membership *m, struct update *update)
     tick_own_table(m, update);
 }
 
-static void answer(struct membership *m, struct update *update, uint32_t link, bool is_listed,
-                   uint64_t table, uint64_t known_version)
-{
-    struct message *message = update_send(update, link, MESSAGE_members);
-    roster_answer(m->roster, update, table, known_version, &message->u.members);
-    message->u.members.listed = is_listed;
-}
-
-/* Who is refused is told all that is there: also who stands in its place. */
-static void serve(struct membership *m, struct update *update, uint32_t link,
-                  const struct message *message)
-{
-    uint64_t now_ns = update_now_ns(update);
-    if (message->type == MESSAGE_join && message->u.join.n_members == 1) {
-        const struct message_join *join = &message->u.join;
-        bool is_listed = roster_join(m->roster, now_ns, link, &join->members[0]);
-        answer(m, update, link, is_listed, is_listed ? join->table : 0, join->known_version);
-    } else if (message->type == MESSAGE_heartbeat) {
-        const struct message_heartbeat *heartbeat = &message->u.heartbeat;
-        bool is_listed = roster_heartbeat(m->roster, now_ns, link, heartbeat);
-        answer(m, update, link, is_listed, heartbeat->table, heartbeat->known_version);
-    } else if (message->type == MESSAGE_leave) {
-        roster_leave(m->roster, now_ns, message->u.leave.node_id, message->u.leave.incarnation);
-    }
-}
-
 /* --- events --- */
 
 void membership_link_up(struct membership *m, struct update *update, uint32_t link, uint32_t dial,
@@ -369,7 +344,7 @@ void membership_message(struct membership *m, struct update *update, uint32_t li
     else if (contact && message->type == MESSAGE_members)
         take_answer(m, update, contact, &message->u.members);
     else if (!contact && m->serves && !m->is_leaving)
-        serve(m, update, link, message);
+        service_answer(m->roster, update, link, message);
 }
 
 static void choose_masters(struct membership *m, struct update *update)

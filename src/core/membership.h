@@ -4,7 +4,7 @@
  *
  *     contacts.h    to which discovery services it holds connections (masters.h: who is a master)
  *     beliefs.h     what follows from their answers
- *     roster.h      the table from which it answers others
+ *     service.h     its answers to others, from the table of roster.h
  *
  * A node joins each of its masters with its own record and then sends heartbeats, to all at the same
  * time; an answer brings what has changed.  A master that does not answer soon counts no longer, and
