@@ -1,21 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* news_test.c - who is told that a table has changed, how often, and how much in a step. */
-#include "core/news.h"
-
-#include <stdio.h>
-
-#include "core/core_test_harness.h"
+#include "core/roster_test_harness.h"
 
 enum { MEMBERS = 150, FIRST_LINK = 200, TOLD_A_STEP = 64 };
-
-struct fixture {
-    struct core_config config;
-    struct update *update;
-    struct roster *roster;
-    struct news news;
-    uint64_t now_ns;
-    struct core_update ended;
-};
 
 static void join(struct fixture *f, uint32_t number)
 {
@@ -26,27 +13,6 @@ static void join(struct fixture *f, uint32_t number)
                                    .host = {"10.0.0.1", 8},
                                    .control_port = (uint16_t)number};
     assert_true(roster_join(f->roster, f->now_ns, FIRST_LINK + number, &member));
-}
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof *f);
-    f->config = world_config(0);
-    f->update = update_new();
-    f->now_ns = 5000000 * WORLD_MS;
-    assert_int_equal(roster_new(&f->config, &f->roster), 0);
-    roster_feed(f->roster, f->now_ns, true);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    roster_free(f->roster);
-    update_free(f->update);
-    free(f);
-    return 0;
 }
 
 /* How many are told in a step at this time. */

@@ -1,41 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* roster_test.c - who is listed, since when, and what a reader is told. */
-#include "core/roster.h"
-
-#include "core/core_test_harness.h"
+#include "core/roster_test_harness.h"
 
 enum { LINK = 3 };
-
-struct fixture {
-    struct core_config config;
-    struct update *update;
-    struct roster *roster;
-    uint64_t now_ns, counter;
-    struct message_members answer;
-};
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof *f);
-    f->config = world_config(0);
-    f->update = update_new();
-    f->now_ns = 5000000 * WORLD_MS;
-    assert_int_equal(roster_new(&f->config, &f->roster), 0);
-    update_begin(f->update, f->now_ns);
-    roster_feed(f->roster, f->now_ns, true);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    protection_enable_all();
-    roster_free(f->roster);
-    update_free(f->update);
-    free(f);
-    return 0;
-}
 
 /* Time goes by in small steps: a table that is not aged for long seems to have been stopped. */
 static void pass(struct fixture *f, uint64_t ms)
