@@ -36,17 +36,6 @@ enum {
 
 /* --- the end of a connection ---------------------------------------------------------------- */
 
-static void unlink_from_set(struct conn *conn)
-{
-    if (conn->previous != NULL)
-        conn->previous->next = conn->next;
-    else
-        conn->set->first = conn->next;
-    if (conn->next != NULL)
-        conn->next->previous = conn->previous;
-    conn->set->n_conns--;
-}
-
 /* Accepted, and its hello is to come. */
 bool conn_is_silent(const struct conn *conn)
 {
@@ -59,7 +48,9 @@ void conn_release(struct conn *conn)
     CHECK(conn->state != CONN_CLOSED);
     conn->set->n_silent -= conn_is_silent(conn);
     conn->state = CONN_CLOSED;
-    unlink_from_set(conn);
+    conn_unlink(conn);
+    conn->set->n_conns--;
+    conn->set->n_accepted -= !conn->is_dialled;
     resolve_cancel(conn->resolve);
     loop_set_timer(conn->set->loop, &conn->timer, 0);
     loop_remove(conn->watch);
@@ -238,6 +229,7 @@ static void read_input(struct conn *conn)
     }
     in->end += (size_t)n;
     conn->in_wanted = 0;
+    conn_heard(conn);
     while (handle_next(conn) == 1)
         ;
     if (conn->state != CONN_CLOSED && buffer_len(in) == 0 && in->size > 2 * BUFFER_KEEP_BYTES)
@@ -286,6 +278,10 @@ static void on_timer(struct loop_timer *timer)
         [CONN_HELLO] = "the peer did not say hello in time",
     };
     struct conn *conn = (struct conn *)((char *)timer - offsetof(struct conn, timer));
+    if (conn->state == CONN_OPEN) {
+        conn_lose_patience(conn);
+        return;
+    }
     CHECK(conn->state <= CONN_HELLO);
     conn->set->counts.timeouts++;
     conn_fail(conn, -ETIMEDOUT, reasons[conn->state]);
@@ -317,10 +313,7 @@ static struct conn *conn_new(struct conn_set *set, bool is_dialled)
     conn->version = message_since(MESSAGE_hello);
     conn->task.run = task_run;
     conn->timer.run = on_timer;
-    conn->next = set->first;
-    if (conn->next != NULL)
-        conn->next->previous = conn;
-    set->first = conn;
+    conn_link(conn);
     set->n_conns++;
     loop_set_timer(set->loop, &conn->timer, clock_now_ns() + set->open_timeout_ns);
     return conn;
@@ -346,27 +339,18 @@ int conn_dial(struct conn_set *set, const struct address *to, enum purpose purpo
     return 0;
 }
 
-/* New ones stand in front. */
-static void drop_oldest_silent(struct conn_set *set)
-{
-    struct conn *oldest = NULL;
-    for (struct conn *conn = set->first; conn != NULL; conn = conn->next)
-        if (conn_is_silent(conn))
-            oldest = conn;
-    CHECK(oldest != NULL);
-    conn_fail(oldest, -EBUSY, "too many connections say nothing");
-}
-
 int conn_accept(struct conn_set *set, int fd)
 {
     if (set->n_silent >= set->silent_max)
-        drop_oldest_silent(set);
-    struct conn *conn = conn_new(set, false);
+        conn_drop_silent(set);
+    bool has_room = set->n_accepted < set->accepted_max || conn_make_room(set, CONN_OF_MEMBER);
+    struct conn *conn = has_room ? conn_new(set, false) : NULL;
     if (conn == NULL) {
         forked_close(fd);
         return -EAGAIN;
     }
     set->counts.accepted++;
+    set->n_accepted++;
     socket_tune(fd);
     socket_peer_text(fd, conn->peer_text);
     conn->fd = fd;

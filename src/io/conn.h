@@ -21,14 +21,24 @@
 enum { CONN_OUTPUT_MAX_BYTES = 4 << 20 };
 /* Dialled and accepted together; more are refused by closing them. */
 enum { CONN_MAX = 4096 };
+/* Of these, accepted ones: a control and a discovery connection of each member, and as many that are
+ * something else or nobody's.  The rest is for those that the node dials.  For one more the one that
+ * has been mute longest is hung up on, if it may be. */
+enum { CONN_ACCEPTED_MAX = 3 * MEMBERS_MAX };
 /* Of these, accepted ones that have not said hello; of more the oldest is closed.  A port that is
  * scanned must not use up the descriptors of the host program. */
 enum { CONN_SILENT_MAX = 512 };
+/* Nobody is hung up on for want of room who has said something so lately: more than a heartbeat's
+ * usual pause, so whoever takes part stays, however many others come and go. */
+#define CONN_SPARE_NS UINT64_C(3000000000)
 /* Name look-up, connecting and the peer's hello together. */
 #define CONN_OPEN_TIMEOUT_NS HELLO_TIMEOUT_NS
 
 struct conn;
 struct conn_set;
+
+/* Who goes first when there is no room. */
+enum conn_worth { CONN_OF_STRANGER, CONN_OF_MEMBER, CONN_TO_BE_KEPT };
 
 struct conn_callbacks {
     /* What the node has against this peer beyond hello_check(), which has passed: 0 or a negative
@@ -44,6 +54,11 @@ struct conn_callbacks {
      * after which @conn is gone.  @reason: the peer's own words if it refused, else a
      * description.  Accepted connections that never opened are not reported. */
     void (*on_close)(void *context, struct conn *conn, int error, const char *reason);
+    /* What an accepted connection that is open is worth; asked when room is wanted.  NULL: all are
+     * strangers'. */
+    enum conn_worth (*worth)(void *context, const struct conn *conn);
+    /* The process is out of descriptors, and somebody waits to be accepted.  NULL: nothing is done. */
+    void (*on_shortage)(void *context);
 };
 
 struct conn_counts {
@@ -51,6 +66,7 @@ struct conn_counts {
     uint64_t refused_by_us, refused_by_peer;
     uint64_t garbage; /* what came was no message, or not one for here */
     uint64_t timeouts, broken, overflows;
+    uint64_t spared; /* hung up on, since room was wanted */
 };
 
 /* @mine stays the caller's and is read at every hello, so its ring_hash may change; its purpose is
@@ -65,6 +81,10 @@ struct conn *conn_set_first(const struct conn_set *set);
 void conn_set_open_timeout(struct conn_set *set, uint64_t timeout_ns);
 /* Instead of CONN_SILENT_MAX. */
 void conn_set_silent_max(struct conn_set *set, uint32_t most);
+/* Instead of CONN_ACCEPTED_MAX and CONN_SPARE_NS. */
+void conn_set_accepted_max(struct conn_set *set, uint32_t most, uint64_t spare_ns);
+/* The process is out of descriptors: hangs up on a stranger that can be spared, and tells the owner. */
+void conn_set_shortage(struct conn_set *set);
 const struct conn_counts *conn_set_counts(const struct conn_set *set);
 
 /* -EAGAIN: too many; everything else, an unknown name included, is told by on_close. */
@@ -85,6 +105,10 @@ uint32_t conn_queued_bytes(const struct conn *conn);
 void conn_close(struct conn *conn);
 /* Says why before hanging up. */
 void conn_refuse(struct conn *conn, int error, const char *reason);
+
+/* Of an open connection whose other end has something to say now and then: when nothing came for so
+ * long, it ends with -ETIMEDOUT. */
+void conn_set_patience(struct conn *conn, uint64_t patience_ns);
 
 void conn_set_user(struct conn *conn, void *user);
 void *conn_user(const struct conn *conn);

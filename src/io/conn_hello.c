@@ -249,6 +249,8 @@ int conn_set_new(struct loop *loop, const struct message_hello *mine,
     set->context = context;
     set->open_timeout_ns = CONN_OPEN_TIMEOUT_NS;
     set->silent_max = CONN_SILENT_MAX;
+    set->accepted_max = CONN_ACCEPTED_MAX;
+    set->spare_ns = CONN_SPARE_NS;
     *ret_set = set;
     return 0;
 }
@@ -275,6 +277,12 @@ void conn_set_open_timeout(struct conn_set *set, uint64_t timeout_ns)
 void conn_set_silent_max(struct conn_set *set, uint32_t most)
 {
     set->silent_max = most;
+}
+
+void conn_set_accepted_max(struct conn_set *set, uint32_t most, uint64_t spare_ns)
+{
+    set->accepted_max = most;
+    set->spare_ns = spare_ns;
 }
 
 const struct conn_counts *conn_set_counts(const struct conn_set *set)

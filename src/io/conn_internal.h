@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * conn_internal.h - what conn.c (bytes) and conn_hello.c (hellos, and what callers ask) share.
+ * conn_internal.h - what conn.c (bytes), conn_hello.c (hellos, and what callers ask) and conn_mute.c
+ * (those that say nothing) share.
  */
 #ifndef IO_CONN_INTERNAL_H
 #define IO_CONN_INTERNAL_H
@@ -13,6 +14,8 @@ enum conn_state { CONN_RESOLVING, CONN_CONNECTING, CONN_HELLO, CONN_OPEN, CONN_C
 struct conn {
     struct conn_set *set;
     struct conn *previous, *next; /* in the set, unless closed */
+    uint64_t heard_ns;            /* when something came last; before that, when it began */
+    uint64_t patience_ns;         /* once it is open; 0: for ever */
     enum conn_state state;
     enum purpose purpose;
     uint16_t version; /* agreed on; until then what the two first messages need */
@@ -20,7 +23,7 @@ struct conn {
     int fd;
     int late_error; /* to be told by the task */
     struct loop_watch *watch;
-    struct loop_timer timer; /* until it is open */
+    struct loop_timer timer; /* until it is open; then of its patience */
     struct loop_task task;   /* flushes; tells late errors; frees */
     struct resolve *resolve;
     struct buffer in, out;
@@ -43,8 +46,9 @@ struct conn_set {
     struct conn_callbacks callbacks;
     void *context;
     uint64_t open_timeout_ns;
-    struct conn *first;
-    uint32_t n_conns;
+    struct conn *first, *last; /* the one that was heard last is the first */
+    uint32_t n_conns, n_accepted, accepted_max;
+    uint64_t spare_ns;
     uint32_t n_silent, silent_max; /* accepted, and without a hello */
     struct conn_counts counts;
     struct conn_stranger strangers[CONN_STRANGERS_MAX];
@@ -57,6 +61,16 @@ void conn_fail(struct conn *conn, int error, const char *reason);
 bool conn_is_silent(const struct conn *conn);
 int conn_flush(struct conn *conn);
 int conn_queue(struct conn *conn, const struct message *message);
+
+/* conn_mute.c */
+void conn_link(struct conn *conn);
+void conn_unlink(struct conn *conn);
+void conn_heard(struct conn *conn);
+void conn_lose_patience(struct conn *conn);
+void conn_drop_silent(struct conn_set *set);
+/* Hangs up on the connection that can best be spared: of those worth @most or less one that is worth
+ * least, and of these the one that was mute longest.  False: there is none. */
+bool conn_make_room(struct conn_set *set, enum conn_worth most);
 
 /* conn_hello.c */
 int conn_queue_hello(struct conn *conn);

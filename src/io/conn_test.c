@@ -90,7 +90,10 @@ static void on_close(void *context, struct conn *conn, int error, const char *re
 
 static void side_init(struct side *side, struct loop *loop, uint64_t id)
 {
-    static const struct conn_callbacks callbacks = {check_hello, on_open, on_message, on_close};
+    static const struct conn_callbacks callbacks = {.check_hello = check_hello,
+                                                    .on_open = on_open,
+                                                    .on_message = on_message,
+                                                    .on_close = on_close};
     side->hello = (struct message_hello){.version_min = 1,
                                          .version_max = 1,
                                          .cluster = {"test", 4},

@@ -2,8 +2,8 @@
 /*
  * listener.c - accepts connections on one port into a set of connections.
  *
- * Runs on the loop's thread.  When the process is out of descriptors, or the set is full, accepting
- * pauses: the pending connection would otherwise make the loop spin.
+ * Runs on the loop's thread.  When the process is out of descriptors, or the set is full of those that
+ * cannot be spared, accepting pauses: the pending connection would otherwise make the loop spin.
  */
 #include "io/listener.h"
 
@@ -54,8 +54,10 @@ static void on_connection(void *context, uint32_t events)
     for (int i = 0; i < ACCEPT_MAX; i++) {
         int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
-            if (is_shortage(errno))
+            if (is_shortage(errno)) {
+                conn_set_shortage(listener->set);
                 accept_pause(listener);
+            }
             return;
         }
         forked_gives_back(fd);

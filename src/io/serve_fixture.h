@@ -26,11 +26,14 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "io/buffer.h"
 #include "io/channel.h"
 #include "io/conn.h"
+#include "io/dial.h"
 #include "io/listener.h"
 #include "io/loop.h"
 #include "io/server.h"
+#include "io/socket.h"
 
 enum { FIXTURE_PAGES = 256, FIXTURE_PAGE_MAX_BYTES = 8 << 20 };
 
@@ -265,6 +268,27 @@ static inline void fixture_stop(struct fixture *fixture)
             sched_yield();                                                                         \
         }                                                                                          \
     } while (0)
+
+/* A connection with its hello done, whose bytes the test writes itself. */
+static inline int fixture_dial(const struct fixture *fixture, enum purpose purpose)
+{
+    struct message_hello mine = fixture_hello(2);
+    struct dial_hello theirs;
+    char reason[HELLO_REASON_BYTES];
+    int fd;
+    assert_int_equal(dial(&fixture->address, &mine, purpose, after_ms(5000), &fd, &theirs, reason),
+                     0);
+    assert_true(id128_equal(theirs.hello.node_id, (struct id128){7, 1}));
+    return fd;
+}
+
+static inline void fixture_send(int fd, const struct message *message)
+{
+    struct buffer out = {0};
+    assert_int_equal(buffer_put_message(&out, message, 1 << 20), 0);
+    assert_int_equal(socket_send_all(fd, out.bytes, buffer_len(&out), after_ms(5000)), 0);
+    buffer_fini(&out);
+}
 
 static inline int fixture_channel(const struct fixture *fixture, struct channel **ret_channel)
 {

@@ -51,6 +51,12 @@ static void hang_up(struct loop_task *task)
     }
 }
 
+static void make_room(struct loop_task *task)
+{
+    (void)server_thread_make_room(
+        (struct server_thread *)((char *)task - offsetof(struct server_thread, make_room)));
+}
+
 /* Signals are the host program's, none is to be taken by a thread that it does not know. */
 static int thread_start(struct server *server, uint32_t index, struct server_thread **ret_thread)
 {
@@ -60,6 +66,7 @@ static int thread_start(struct server *server, uint32_t index, struct server_thr
     *ret_thread = thread;
     thread->server = server;
     thread->hang_up.run = hang_up;
+    thread->make_room.run = make_room;
     int error = loop_new(&thread->loop);
     if (error < 0)
         return error;
@@ -86,6 +93,10 @@ int server_start(const struct server_setup *setup, struct server **ret_server)
     server->setup = *setup;
     if (server->setup.stall_timeout_ns == 0)
         server->setup.stall_timeout_ns = SERVER_STALL_TIMEOUT_NS;
+    if (server->setup.connections_max == 0)
+        server->setup.connections_max = SERVER_CONNECTIONS_MAX;
+    if (server->setup.spare_ns == 0)
+        server->setup.spare_ns = SERVER_SPARE_NS;
     int error = server_tools_start(server);
     while (error == 0 && server->n_threads < setup->threads) {
         error = thread_start(server, server->n_threads, &server->threads[server->n_threads]);
@@ -122,13 +133,17 @@ void server_stop(struct server *server)
     free(server);
 }
 
+/* Where all threads are full, one of them is to make room. */
 static struct server_thread *choose_thread(struct server *server)
 {
-    for (uint32_t i = 0; i < server->n_threads; i++) {
+    uint32_t most = server->setup.connections_max;
+    for (uint32_t i = 0; i < 2 * server->n_threads; i++) {
         uint32_t next = atomic_fetch_add(&server->next_thread, 1);
         struct server_thread *thread = server->threads[next % server->n_threads];
-        if (atomic_load(&thread->n_conns) < SERVER_CONNECTIONS_MAX)
+        if (atomic_load(&thread->n_conns) < most)
             return thread;
+        if (i + 1 == server->n_threads)
+            most += SERVER_ARRIVALS_MAX;
     }
     return NULL;
 }
@@ -161,6 +176,12 @@ void server_hang_up(struct server *server)
         loop_post(server->threads[i]->loop, &server->threads[i]->hang_up);
 }
 
+void server_make_room(struct server *server)
+{
+    for (uint32_t i = 0; i < server->n_threads; i++)
+        loop_post(server->threads[i]->loop, &server->threads[i]->make_room);
+}
+
 static uint64_t load(const _Atomic uint64_t *counter)
 {
     return atomic_load_explicit(counter, memory_order_relaxed);
@@ -185,5 +206,6 @@ void server_counts(const struct server *server, struct server_counts *ret_counts
         ret_counts->refused_pages += load(&counts->refused_pages);
         ret_counts->stalled += load(&counts->stalled);
         ret_counts->garbage += load(&counts->garbage);
+        ret_counts->spared += load(&counts->spared);
     }
 }

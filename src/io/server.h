@@ -14,8 +14,11 @@
 
 enum {
     SERVER_THREADS_MAX = 16,
-    /* Connections a thread; one more is closed at once. */
+    /* Connections a thread; for one more the one that has asked nothing for the longest time is hung
+     * up on, and if none may be, the one more. */
     SERVER_CONNECTIONS_MAX = 512,
+    /* Beyond these, on their way to a thread that is full. */
+    SERVER_ARRIVALS_MAX = 32,
     /* Requests of one channel that wait, in bytes: the size of its input buffer.  A channel whose
      * buffer is full is not read until an answer is out. */
     SERVER_INPUT_BYTES = 64 << 10,
@@ -30,6 +33,9 @@ enum {
 #define SERVER_STALL_TIMEOUT_NS UINT64_C(2000000000)
 /* A group may be pinned for the stall time-out and as long as it takes at this pace, no longer. */
 #define SERVER_PACE_MIN_BYTES_PER_S UINT64_C(4194304)
+/* No connection that has asked something so lately is hung up on for want of room: a call that is
+ * under way asks more often, and to a reader between two calls it costs a new channel. */
+#define SERVER_SPARE_NS UINT64_C(250000000)
 /* A tool sends its request, and takes its answer, within this; and a piece of the answer within the
  * stall time-out. */
 #define SERVER_TOOL_TIMEOUT_NS UINT64_C(20000000000)
@@ -91,12 +97,15 @@ struct server_setup {
     uint64_t spin_ns;           /* a thread polls for so long after its last request; 0: sleeps */
     uint64_t stall_timeout_ns;  /* 0: SERVER_STALL_TIMEOUT_NS */
     uint32_t send_buffer_bytes; /* SO_SNDBUF; 0: the kernel's own choice, which grows */
+    uint32_t connections_max;   /* a thread; 0: SERVER_CONNECTIONS_MAX */
+    uint64_t spare_ns;          /* 0: SERVER_SPARE_NS */
 };
 
 struct server_counts {
     uint64_t connections; /* now */
     uint64_t accepted, lookups, lookup_keys, groups, pages, page_bytes, refused_pages;
     uint64_t stalled, garbage, tool_requests, tools_refused, connections_refused;
+    uint64_t spared; /* hung up on, since room was wanted */
 };
 
 struct server;
@@ -117,6 +126,10 @@ int server_add(struct server *server, int fd, const struct server_arrival *arriv
 
 /* Any thread: hangs up on all channels, soon.  Tools stay. */
 void server_hang_up(struct server *server);
+
+/* Any thread: the process is out of descriptors.  Each thread hangs up, soon, on the connection that
+ * has asked nothing for the longest time, if it may be spared. */
+void server_make_room(struct server *server);
 
 /* Any thread; a sum over the threads, each of them exact. */
 void server_counts(const struct server *server, struct server_counts *ret_counts);

@@ -49,12 +49,7 @@ void server_conn_close(struct server_conn *conn)
     loop_remove(conn->watch);
     if (conn->fd >= 0)
         forked_close(conn->fd);
-    if (conn->previous != NULL)
-        conn->previous->next = conn->next;
-    else
-        thread->first = conn->next;
-    if (conn->next != NULL)
-        conn->next->previous = conn->previous;
+    server_conn_unlink(conn);
     atomic_fetch_sub(&thread->n_conns, 1);
     loop_defer(thread->loop, &conn->task);
 }
@@ -323,6 +318,7 @@ static void on_input(struct server_conn *conn)
         server_conn_close(conn);
         return;
     }
+    server_conn_asked(conn);
     if (conn->tool == NULL) {
         conn->in.end += (size_t)n;
         serve(conn);
@@ -346,14 +342,22 @@ static void on_event(void *context, uint32_t events)
 
 /* --- the beginning -------------------------------------------------------------------------- */
 
+/* Others may have left since it was sent here. */
+static bool has_place(struct server_conn *conn)
+{
+    struct server *server = conn->thread->server;
+    if (atomic_load(&conn->thread->n_conns) <= server->setup.connections_max ||
+        server_thread_make_room(conn->thread))
+        return true;
+    server_count(&server->connections_refused, 1);
+    return false;
+}
+
 static void arrive(struct server_conn *conn)
 {
     struct server_thread *thread = conn->thread;
-    conn->next = thread->first;
-    if (conn->next != NULL)
-        conn->next->previous = conn;
-    thread->first = conn;
-    if (atomic_load(&thread->server->is_stopping) ||
+    server_conn_link(conn);
+    if (atomic_load(&thread->server->is_stopping) || !has_place(conn) ||
         loop_add(thread->loop, conn->fd, EPOLLIN, on_event, conn, &conn->watch) < 0) {
         server_conn_close(conn);
         return;

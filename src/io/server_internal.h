@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * server_internal.h - what the files of the serving side share: server.c (threads), server_conn.c
- * (bytes of one connection), server_group.c (pages on their way out), server_tool.c (tools).
+ * (bytes of one connection), server_group.c (pages on their way out), server_idle.c (who asks
+ * nothing), server_tool.c (tools).
  */
 #ifndef IO_SERVER_INTERNAL_H
 #define IO_SERVER_INTERNAL_H
@@ -36,6 +37,7 @@ struct server_tool;
 struct server_conn {
     struct server_thread *thread;
     struct server_conn *previous, *next;
+    uint64_t asked_ns; /* when something came last; before that, when it arrived */
     int fd;
     enum purpose purpose;
     uint16_t version;           /* of the protocol, agreed on */
@@ -52,7 +54,7 @@ struct server_conn {
 /* Written by one thread, read by any. */
 struct server_thread_counts {
     _Atomic uint64_t lookups, lookup_keys, groups, pages, page_bytes, refused_pages, stalled,
-        garbage;
+        garbage, spared;
 };
 
 struct server_thread {
@@ -60,8 +62,8 @@ struct server_thread {
     struct loop *loop;
     pthread_t id;
     bool is_started;
-    struct server_conn *first;
-    struct loop_task hang_up;
+    struct server_conn *first, *last; /* the one that asked last is the first */
+    struct loop_task hang_up, make_room;
     _Atomic uint32_t n_conns;
     struct server_thread_counts counts;
     uint64_t tell_garbage_at_ns;
@@ -111,6 +113,13 @@ struct server_conn *server_conn_new(struct server_thread *thread, int fd,
                                     const struct server_arrival *arrival, const uint8_t *rest,
                                     size_t rest_len);
 void server_conn_close(struct server_conn *conn);
+
+/* server_idle.c */
+void server_conn_link(struct server_conn *conn);
+void server_conn_unlink(struct server_conn *conn);
+void server_conn_asked(struct server_conn *conn);
+/* False: all have asked lately, or are in use. */
+bool server_thread_make_room(struct server_thread *thread);
 
 /* server_group.c */
 /* Pins what can be pinned and appends the payload message to the output.  -EPROTO: more than a

@@ -6,8 +6,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "io/buffer.h"
-#include "io/dial.h"
 #include "io/serve_fixture.h"
 #include "io/socket.h"
 #include "io/tool_client.h"
@@ -31,19 +29,6 @@ static struct server_counts counts_of(const struct fixture *fixture)
     return counts;
 }
 
-/* A connection with its hello done, whose bytes the test writes itself. */
-static int dial_raw(const struct fixture *fixture, enum purpose purpose)
-{
-    struct message_hello mine = fixture_hello(2);
-    struct dial_hello theirs;
-    char reason[HELLO_REASON_BYTES];
-    int fd;
-    assert_int_equal(dial(&fixture->address, &mine, purpose, after_ms(5000), &fd, &theirs, reason),
-                     0);
-    assert_true(id128_equal(theirs.hello.node_id, (struct id128){7, 1}));
-    return fd;
-}
-
 /* A stranger's connection, without a hello. */
 static int connect_raw(const struct fixture *fixture)
 {
@@ -55,14 +40,6 @@ static int connect_raw(const struct fixture *fixture)
     return fd;
 }
 
-static void send_message(int fd, const struct message *message)
-{
-    struct buffer out = {0};
-    assert_int_equal(buffer_put_message(&out, message, 1 << 20), 0);
-    assert_int_equal(socket_send_all(fd, out.bytes, buffer_len(&out), after_ms(5000)), 0);
-    buffer_fini(&out);
-}
-
 static void send_read(int fd, uint32_t n, uint32_t length_bytes)
 {
     struct record_wanted wanted[GROUP_MAX];
@@ -71,7 +48,7 @@ static void send_read(int fd, uint32_t n, uint32_t length_bytes)
     struct message message = {.type = MESSAGE_read};
     message.u.read.pages = wanted;
     message.u.read.n_pages = n;
-    send_message(fd, &message);
+    fixture_send(fd, &message);
 }
 
 /* Reads until the other end hangs up; how much came. */
@@ -101,7 +78,7 @@ static void test_reader_that_stops_is_unpinned(void **state)
 {
     struct fixture *fixture = *state;
     uint64_t stalled = counts_of(fixture).stalled;
-    int fd = dial_raw(fixture, PURPOSE_CHANNEL);
+    int fd = fixture_dial(fixture, PURPOSE_CHANNEL);
     shrink_receive_buffer(fd);
     uint64_t begin_ns = clock_now_ns();
     send_read(fd, 1, FIXTURE_PAGE_MAX_BYTES);
@@ -122,7 +99,7 @@ static void test_reader_that_trickles_is_unpinned(void **state)
     static char bytes[TAKE_BYTES];
     size_t received = 0;
     ssize_t n = 1;
-    int fd = dial_raw(fixture, PURPOSE_CHANNEL), size = TAKE_BYTES;
+    int fd = fixture_dial(fixture, PURPOSE_CHANNEL), size = TAKE_BYTES;
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof size), 0);
     uint64_t begin_ns = clock_now_ns();
     send_read(fd, 1, LENGTH);
@@ -144,7 +121,7 @@ static void test_connection_breaks_in_a_payload(void **state)
 {
     struct fixture *fixture = *state;
     for (int i = 0; i < 10; i++) {
-        int fd = dial_raw(fixture, PURPOSE_CHANNEL);
+        int fd = fixture_dial(fixture, PURPOSE_CHANNEL);
         char head[200];
         shrink_receive_buffer(fd);
         send_read(fd, 1, FIXTURE_PAGE_MAX_BYTES);
@@ -160,7 +137,7 @@ static void test_pins_are_bounded(void **state)
     struct fixture *fixture = *state;
     enum { ASKS = 40, PAGES = 16, LENGTH = 64 << 10 };
     uint64_t groups = counts_of(fixture).groups;
-    int fd = dial_raw(fixture, PURPOSE_CHANNEL);
+    int fd = fixture_dial(fixture, PURPOSE_CHANNEL);
     static char bytes[FRAME_HEAD_BYTES + 2 + PAGES * 24 + PAGES * LENGTH];
     atomic_store(&fixture->pins_most, 0);
     for (int i = 0; i < ASKS; i++)
@@ -179,7 +156,7 @@ static void test_pins_are_bounded(void **state)
 static void test_back_pressure(void **state)
 {
     struct fixture *fixture = *state;
-    int fd = dial_raw(fixture, PURPOSE_CHANNEL);
+    int fd = fixture_dial(fixture, PURPOSE_CHANNEL);
     struct record_key keys[BATCH_MAX] = {0};
     struct message message = {.type = MESSAGE_lookup};
     message.u.lookup.keys = keys;
@@ -237,14 +214,14 @@ static void test_rubbish_instead_of_a_hello(void **state)
         close(fd);
     }
     assert_int_equal(atomic_load(&fixture->n_ended), 0);
-    close(dial_raw(fixture, PURPOSE_CHANNEL));
+    close(fixture_dial(fixture, PURPOSE_CHANNEL));
 }
 
 static void test_rubbish_on_a_channel(void **state)
 {
     struct fixture *fixture = *state;
     for (size_t i = 0; i < sizeof rubbish / sizeof *rubbish; i++) {
-        int fd = dial_raw(fixture, PURPOSE_CHANNEL);
+        int fd = fixture_dial(fixture, PURPOSE_CHANNEL);
         assert_int_equal(socket_send_all(fd, rubbish[i].bytes, rubbish[i].len, after_ms(5000)), 0);
         /* Type 15 is a lookup, and half of one is waited for. */
         if (rubbish[i].hangs_up && rubbish[i].bytes[4] != 0x0f)
@@ -254,7 +231,7 @@ static void test_rubbish_on_a_channel(void **state)
     /* A group of more bytes than are pinned for one, an empty one, and another purpose's
      * message. */
     for (int i = 0; i < 3; i++) {
-        int fd = dial_raw(fixture, i == 2 ? PURPOSE_TOOL : PURPOSE_CHANNEL);
+        int fd = fixture_dial(fixture, i == 2 ? PURPOSE_TOOL : PURPOSE_CHANNEL);
         send_read(fd, i == 1 ? 0 : 2, i == 0 ? SERVER_GROUP_MAX_BYTES : 5);
         assert_int_equal(read_to_end(fd), 0);
         close(fd);
@@ -266,14 +243,14 @@ static void test_connect_and_close_leaks_nothing(void **state)
 {
     struct fixture *fixture = *state;
     WAIT_FOR(counts_of(fixture).connections == 0);
-    close(dial_raw(fixture, PURPOSE_CHANNEL));
+    close(fixture_dial(fixture, PURPOSE_CHANNEL));
     WAIT_FOR(counts_of(fixture).connections == 0);
     uint32_t fds = count_fds();
     for (int i = 0; i < 100; i++) {
         if (i % 3 == 0)
             close(connect_raw(fixture));
         else
-            close(dial_raw(fixture, i % 3 == 1 ? PURPOSE_CHANNEL : PURPOSE_TOOL));
+            close(fixture_dial(fixture, i % 3 == 1 ? PURPOSE_CHANNEL : PURPOSE_TOOL));
     }
     WAIT_FOR(count_fds() <= fds);
     WAIT_FOR(counts_of(fixture).connections == 0);
@@ -314,17 +291,17 @@ static void test_tool_is_refused(void **state)
     struct server_answer answer;
     struct server_request request = {"{}", 2, NULL, 0};
     char reason[HELLO_REASON_BYTES];
-    int fds[SERVER_TOOLS_MAX], fd = dial_raw(fixture, PURPOSE_TOOL);
+    int fds[SERVER_TOOLS_MAX], fd = fixture_dial(fixture, PURPOSE_TOOL);
     struct message message = {.type = MESSAGE_request};
     message.u.request.body_len_bytes = UINT64_C(1) << 32;
-    send_message(fd, &message);
+    fixture_send(fd, &message);
     assert_true(read_to_end(fd) > FRAME_HEAD_BYTES);
     close(fd);
     /* As many as there may be begin a request and do not end it. */
     message.u.request.body_len_bytes = 10;
     for (int i = 0; i < SERVER_TOOLS_MAX; i++) {
-        fds[i] = dial_raw(fixture, PURPOSE_TOOL);
-        send_message(fds[i], &message);
+        fds[i] = fixture_dial(fixture, PURPOSE_TOOL);
+        fixture_send(fds[i], &message);
     }
     int error = 0;
     uint64_t until_ns = after_ms(10000);
@@ -353,11 +330,11 @@ static void test_tool_that_takes_nothing_holds_up_nobody(void **state)
     char reason[HELLO_REASON_BYTES];
     size_t len = 16 << 20;
     uint8_t *body = calloc(1, len);
-    int fd = dial_raw(fixture, PURPOSE_TOOL);
+    int fd = fixture_dial(fixture, PURPOSE_TOOL);
     shrink_receive_buffer(fd);
     struct message message = {.type = MESSAGE_request};
     message.u.request.body_len_bytes = len;
-    send_message(fd, &message);
+    fixture_send(fd, &message);
     assert_int_equal(socket_send_all(fd, body, len, after_ms(5000)), 0);
     int error =
         tool_client_ask(&fixture->address, &mine, &request, after_ms(5000), &answer, reason);
@@ -379,8 +356,9 @@ static void test_stop_under_load(void **state)
         int fds[12];
         fixture_start(&fixture, &setup);
         for (int i = 0; i < 12; i++) {
-            fds[i] = i % 4 == 3 ? connect_raw(&fixture)
-                                : dial_raw(&fixture, i % 4 == 2 ? PURPOSE_TOOL : PURPOSE_CHANNEL);
+            fds[i] = i % 4 == 3
+                         ? connect_raw(&fixture)
+                         : fixture_dial(&fixture, i % 4 == 2 ? PURPOSE_TOOL : PURPOSE_CHANNEL);
             if (i % 4 == 0)
                 send_read(fds[i], 1, FIXTURE_PAGE_MAX_BYTES);
             if (i % 4 == 1)

@@ -130,6 +130,8 @@ static void open_link(struct node *node, struct conn *conn, struct link_user *us
     if (user->dial) {
         node->discovery.n_links++;
         discovery_reached(node, conn_peer_text(conn), NULL);
+    } else if (user->purpose == PURPOSE_DISCOVERY) {
+        conn_set_patience(conn, node->config.ring_grace_ns); /* members speak at each heartbeat */
     }
     node_step(node, &event, NULL);
 }
@@ -206,6 +208,8 @@ static void on_close(void *context, struct conn *conn, int error, const char *re
         return;
     if (error == -EPROTO)
         conn_tell(conn, "connection_broken", error, reason);
+    else if (!conn_is_dialled(conn) && (error == -ETIMEDOUT || error == -EBUSY))
+        conn_tell(conn, "connection_mute", error, reason);
     if (user->link != UINT32_MAX)
         link_down(node, user);
     if (user->is_probe)
@@ -213,6 +217,25 @@ static void on_close(void *context, struct conn *conn, int error, const char *re
     else if (user->dial)
         discovery_reached(node, conn_peer_text(conn), reason);
     free(user);
+}
+
+/* A control connection is a member's, and its only one: the core hangs up on all others.  It may be
+ * mute for long. */
+static enum conn_worth worth(void *context, const struct conn *conn)
+{
+    const struct node *node = context;
+    const struct link_user *user = conn_user(conn);
+    uint16_t peer;
+    if (!user || user->purpose != PURPOSE_DISCOVERY)
+        return CONN_TO_BE_KEPT;
+    bool is_known = view_peer_index(node->view, user->node_id, user->incarnation, &peer) == 0;
+    return is_known ? CONN_OF_MEMBER : CONN_OF_STRANGER;
+}
+
+static void on_shortage(void *context)
+{
+    struct node *node = context;
+    server_make_room(node->server);
 }
 
 /* --- open, rename, close --- */
@@ -249,8 +272,11 @@ static int open_shm(struct node *node, char ret_error[NODE_ERROR_BYTES])
 
 int links_open(struct node *node, char ret_error[NODE_ERROR_BYTES])
 {
-    static const struct conn_callbacks callbacks = {
-        .on_open = on_open, .on_message = on_message, .on_close = on_close};
+    static const struct conn_callbacks callbacks = {.on_open = on_open,
+                                                    .on_message = on_message,
+                                                    .on_close = on_close,
+                                                    .worth = worth,
+                                                    .on_shortage = on_shortage};
     if (conn_set_new(node->loop, &node->links_hello, &callbacks, node, &node->conns) != 0) {
         snprintf(ret_error, NODE_ERROR_BYTES, "not enough memory for the control connections");
         return -ENOMEM;
