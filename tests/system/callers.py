@@ -44,7 +44,9 @@ class Caller:
         self.answer()
 
     def answer(self, limit_s=WAIT_S):
-        ready, _, _ = select.select([self.process.stdout], [], [], limit_s)
+        output = select.poll()  # not select(), which takes the first 1,024 descriptors only
+        output.register(self.process.stdout, select.POLLIN)
+        ready = output.poll(limit_s * 1000)
         line = self.process.stdout.readline() if ready else ""
         if not line:
             raise AssertionError(f"no answer; exit status {self.process.poll()}; {self.log()}")

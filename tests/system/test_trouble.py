@@ -10,6 +10,7 @@ import struct
 import unittest
 
 from callers import LATE_MS, STORED, Called, Caller, ClusterCase
+from hostile import CHANNEL, CONTROL, DISCOVERY, HELLO, JOIN, LOOKUP, READ, REQUEST, TOOL, frame, hello
 from processes import PEERCACHED, WAIT_S, Node, free_port, run, wait_for
 
 CLUSTER = f"trouble-{os.getpid()}"
@@ -316,15 +317,6 @@ class Discovery(Trouble):
             self.assertEqual(len(second.status()["members"]), 1)
 
 
-def frame(kind, body, length=None):
-    return struct.pack("<IHHII", 0x31574350, kind, 0, 0,
-                       len(body) if length is None else length) + body
-
-
-HELLO, JOIN, LOOKUP, READ, REQUEST = 1, 3, 15, 17, 19
-CONTROL, DISCOVERY, CHANNEL, TOOL = 1, 2, 3, 4
-
-
 class Garbage(Trouble):
     """On every port: the connection ends, the node lives on and says why."""
 
@@ -334,10 +326,8 @@ class Garbage(Trouble):
         self.control = int(self.node.port)
         self.ports = [self.control, int(self.discovery.split(":")[1])]
 
-    def hello(self, purpose, versions=(1, 1), cluster=None, auth=0):
-        cluster = (cluster or CLUSTER).encode()
-        body = struct.pack("<HHBBQH", *versions, auth, purpose, 0, len(cluster)) + cluster
-        return frame(HELLO, body + struct.pack("<QQQQQQIB", 1, 2, 3, 4, 5, 6, 160, 2))
+    def hello(self, purpose, cluster=CLUSTER, **fields):
+        return hello(purpose, cluster, **fields)
 
     def send(self, port, data, ends=False):
         """Sends, and reads until the node hangs up.  Returns what it sent."""
