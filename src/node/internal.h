@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 #include "base/log.h"
+#include "base/log_limit.h"
 #include "base/metric.h"
 #include "core/core.h"
 #include "core/lease.h"
@@ -146,6 +147,7 @@ struct node {
     struct discovery discovery;
 
     struct node_peer peers[CORE_PEERS_MAX];
+    struct log_limit peer_lines; /* under core_lock */
     struct drain drain;
 
     atomic_bool is_stopping; /* calls are refused */
@@ -214,6 +216,8 @@ void discovery_members_changed(struct node *node);
 
 /* peers.c: any thread, under core_lock for apply */
 void peers_apply(struct node *node, const struct core_peer_change *change);
+/* The node thread, now and then, without core_lock. */
+void peers_tell_held_back(struct node *node);
 void peers_stop(struct node *node);
 void peers_close(struct node *node);
 /* The peer's arena, mapped; NULL: not by shared memory, or not by the deadline, which should be near.

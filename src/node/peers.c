@@ -90,11 +90,24 @@ void peers_apply(struct node *node, const struct core_peer_change *change)
         introduce(node, peer);
     pthread_mutex_unlock(&peer->lock);
     discovery_members_changed(node);
+    if (!log_limit_pass(&node->peer_lines, clock_now_ns()))
+        return;
     log_event(LOG_LEVEL_INFO, "peer", "id=%s address=%s state=%s", id, address,
               change->state == MEMBER_LEFT       ? "gone"
               : change->state == MEMBER_SUSPECT  ? "suspect"
               : change->state == MEMBER_DRAINING ? "draining"
                                                  : "alive");
+}
+
+/* What members there are is decided by others, so the number of lines about it is not. */
+void peers_tell_held_back(struct node *node)
+{
+    pthread_mutex_lock(&node->core_lock);
+    uint32_t n = log_limit_held_back(&node->peer_lines, clock_now_ns());
+    pthread_mutex_unlock(&node->core_lock);
+    if (n > 0)
+        log_event(LOG_LEVEL_WARNING, "peers_not_told",
+                  "count=%u reason=\"more peers change than can be told one by one\"", n);
 }
 
 void peers_tell_protocol(struct node_peer *peer, const char *protocol, const char *reason)

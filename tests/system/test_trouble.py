@@ -4,6 +4,7 @@
 An application is a Caller (callers.py), a node without one is a peercached.
 """
 import os
+import re
 import signal
 import socket
 import struct
@@ -407,17 +408,37 @@ class Garbage(Trouble):
         self.assert_said("connection_broken", "reason=")
         self.assertEqual(len(self.node.members()), 1)
 
+    def join(self, node_id, host):
+        """The connection of a new member; @host is bytes."""
+        member = (struct.pack("<QQQQBQQIH", *node_id, 3, 1, 1, 4, 5, 0, len(host)) + host +
+                  struct.pack("<HHQQ", 1, 0, 1 << 20, 0))
+        connection = socket.create_connection(("127.0.0.1", self.ports[1]), timeout=WAIT_S)
+        self.addCleanup(connection.close)
+        connection.sendall(self.hello(DISCOVERY, node_id=node_id) +
+                           frame(JOIN, struct.pack("<QQH", 0, 0, 1) + member))
+        return connection
+
     def test_member_whose_host_is_no_text(self):
         """It is listed, and can neither forge a line of the log nor hide from status."""
-        host = b"\xff\n\x1b[1mlevel=error"
-        member = (struct.pack("<QQQQBQQIH", 1, 2, 3, 1, 1, 4, 5, 0, len(host)) + host +
-                  struct.pack("<HHQQ", 1, 0, 1 << 20, 0))
-        with socket.create_connection(("127.0.0.1", self.ports[1]), timeout=WAIT_S) as connection:
-            connection.sendall(self.hello(DISCOVERY) +
-                               frame(JOIN, struct.pack("<QQH", 0, 0, 1) + member))
-            wait_for(lambda: len(self.node.members()) == 2, "the stranger to be listed")
+        self.join((1, 2), b"\xff\n\x1b[1mlevel=error")
+        wait_for(lambda: len(self.node.members()) == 2, "the stranger to be listed")
         self.assert_said("event=peer", "address=???[1mlevel=error:1 ")
         self.assertIn(b"???[1mlevel=error:1", self.node.ask("status").stdout)
+
+    def test_many_members_do_not_fill_the_log(self):
+        """Somebody has hundreds of nodes join: some are told of, the others counted."""
+        count = 600
+        for number in range(count):
+            self.join((9, number), b"192.0.2.1")
+
+        def told():
+            return len(re.findall("event=peer id=", self.node.log()))
+
+        def counted():
+            return sum(map(int, re.findall(r"event=peers_not_told count=(\d+)", self.node.log())))
+
+        wait_for(lambda: told() + counted() >= count, "a word about all of them")
+        self.assertLess(told(), 256 + 2 * WAIT_S)
 
     def test_request_with_a_body_that_never_comes(self):
         request = struct.pack("<H", 2) + b"{}"
