@@ -120,14 +120,20 @@ static json_t *ask(struct node *node, uint16_t peer, const json_t *question, con
 
 /* --- the answer --- */
 
-static void take_answer(struct receiver *receiver, struct offered *pages, const json_t *errors,
-                        const uint32_t *order, uint32_t n, bool is_hot)
+/* A page that nobody said was taken would be lost: whatever else stands there is no such word. */
+static bool is_taken(const json_t *error)
+{
+    return json_is_integer(error) &&
+           (json_integer_value(error) == 0 || json_integer_value(error) == -EEXIST);
+}
+
+void offer_take_answer(struct receiver *receiver, struct offered *pages, const json_t *errors,
+                       const uint32_t *order, uint32_t n, bool is_hot)
 {
     uint32_t n_taken = 0;
     receiver->is_lost = json_array_size(errors) != n;
     for (uint32_t i = 0; i < n && !receiver->is_lost; i++) {
-        json_int_t error = json_integer_value(json_array_get(errors, i));
-        bool is_there = error == 0 || error == -EEXIST;
+        bool is_there = is_taken(json_array_get(errors, i));
         n_taken += is_there;
         if (is_there)
             pages[order[i]].error = 0;
@@ -154,7 +160,7 @@ static bool offer_once(struct node *node, struct receiver *receiver, struct offe
     if (n_asked > 0) {
         json_t *errors = ask(node, receiver->peer, question, body, len,
                              until_ns < deadline_ns ? until_ns : deadline_ns);
-        take_answer(receiver, pages, errors, order, n_asked, is_hot);
+        offer_take_answer(receiver, pages, errors, order, n_asked, is_hot);
         json_decref(errors);
     }
     json_decref(question);

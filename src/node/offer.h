@@ -38,4 +38,9 @@ void offer_find_receivers(struct node *node, struct receivers *ret_receivers);
 void offer_pages(struct node *node, struct receivers *receivers, struct offered *pages, uint32_t n,
                  bool is_hot, uint8_t *body, uint64_t deadline_ns);
 
+/* For the test: what a receiver answered about @n pages, of which @order says which they are.  An
+ * answer that is no list of @n is none. */
+void offer_take_answer(struct receiver *receiver, struct offered *pages, const json_t *errors,
+                       const uint32_t *order, uint32_t n, bool is_hot);
+
 #endif
