@@ -6,10 +6,14 @@
  * `peercache drain` asked for, or for the end of the node itself), drains and closes the node.  Both
  * signals are blocked before the node starts its threads, so that sigtimedwait() is the one place that
  * sees the first of them; while the node leaves the cluster, a second one ends the process at once.
+ * While it opens, which may take its time (a state directory that hangs, a large pool), a thread waits
+ * for the signals: nobody knows the node yet, and there is nothing to be left.
  */
 #include <errno.h>
 #include <jansson.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,14 +131,6 @@ static bool drains(const struct peercache_config *config)
     return timeout && strtod(timeout, NULL) > 0;
 }
 
-static void drain(struct peercache_node *node)
-{
-    char *report = NULL;
-    if (peercache_node_drain(node, PEERCACHE_TIMEOUT_DEFAULT, &report) == 0)
-        fprintf(stderr, "peercached: drained %s\n", report);
-    free(report);
-}
-
 /* Whoever asked for the drain takes the report before the node is gone. */
 static void wait_for_asker(void)
 {
@@ -185,6 +181,29 @@ static void raise_descriptor_limit(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* It says nothing: what the opening waits for may be the place where it would be said. */
+static void *end_at_signal(void *signals)
+{
+    int signal_number;
+    if (sigwait(signals, &signal_number) == 0)
+        _exit(EXIT_OK);
+    return NULL;
+}
+
+/* With the signals blocked, before and afterwards. */
+static int open_node(const struct peercache_config *config, sigset_t *signals,
+                     struct peercache_node **ret_node, struct peercache_error *ret_error)
+{
+    pthread_t watcher;
+    bool is_watched = pthread_create(&watcher, NULL, end_at_signal, signals) == 0;
+    int error = peercache_node_open(config, ret_node, ret_error);
+    if (is_watched) {
+        pthread_cancel(watcher); /* at sigwait(), and nowhere else */
+        pthread_join(watcher, NULL);
+    }
+    return error;
+}
+
 static int run(const struct peercache_config *config)
 {
     sigset_t signals;
@@ -197,7 +216,7 @@ static int run(const struct peercache_config *config)
 
     struct peercache_error error = {{0}};
     struct peercache_node *node;
-    int opened = peercache_node_open(config, &node, &error);
+    int opened = open_node(config, &signals, &node, &error);
     if (opened < 0)
         return fail(opened == -EINVAL ? EXIT_USAGE : EXIT_OPEN_FAILED, error.text);
     if (print_ready(node) < 0)
@@ -210,7 +229,8 @@ static int run(const struct peercache_config *config)
             : is_superseded ? "none reason=superseded"
                             : "none reason=drained");
     if (received && drains(config))
-        drain(node);
+        (void)peercache_node_drain(node, PEERCACHE_TIMEOUT_DEFAULT,
+                                   NULL); /* the log has the figures */
     else if (!received && !is_superseded)
         wait_for_asker();
     peercache_node_close(node);

@@ -234,7 +234,8 @@ class Daemon(test_trouble.Trouble):
         head, leaver = self.start()
         leaver.signal(signal.SIGTERM)
         self.assertEqual(leaver.process.wait(WAIT_S), 0)
-        self.assertIn('"handed_over":12', leaver.log().replace(" ", ""))
+        self.assertEqual(leaver.log().count("handed_over"), 1, "the figures are told once")
+        self.assertIn("event=drained pages=12 handed_over=12 ", leaver.log())
         self.assert_all_there(head, 12)
         self.assertEqual(len(head.members()), 1)
 

@@ -3,11 +3,31 @@
 import json
 import os
 import pathlib
+import re
 import signal
+import subprocess
 import tempfile
 import unittest
 
-from processes import PEERCACHE, PEERCACHED, WAIT_S, Node, free_port, run, wait_for
+from processes import PEERCACHE, PEERCACHED, WAIT_S, Node, clean_environment, free_port, run, wait_for
+
+
+def blocks(process, number):
+    status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+    blocked = int(re.search(r"^SigBlk:\s*(\w+)$", status, re.MULTILINE).group(1), 16)
+    return blocked >> (number - 1) & 1
+
+
+def fill_pipe(writer):
+    """It takes nothing more, and whoever writes to it waits."""
+    os.set_blocking(writer, False)
+    for piece in (bytes(4096), b"x"):
+        try:
+            while True:
+                os.write(writer, piece)
+        except BlockingIOError:
+            pass
+    os.set_blocking(writer, True)
 
 
 class Daemon(unittest.TestCase):
@@ -64,6 +84,24 @@ class Daemon(unittest.TestCase):
         self.assert_refused(run(PEERCACHE, "devices"), 4, "RDMA")
         self.assertFalse(listing["works"])
         self.assertIn(listing["reason"].encode(), found.stderr)
+
+    def test_signal_ends_it_while_it_opens(self):
+        """What it waits for there is that somebody reads its log: the pipe is full."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with self.subTest(number):
+                reader, writer = os.pipe()
+                self.addCleanup(os.close, reader)
+                fill_pipe(writer)
+                process = subprocess.Popen(
+                    [PEERCACHED, "--discovery_addr", f"127.0.0.1:{free_port()}"],
+                    stdout=subprocess.PIPE, stderr=writer, env=clean_environment())
+                os.close(writer)
+                self.addCleanup(process.kill)
+                wait_for(lambda: blocks(process, number), "it to begin")
+                process.send_signal(number)
+                self.assertEqual(process.wait(WAIT_S), 0)
+                self.assertEqual(process.stdout.read(), b"", "it was not ready")
+                process.stdout.close()
 
     def test_signal_ends_it_cleanly(self):
         for number in (signal.SIGTERM, signal.SIGINT):
