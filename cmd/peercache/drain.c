@@ -14,6 +14,7 @@
 #include "ask.h"
 #include "command.h"
 #include "common/exit.h"
+#include "node_name.h"
 #include "text.h"
 
 static const struct timespec PAUSE = {.tv_nsec = 100000000};
@@ -85,7 +86,11 @@ static int finish(const struct invocation *invocation, const struct reply *reply
 int command_drain(const struct invocation *invocation)
 {
     struct invocation at_node = *invocation;
-    at_node.node = invocation->args[0];
+    char address[NODE_ADDRESS_BYTES];
+    int unknown = node_name_resolve(invocation, invocation->args[0], address);
+    if (unknown)
+        return unknown;
+    at_node.node = address;
     for (unsigned pauses = 0;; pauses++) {
         struct reply reply;
         int status = ask(&at_node, new_request(&at_node, pauses == 0), NULL, 0, &reply);

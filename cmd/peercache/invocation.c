@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "common/options.h"
+#include "node_name.h"
 
 enum {
     TIMEOUT_DEFAULT_MS = 5000,
@@ -59,10 +60,8 @@ static int parse_count(const char *value, uint64_t most, uint64_t *ret_count)
 static int take_node(struct invocation *invocation, const char *value,
                      struct peercache_error *ret_error)
 {
-    const char *colon = strrchr(value, ':');
-    if (!colon || colon == value || !colon[1])
-        return bad_value("node", value, "HOST:PORT, as the ready line of peercached shows it",
-                         ret_error);
+    if (!node_name_is_address(value) && !node_name_is_id(value))
+        return bad_value("node", value, NODE_NAME_FORM, ret_error);
     invocation->node = value;
     return 0;
 }
@@ -153,7 +152,8 @@ static const struct own_option {
                 struct peercache_error *ret_error);
     const char *help;
 } own_options[] = {
-    {"node", "HOST:PORT", take_node, "the node to ask (default: the one at discovery_addr)"},
+    {"node", "NODE", take_node,
+     "the node to ask: its address, id, or how its id begins (the one at discovery_addr)"},
     {"namespace", "LABEL=VALUE", take_namespace, "a field of the keys' namespace; repeatable"},
     {"timeout", "SECONDS", take_timeout, "how long to wait for an answer (5)"},
     {"json", NULL, take_json, "prints JSON"},

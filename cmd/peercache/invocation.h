@@ -13,7 +13,7 @@ enum { FIELDS_MAX = 64 }; /* of a namespace, as in peercache.h */
 
 struct invocation {
     struct peercache_config *config;
-    const char *node;               /* --node, or NULL: the discovery address */
+    const char *node;               /* --node; an address once a command runs; NULL: discovery */
     const char *fields[FIELDS_MAX]; /* --namespace */
     size_t n_fields;
     uint32_t timeout_ms;

@@ -8,6 +8,7 @@
 #include "common/exit.h"
 #include "common/options.h"
 #include "invocation.h"
+#include "node_name.h"
 #include "text.h"
 
 static int command_help(const struct invocation *invocation);
@@ -24,7 +25,7 @@ static const struct command {
     {"exists", "KEY...", 1, -1, command_exists, "tells which pages the cluster has"},
     {"keys", "", 0, 0, command_keys, "lists the pages that the node holds"},
     {"drain", "NODE", 1, 1, command_drain,
-     "tells the node at HOST:PORT to hand its pages to others and leave; waits for it"},
+     "tells a node (as of --node) to hand its pages to others and leave; waits for it"},
     {"devices", "", 0, 0, command_devices,
      "lists the RDMA devices of this machine, which a node would use, and why"},
     {"bench", "", 0, 0, command_bench, "joins the cluster for some seconds and measures it"},
@@ -67,6 +68,19 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
+/* A node that is named by its id is asked for where discovery says that it is. */
+static int run_at_node(struct invocation *invocation, const struct command *command)
+{
+    char address[NODE_ADDRESS_BYTES];
+    const char *node = invocation->node;
+    invocation->node = NULL;
+    int status = node ? node_name_resolve(invocation, node, address) : EXIT_OK;
+    if (status)
+        return status;
+    invocation->node = node ? address : NULL;
+    return command->run(invocation);
+}
+
 static int run_command(struct invocation *invocation)
 {
     if (!invocation->n_args)
@@ -80,7 +94,7 @@ static int run_command(struct invocation *invocation)
     if (invocation->n_args < command->least ||
         (command->most >= 0 && invocation->n_args > command->most))
         return text_fail(EXIT_USAGE, "usage: peercache %s %s", command->name, command->arguments);
-    return command->run(invocation);
+    return run_at_node(invocation, command);
 }
 
 /* Output that could not be written, say on a full disk, must not look like success. */

@@ -195,6 +195,35 @@ class Drain(test_trouble.Trouble):
                 self.assertEqual(report["left_no_time"] + report["left_no_peer"], 0, report)
                 victim.signal(signal.SIGKILL)
 
+    def test_node_is_named_by_its_id(self):
+        """Or by as much of it as no other member's begins with; who is asked need not be that node."""
+        _, leaver, other = self.start({})
+        ids = [node.status()["node"]["node_id"] for node in (leaver, other)]
+        at_discovery = ("--discovery_addr", self.discovery, "--json")
+        length = next(n for n in range(1, 33) if all(
+            member["node_id"][:n] != ids[0][:n] for member in other.status()["members"]
+            if member["node_id"] != ids[0]))
+        outcome = drain(ids[0][:length], *at_discovery)
+        self.assertEqual((outcome.returncode, json.loads(outcome.stdout)["pages"]), (0, PAGES), outcome)
+        self.assertEqual(leaver.status()["node"]["state"], "draining")
+        self.assertEqual(other.status()["node"]["state"], "serving")
+        outcome = drain(ids[0].upper(), "--cancel", "--node", address_of(other))
+        self.assertEqual(outcome.returncode, 0, outcome)
+        wait_for(lambda: leaver.status()["node"]["state"] == "serving", "it to stay")
+
+    def test_id_of_several_or_of_nobody(self):
+        """Nobody is drained then."""
+        self.discovery = f"127.0.0.1:{free_port()}"
+        nodes = [self.caller(node_id=f"abcd{number:028x}") for number in (1, 2)]
+        self.await_whole(*nodes)
+        for word, said in (("abcd", "several"), ("ab" * 16, "no member"), ("abcde", "no member"),
+                           ("a" * 33, "HOST:PORT"), ("xy", "HOST:PORT"), (":1", "HOST:PORT")):
+            with self.subTest(word):
+                outcome = drain(word, "--discovery_addr", self.discovery)
+                self.assertEqual(outcome.returncode, 2, outcome)
+                self.assertIn(said, outcome.stderr.decode())
+        self.assertEqual({node.status()["node"]["state"] for node in nodes}, {"serving"})
+
     def test_words_for_people(self):
         _, leaver, _ = self.start({})
         outcome = drain(address_of(leaver))

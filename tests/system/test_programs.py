@@ -130,6 +130,17 @@ class Pages(unittest.TestCase):
             self.assertEqual({member["node_id"] for member in node.members()}, wanted)
             self.assertIn(b"members: 2", node.ask("status").stdout)
 
+    def test_node_by_its_id(self):
+        """As --node; the one at the discovery address knows where it is."""
+        head = self.first.status()["node"]["discovery_addr"]
+        for node in (self.first, self.second):
+            outcome = run(PEERCACHE, "status", "--json", "--node", node.node_id,
+                          "--discovery_addr", head)
+            self.assertEqual(outcome.returncode, 0, outcome)
+            self.assertEqual(json.loads(outcome.stdout)["node"]["node_id"], node.node_id)
+        outcome = run(PEERCACHE, "status", "--node", "no-node", "--discovery_addr", head)
+        self.assertEqual(outcome.returncode, 2, outcome)
+
     def test_file_comes_back_the_same(self):
         for size in (1, 4096, 1000003):
             with self.subTest(size):
