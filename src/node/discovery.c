@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -94,15 +95,67 @@ static bool is_any(const char *host)
     return strcmp(host, "*") == 0 || strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0;
 }
 
+static bool is_loopback_text(const char *host)
+{
+    struct in_addr four;
+    struct in6_addr six;
+    if (inet_pton(AF_INET, host, &four) == 1)
+        return ntohl(four.s_addr) >> 24 == 127;
+    return inet_pton(AF_INET6, host, &six) == 1 && IN6_IS_ADDR_LOOPBACK(&six);
+}
+
+/* Many a host knows its own name as a loopback address: it works there, and nobody else comes.  Who
+ * writes such an address, or localhost, means it. */
+static void warn_of_loopback(const char *option, const char *host, const struct seed *found)
+{
+    char text[ADDRESS_HOST_BYTES] = "";
+    if (is_loopback_text(host) || strcasecmp(host, "localhost") == 0 || found->n == 0)
+        return;
+    for (uint32_t i = 0; i < found->n; i++)
+        if (!host_text(&found->names[i], text) || !is_loopback_text(text))
+            return;
+    log_event(LOG_LEVEL_WARNING, "loopback_only",
+              "option=%s host=%s address=%s effect=\"nodes on other hosts do not reach this one\" "
+              "remedy=\"set %s to an address by which they do\"",
+              option, log_quoted(host), text,
+              strcmp(option, "bind_host") == 0 ? option : "local_hostname");
+}
+
+/* Where to listen was said by name. */
+static void check_host(const char *option, const char *host)
+{
+    struct address address = {.port = 1};
+    struct seed found;
+    if (is_any(host) || is_loopback_text(host))
+        return;
+    strcpy(address.host, host);
+    look_up(&address, clock_now_ns() + RESOLVE_NS, &found);
+    warn_of_loopback(option, host, &found);
+}
+
+/* What others are told, if the options do not say. */
+static void find_host(struct node_config *config, const struct seed *seeds)
+{
+    for (uint32_t i = 0; i < config->n_seeds; i++)
+        if (address_towards(&seeds[i], config->advertised_host)) {
+            if (is_loopback_text(config->advertised_host))
+                warn_of_loopback("discovery_addr", config->seeds[i].host, &seeds[i]);
+            return;
+        }
+    strcpy(config->advertised_host, "127.0.0.1");
+}
+
 /* Where to listen, and what others are told. */
 static void choose_hosts(struct node *node, const struct seed *seeds)
 {
     struct node_config *config = &node->config;
-    bool has_hostname = config->advertised_host[0] != 0, is_found = has_hostname;
-    for (uint32_t i = 0; i < config->n_seeds && !is_found; i++)
-        is_found = address_towards(&seeds[i], config->advertised_host);
-    if (!is_found)
-        strcpy(config->advertised_host, "127.0.0.1");
+    bool has_hostname = config->advertised_host[0] != 0;
+    if (!has_hostname)
+        find_host(config, seeds);
+    if (config->n_seeds > 0 && config->control.host[0])
+        check_host("bind_host", config->control.host);
+    else if (config->n_seeds > 0 && has_hostname)
+        check_host("local_hostname", config->advertised_host);
     node->discovery.host_option = config->control.host[0] ? "bind_host"
                                   : has_hostname          ? "local_hostname"
                                                  : "the way to discovery_addr: set local_hostname";

@@ -254,6 +254,26 @@ class Addresses(Discovery):
             self.assertEqual(outcome.returncode, 1)
             self.assertIn(f"comes from {option}".encode(), outcome.stderr)
 
+    def test_name_that_is_a_loopback_address_is_warned_of(self):
+        """Once; but not if it was written as one.  127.1 is no such address for those who read it, but
+        for the resolver: it stands for a host's name that /etc/hosts gives to 127.0.1.1."""
+        for options, warned in (
+                ({"discovery_addr": f"127.1:{self.port}", "local_hostname": ""}, "discovery_addr"),
+                ({"local_hostname": "127.1"}, "local_hostname"), ({"bind_host": "127.1"}, "bind_host"),
+                ({"local_hostname": "127.1", "bind_host": "0.0.0.0"}, None),
+                ({"discovery_addr": f"127.0.0.1:{self.port}", "local_hostname": ""}, None),
+                ({"discovery_addr": f"localhost:{self.port}", "local_hostname": ""}, None),
+                ({"discovery_addr": "", "local_hostname": ""}, None)):
+            with self.subTest(options):
+                node = self.node(1, **options)
+                lines = [line for line in node.log().splitlines() if "event=loopback_only" in line]
+                self.assertEqual(len(lines), 1 if warned else 0, node.log())
+                if warned:
+                    self.assertIn(f"option={warned} host=127.1 address=127.0.0.1 ", lines[0])
+                    said = "bind_host" if warned == "bind_host" else "local_hostname"
+                    self.assertIn(f"set {said} to", lines[0])
+                node.end()
+
     def test_tools_ask_the_first_seed_that_answers(self):
         self.seeds = self.seed(1, 2)
         node = self.node(2)
