@@ -229,6 +229,13 @@ static int dispatch(struct server_conn *conn, const struct message *message)
     return note_is(message->type) ? 0 : -EPROTO;
 }
 
+static size_t input_max(const struct server_conn *conn)
+{
+    size_t request = message_max_bytes(MESSAGE_request);
+    return conn->purpose == PURPOSE_TOOL && request > SERVER_INPUT_BYTES ? request
+                                                                         : SERVER_INPUT_BYTES;
+}
+
 /* 1: a request was taken; 0: none is complete. */
 static int take_request(struct server_conn *conn)
 {
@@ -236,6 +243,8 @@ static int take_request(struct server_conn *conn)
     struct message message;
     size_t len;
     int complete = buffer_peek_frame(&conn->in, &head, &len);
+    if (len > input_max(conn))
+        return -EPROTO; /* no request is so long, and it would never be complete */
     if (complete <= 0)
         return complete;
     const uint8_t *body = conn->in.bytes + conn->in.begin + FRAME_HEAD_BYTES;
@@ -288,13 +297,6 @@ static void serve(struct server_conn *conn)
 }
 
 /* --- input ---------------------------------------------------------------------------------- */
-
-static size_t input_max(const struct server_conn *conn)
-{
-    size_t request = message_max_bytes(MESSAGE_request);
-    return conn->purpose == PURPOSE_TOOL && request > SERVER_INPUT_BYTES ? request
-                                                                         : SERVER_INPUT_BYTES;
-}
 
 static ssize_t receive(struct server_conn *conn)
 {

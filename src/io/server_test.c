@@ -239,6 +239,24 @@ static void test_rubbish_on_a_channel(void **state)
     assert_true(counts_of(fixture).garbage >= 3);
 }
 
+/* The head promises more than is ever kept of a request; as much as is kept is sent. */
+static void test_request_longer_than_the_input(void **state)
+{
+    struct fixture *fixture = *state;
+    static uint8_t bytes[2 * SERVER_INPUT_BYTES];
+    static const uint32_t lengths[] = {SERVER_INPUT_BYTES + 4096, FRAME_BODY_MAX_BYTES};
+    uint64_t garbage = counts_of(fixture).garbage;
+    for (uint32_t i = 0; i < 4; i++) {
+        int fd = fixture_dial(fixture, i % 2 ? PURPOSE_TOOL : PURPOSE_CHANNEL);
+        uint32_t head[] = {FRAME_MAGIC, MESSAGE_members, 0, lengths[i / 2]};
+        memcpy(bytes, head, sizeof head);
+        (void)socket_send_all(fd, bytes, sizeof bytes, after_ms(5000));
+        read_to_end(fd);
+        close(fd);
+        assert_int_equal(counts_of(fixture).garbage, garbage + i + 1);
+    }
+}
+
 static void test_connect_and_close_leaks_nothing(void **state)
 {
     struct fixture *fixture = *state;
@@ -421,6 +439,7 @@ int main(void)
         cmocka_unit_test(test_back_pressure),
         cmocka_unit_test(test_rubbish_instead_of_a_hello),
         cmocka_unit_test(test_rubbish_on_a_channel),
+        cmocka_unit_test(test_request_longer_than_the_input),
         cmocka_unit_test(test_connect_and_close_leaks_nothing),
         cmocka_unit_test(test_tool),
         cmocka_unit_test(test_tool_is_refused),
