@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Somebody inside the cluster's network who speaks the protocol and means harm (attacker.c).
+"""Somebody inside the cluster's network who speaks the protocol and means harm (attacker/).
 
 Nodes live on, answer in time, and are a cluster again when it is over.  What a forged holder says its
 pages are is not looked at: who is let in is trusted with that.  ATTACK_S and ATTACK_SEED in the
