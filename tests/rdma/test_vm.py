@@ -3,6 +3,8 @@
 import os
 import pathlib
 import re
+import select
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -24,6 +26,17 @@ bandwidth() {
     wait
 }
 """
+
+
+def machine_of(pid):
+    """A descriptor of the process's child that is QEMU, or None: others come and go before it."""
+    for child in pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        try:
+            if "qemu" in pathlib.Path(f"/proc/{child}/cmdline").read_text():
+                return os.pidfd_open(int(child))
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+    return None
 
 
 class Run(unittest.TestCase):
@@ -65,6 +78,22 @@ class OneMachine(Run):
         self.assertEqual(machine.wait(), 7, machine.story())
         self.assertIn("before\n", machine.note("output"))
         self.assertIn("/nowhere", machine.story())
+
+    def test_a_machine_ends_with_the_program_that_started_it(self):
+        program = subprocess.Popen([sys.executable, vm.__file__, "sleep 1000"],
+                                   env={**os.environ, "TMPDIR": str(self.folder)},
+                                   stdout=subprocess.DEVNULL)
+        self.addCleanup(program.wait)
+        self.addCleanup(program.kill)
+        machine = None
+        while machine is None:
+            self.assertIsNone(program.poll())
+            machine = machine_of(program.pid)
+        self.addCleanup(os.close, machine)
+        program.kill()
+        ended = select.poll()
+        ended.register(machine, select.POLLIN)
+        self.assertTrue(ended.poll(20000), "the machine lives on")
 
     def test_a_machine_that_hangs_is_ended(self):
         machine = vm.Machine("echo before; sleep 1000", self.folder, devices=0)

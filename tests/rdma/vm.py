@@ -14,10 +14,12 @@ read-only, with a layer in memory on top.  It has devices rxe0, rxe1 ... on inte
 (10.99.N.1), and, where machines share a network, rxe-eth0.
 """
 import argparse
+import ctypes
 import os
 import pathlib
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -49,6 +51,20 @@ def reason_against():
     return None
 
 
+PR_SET_PDEATHSIG = 1
+LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with(parent):
+    """For a child, before it becomes QEMU: it ends when this program does, however that ends.  (The
+    kernel watches the thread that made the child, which is the main one here.)"""
+    def prepare():
+        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return prepare
+
+
 class Machine:
     """One virtual machine and its run.  @address and @link join machines: each has an address, and
     all but the first connect to the socket that the first one serves."""
@@ -62,7 +78,8 @@ class Machine:
             (self.folder / name).write_text(text + "\n")
         self.console = open(self.folder / "console", "wb")
         self.process = subprocess.Popen(self.line(link), stdin=subprocess.DEVNULL,
-                                        stdout=self.console, stderr=subprocess.STDOUT)
+                                        stdout=self.console, stderr=subprocess.STDOUT,
+                                        preexec_fn=die_with(os.getpid()))
 
     def line(self, link):
         kernel, initrd = vm_kernel.prepare(CACHE)
