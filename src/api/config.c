@@ -163,6 +163,9 @@ static int refuse_unbuilt(const struct options *options, struct peercache_error 
         text = "disk_enabled=true is not supported in this release: pages are kept in memory only";
     else if (options->metrics_enabled)
         text = "metrics_enabled=true is not supported in this release: see peercache status --json";
+    else if (options->rdma_port != 0 && options->rdma_port != options->control_port)
+        text = "rdma_port: RDMA is set up over control_port, and nothing would listen on another "
+               "port: leave rdma_port at 0, and open control_port between the hosts";
     if (!text)
         return 0;
     handle_error(ret_error, text);

@@ -201,6 +201,7 @@ static void what_a_node_cannot_do_is_refused_with_a_sentence(void **state)
     static const char *const cases[][2] = {
         {"protocol", "rdma"},
         {"disk_enabled", "true"},
+        {"rdma_port", "18515"},
         {"metrics_enabled", "true"},
         {"node_id", "123"},
         {"node_id", "00000000000000000000000000000000"},
@@ -217,6 +218,9 @@ static void what_a_node_cannot_do_is_refused_with_a_sentence(void **state)
             fail_msg("%s=%s is refused with \"%s\"", cases[i][0], cases[i][1], sentence);
     }
     meaning_of(*state); /* and without all that it is fine */
+    assert_int_equal(peercache_config_set(*state, "control_port", "7000", NULL), 0);
+    assert_int_equal(peercache_config_set(*state, "rdma_port", "7000", NULL), 0);
+    meaning_of(*state); /* RDMA is set up over that one */
 }
 
 static void version_is_a_version(void **state)

@@ -110,7 +110,7 @@ enum option_write_policy { OPTION_WRITE_POLICIES(OPTION_ENUM) };
     O(COUNT, traffic_class, "0", 0, 255, NULL,                                                     \
       "traffic class of RDMA connections: with RoCE v2 the DSCP in its upper six bits")            \
     O(PORT, rdma_port, "0", 0, 65535, NULL,                                                        \
-      "without effect: RDMA is set up over control_port")                                           \
+      "0, or what control_port is: RDMA is set up over that port, and another one is refused")                                           \
     O(COUNT, max_channels_per_peer, "4", 1, 64, NULL,                                              \
       "data connections to one peer; a call borrows one")                                          \
     O(COUNT, serve_threads, "2", 1, 16, NULL,                                                      \
