@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * nodes_test.c - whole nodes of this process over the live model, or over the device that is named:
- * every byte compared, also in an eviction storm.
+ * every byte compared.
  */
 #include <sched.h>
 
@@ -13,11 +13,7 @@ enum {
     CALLERS = 4,
     CALLS = 100,
     CALLER_BYTES = 300000,
-    CALLER_PAGES = 20,
-    ROUNDS_LEAST = 50,
-    ROUNDS_MOST = 2000,
-    STORM_BATCH = 32,
-    STORM_BYTES = 40000
+    CALLER_PAGES = 20
 };
 
 /* --- the tests -------------------------------------------------------------------------------- */
@@ -65,97 +61,6 @@ static void auto_takes_rdma_between_hosts(void **state)
     set(1, sizeof bytes);
     assert_int_equal(get(1, bytes, sizeof bytes, 2), PEERCACHE_VIA_RDMA);
     nodes_close();
-}
-
-/* The pool holds 8 MiB and the pages that are set come to more: what node 1 looks up is evicted
- * while it reads. */
-static void *keep_setting(void *context)
-{
-    static uint8_t bytes[STORM_BYTES];
-    const atomic_bool *is_over = context;
-    for (uint64_t number = 0; !atomic_load(is_over); number++) {
-        fill(bytes, number, sizeof bytes);
-        call(0, number, bytes, sizeof bytes, 1, 10000);
-    }
-    return NULL;
-}
-
-struct outcome {
-    uint64_t hits, wrong, misses;
-};
-
-static void read_some(uint64_t first, uint8_t *bytes, struct outcome *outcome)
-{
-    struct peercache_segment segments[STORM_BATCH][3];
-    struct peercache_page pages[STORM_BATCH] = {0};
-    struct peercache_result results[STORM_BATCH] = {0};
-    uint64_t numbers[STORM_BATCH];
-    for (uint32_t i = 0; i < STORM_BATCH; i++) {
-        uint8_t *to = bytes + i * STORM_BYTES;
-        numbers[i] = first + i;
-        segments[i][0] = (struct peercache_segment){to, 1001};
-        segments[i][1] = (struct peercache_segment){to + 1001, 20000};
-        segments[i][2] = (struct peercache_segment){to + 21001, STORM_BYTES - 21001};
-        pages[i] = (struct peercache_page){
-            .name = &numbers[i], .name_len = 8, .segments = segments[i], .segment_count = 3};
-    }
-    memset(bytes, 0xee, STORM_BATCH * STORM_BYTES);
-    assert_int_equal(peercache_get(spaces[1], pages, results, STORM_BATCH, 10000), 0);
-    for (uint32_t i = 0; i < STORM_BATCH; i++) {
-        bool is_hit = results[i].outcome == PEERCACHE_HIT;
-        outcome->hits += is_hit;
-        outcome->misses += !is_hit;
-        outcome->wrong += is_hit && !is_page(bytes + i * STORM_BYTES, numbers[i], STORM_BYTES);
-    }
-}
-
-/* The storm has met a read, or what it was to show without a protection. */
-static bool has_hit(const struct outcome *outcome, const char *without)
-{
-    return without ? outcome->wrong > 0 : counter(1, "peercache_rdma_stale_total") > 0;
-}
-
-static struct outcome storm(const struct model_settings *settings, const char *without)
-{
-    static uint8_t bytes[STORM_BATCH * STORM_BYTES];
-    struct peercache_region *region;
-    struct peercache_error error;
-    struct outcome outcome = {0};
-    pthread_t thread;
-    atomic_bool is_over = false;
-    nodes_open(settings, "protocol=rdma");
-    assert_int_equal(peercache_region_register(nodes[1], bytes, sizeof bytes, &region, &error), 0);
-    if (without)
-        assert_true(protection_disable(without));
-    assert_int_equal(pthread_create(&thread, NULL, keep_setting, &is_over), 0);
-    for (int i = 0; i < ROUNDS_MOST && !(i >= ROUNDS_LEAST && has_hit(&outcome, without)); i++) {
-        long long newest = test_status(nodes[0], "pool", "live_pages");
-        long long retired = counter(0, "peercache_pages_retired_total");
-        uint64_t oldest = (uint64_t)retired; /* pages are numbered as they are set */
-        read_some(oldest + (uint64_t)i % (uint64_t)(newest / 2 + 1), bytes, &outcome);
-    }
-    atomic_store(&is_over, true);
-    pthread_join(thread, NULL);
-    print_message("hits %llu, misses %llu, stale headers %lld\n", (unsigned long long)outcome.hits,
-                  (unsigned long long)outcome.misses, counter(1, "peercache_rdma_stale_total"));
-    if (!without)
-        assert_true(counter(1, "peercache_rdma_stale_total") > 0);
-    nodes_close();
-    return outcome;
-}
-
-static void no_byte_is_wrong_in_an_eviction_storm(void **state)
-{
-    (void)state;
-    struct outcome outcome = storm(&lossy, NULL);
-    assert_int_equal(outcome.wrong, 0);
-    assert_true(outcome.hits > 50);
-}
-
-static void without_the_header_bytes_are_wrong(void **state)
-{
-    (void)state;
-    assert_true(storm(&calm, "rdma_header").wrong > 0);
 }
 
 /* --- several callers at once ------------------------------------------------------------------ */
@@ -247,8 +152,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(pages_of_all_shapes_come_by_rdma),
         cmocka_unit_test(auto_takes_rdma_between_hosts),
         cmocka_unit_test(callers_share_queue_pairs),
-        cmocka_unit_test(no_byte_is_wrong_in_an_eviction_storm),
-        cmocka_unit_test(without_the_header_bytes_are_wrong),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }
