@@ -91,6 +91,46 @@ static void print_members(const json_t *members)
     json_array_foreach(members, i, member) print_member(member);
 }
 
+static void print_device(const json_t *device)
+{
+    printf("  %-16s  port %llu  ", ask_text(device, "device"),
+           (unsigned long long)ask_number(device, "port"));
+    text_print_name(stdout, ask_text(device, "address"));
+    printf("  %llu of %llu queue pairs, %llu for others%s\n",
+           (unsigned long long)ask_number(device, "queue_pairs"),
+           (unsigned long long)ask_number(device, "queue_pairs_max"),
+           (unsigned long long)ask_number(device, "guest_queue_pairs"),
+           ask_flag(device, "has_failed") ? ", has failed" : "");
+}
+
+static void print_link(const json_t *link)
+{
+    const char *why = ask_text(link, "why");
+    printf("  %-32s  ", ask_text(link, "node_id"));
+    text_print_name(stdout, ask_text(link, "address"));
+    printf("  %s  %s  %llu queue pairs%s", ask_text(link, "device"), ask_text(link, "state"),
+           (unsigned long long)ask_number(link, "queue_pairs"), why[0] ? ": " : "");
+    text_print_name(stdout, why);
+    putchar('\n');
+}
+
+/* A node of an older build says nothing of it. */
+static void print_rdma(const json_t *rdma)
+{
+    const json_t *devices = json_object_get(rdma, "devices");
+    const json_t *links = json_object_get(rdma, "links");
+    size_t i;
+    json_t *entry;
+    if (!rdma)
+        return;
+    printf("rdma: %zu devices, %zu links", json_array_size(devices), json_array_size(links));
+    if (ask_text(rdma, "why_not")[0])
+        printf(" (%s)", ask_text(rdma, "why_not"));
+    putchar('\n');
+    json_array_foreach(devices, i, entry) print_device(entry);
+    json_array_foreach(links, i, entry) print_link(entry);
+}
+
 int command_status(const struct invocation *invocation)
 {
     struct reply reply;
@@ -105,6 +145,7 @@ int command_status(const struct invocation *invocation)
         print_section("directory", json_object_get(reply.json, "directory"));
         print_masters(json_object_get(reply.json, "masters"));
         print_members(json_object_get(reply.json, "members"));
+        print_rdma(json_object_get(reply.json, "rdma"));
         print_section("counters", json_object_get(reply.json, "counters"));
     }
     ask_fini(&reply);

@@ -13,6 +13,7 @@
 #include "core/inspection.h"
 #include "node/internal.h"
 #include "node/outcome.h"
+#include "node/rdma.h"
 #include "wire/version.h"
 
 static const char *state_name(uint8_t state)
@@ -170,10 +171,10 @@ json_t *inspect_status(struct node *node)
     core_inspect(node->core, inspection);
     pthread_mutex_unlock(&node->core_lock);
     json_t *status =
-        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "node", node_json(node, inspection),
+        json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "node", node_json(node, inspection),
                   "masters", masters_json(inspection), "members", members_json(inspection), "pool",
                   pool_json(&inspection->pool), "directory", directory_json(inspection), "drain",
-                  drain_json(node), "counters", counters_json(node));
+                  drain_json(node), "rdma", rdma_json(node), "counters", counters_json(node));
     free(inspection);
     return status;
 }

@@ -7,7 +7,7 @@
 
 #include "node/node.h"
 
-/* node, masters, members, pool, directory, counters; NULL when memory is short. */
+/* node, masters, members, pool, directory, drain, rdma, counters; NULL when memory is short. */
 json_t *inspect_status(struct node *node);
 /* At most @limit of the pages in this node's pool from slot @cursor on: {"keys": [...], "next"}. */
 json_t *inspect_keys(struct node *node, uint32_t cursor, uint32_t limit);

@@ -115,8 +115,9 @@ struct node {
     struct arena arena;
     bool has_arena;
 
-    /* RDMA (rdma.c); NULL: there is none. */
+    /* RDMA (rdma.c); NULL: there is none, and no_rdma says why. */
     struct rails *rails;
+    char no_rdma[NODE_ERROR_BYTES];
     struct memory_range *pool_range;
     pthread_t register_thread; /* registers the pool, and ends */
     bool has_register_thread;

@@ -62,6 +62,7 @@ static void *register_pool(void *context)
 int rdma_start(struct node *node, char ret_error[NODE_ERROR_BYTES])
 {
     char reason[RAILS_REASON_BYTES];
+    snprintf(node->no_rdma, sizeof node->no_rdma, "the option protocol names another one");
     if (!is_wanted(node))
         return 0;
     int error = open_rails(node, reason);
@@ -77,6 +78,7 @@ int rdma_start(struct node *node, char ret_error[NODE_ERROR_BYTES])
         return error;
     }
     log_event(LOG_LEVEL_INFO, "rdma_off", "reason=%s", log_quoted(reason));
+    snprintf(node->no_rdma, sizeof node->no_rdma, "%.255s", reason);
     rails_close(node->rails);
     node->rails = NULL;
     return 0;

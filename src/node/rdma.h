@@ -6,6 +6,8 @@
 #ifndef NODE_RDMA_H
 #define NODE_RDMA_H
 
+#include <jansson.h>
+
 #include "io/rdma/reading.h"
 #include "node/internal.h"
 
@@ -32,5 +34,8 @@ void rdma_unpair(void *context, void *guest);
 
 /* The node thread, now and then. */
 void rdma_tick(struct node *node, uint64_t now_ns);
+
+/* rdma_status.c: {"devices": [...], "links": [...], "why_not"}, for people and programs. */
+json_t *rdma_json(struct node *node);
 
 #endif

@@ -1,43 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * link.c - opening, lending and closing the queue pairs to one peer on one rail.
+ * link.c - lending and closing the queue pairs to one peer on one rail (link_open.c opens them).
  *
  * The link's mutex guards its state and the count of its users; it is not held while it is opened:
  * who comes meanwhile goes another way.  The table's mutex is taken before a link's.
  */
-#include "io/rdma/link.h"
+#include "io/rdma/link_internal.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/check.h"
 #include "base/clock.h"
-#include "io/rdma/pairing.h"
-
-/* What the opener works with. */
-struct opening {
-    struct link *link;
-    uint64_t deadline_ns;
-    char *ret_reason;
-    uint32_t psns[PAIR_MAX];
-};
-
-__attribute__((format(printf, 3, 4))) static int fail(const struct opening *opening, int error,
-                                                      const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(opening->ret_reason, LINK_REASON_BYTES, format, arguments);
-    va_end(arguments);
-    return error;
-}
 
 /* --- closing ---------------------------------------------------------------------------------- */
 
-static void close_parts(struct link *link)
+void link_close_parts(struct link *link)
 {
     for (uint32_t i = 0; i < PAIR_MAX; i++) {
         queue_close(link->queues[i]);
@@ -61,6 +41,12 @@ static void leave_table(struct link *link)
     pthread_mutex_unlock(&table->mutex);
 }
 
+/* With the mutex. */
+static void set_why(struct link *link, const char *why)
+{
+    snprintf(link->why, sizeof link->why, "%s", why);
+}
+
 /* With the mutex; it stays as OPENING, so that nobody else touches it, until close_rest(). */
 static bool begin_to_close(struct link *link)
 {
@@ -73,7 +59,7 @@ static bool begin_to_close(struct link *link)
 static void close_rest(struct link *link)
 {
     leave_table(link);
-    close_parts(link);
+    link_close_parts(link);
     pthread_mutex_lock(&link->mutex);
     link->state = LINK_DOWN;
     link->is_broken = false;
@@ -94,7 +80,7 @@ void link_table_fini(struct link_table *table)
 
 /* One that nobody uses, and that is broken or was not used since @before_ns; the one that was used
  * longest ago. */
-static struct link *take_unused(struct link_table *table, uint64_t before_ns)
+static struct link *take_unused(struct link_table *table, uint64_t before_ns, const char *why)
 {
     struct link *oldest = NULL;
     pthread_mutex_lock(&table->mutex);
@@ -111,158 +97,31 @@ static struct link *take_unused(struct link_table *table, uint64_t before_ns)
     if (oldest) {
         pthread_mutex_lock(&oldest->mutex);
         is_taken = begin_to_close(oldest);
+        if (is_taken && !oldest->is_broken)
+            set_why(oldest, why);
         pthread_mutex_unlock(&oldest->mutex);
     }
     pthread_mutex_unlock(&table->mutex);
     return is_taken ? oldest : NULL;
 }
 
+bool link_make_room(struct link_table *table)
+{
+    struct link *unused = take_unused(table, UINT64_MAX, "its queue pairs went to another peer");
+    if (unused)
+        close_rest(unused);
+    return unused != NULL;
+}
+
 void link_table_close_idle(struct link_table *table, uint64_t now_ns)
 {
     struct link *link;
-    while (now_ns > LINK_IDLE_NS && (link = take_unused(table, now_ns - LINK_IDLE_NS)) != NULL)
+    while (now_ns > LINK_IDLE_NS &&
+           (link = take_unused(table, now_ns - LINK_IDLE_NS, "nobody used it for a while")) != NULL)
         close_rest(link);
 }
 
-/* --- opening ---------------------------------------------------------------------------------- */
-
-static int open_queues(struct opening *opening)
-{
-    struct link *link = opening->link;
-    for (uint32_t i = 0; i < PAIR_MAX; i++) {
-        int error = queue_open(link->rail, &link->queues[i]);
-        struct link *unused = error == -ENOSPC ? take_unused(link->table, UINT64_MAX) : NULL;
-        if (unused) { /* the budget is spent: the least used one goes */
-            close_rest(unused);
-            error = queue_open(link->rail, &link->queues[i]);
-        }
-        if (error)
-            return fail(opening, error, "no queue pair on %s: %s", link->rail->name,
-                        strerror(-error));
-    }
-    return 0;
-}
-
-static int ask(struct opening *opening)
-{
-    struct link *link = opening->link;
-    struct record_queue queues[PAIR_MAX];
-    struct pairing own = pairing_of(link->rail);
-    struct message_pair message;
-    for (uint32_t i = 0; i < PAIR_MAX; i++) {
-        opening->psns[i] = pairing_random_psn();
-        queues[i] = (struct record_queue){link->queues[i]->made.number, opening->psns[i]};
-    }
-    own.queues = queues;
-    own.n_queues = PAIR_MAX;
-    pairing_to_pair(&own, &message);
-    int error = channel_ask_pair(link->channel, 0, &message);
-    return error ? fail(opening, error, "the peer cannot be asked: %s", strerror(-error)) : 0;
-}
-
-static int await_answer(struct opening *opening, struct channel_done *ret_done)
-{
-    struct channel *channel = opening->link->channel;
-    int error = channel_wait(&channel, 1, -1, opening->deadline_ns, 0);
-    if (!error)
-        error = channel_next_done(channel, ret_done) ? ret_done->error : channel_error(channel);
-    if (error)
-        return fail(opening, error, "the peer does not answer for RDMA: %s", strerror(-error));
-    const struct message_paired *paired = &ret_done->paired;
-    if (paired->error)
-        return fail(opening, paired->error < 0 ? paired->error : -EPROTO, "%.*s",
-                    (int)paired->reason.len, paired->reason.bytes);
-    return 0;
-}
-
-/* The first header must be within reach, for the probe; pages are checked one by one. */
-static int take_source(struct opening *opening, const struct message_paired *paired)
-{
-    struct link *link = opening->link;
-    uint64_t headers_at = paired->headers_addr - paired->base_addr;
-    if (paired->headers_addr < paired->base_addr || paired->n_slices == 0 ||
-        headers_at / CHAIN_SLICE_BYTES >= paired->n_slices)
-        return fail(opening, -EAGAIN, "the peer has registered nothing yet");
-    link->keys = malloc(paired->n_slices * sizeof *link->keys);
-    if (!link->keys)
-        return fail(opening, -ENOMEM, "out of memory");
-    for (uint32_t i = 0; i < paired->n_slices; i++)
-        link->keys[i] = paired->slices[i].remote_key;
-    link->source = (struct chain_source){.headers_addr = paired->headers_addr,
-                                         .payload_addr = paired->payload_addr,
-                                         .payload_bytes = paired->payload_bytes,
-                                         .slot_count = paired->slot_count,
-                                         .key_count = paired->n_slices,
-                                         .base_addr = paired->base_addr,
-                                         .keys = link->keys};
-    uint64_t end = paired->payload_addr + paired->payload_bytes - paired->base_addr;
-    bool is_partial = paired->n_slices < (end + CHAIN_SLICE_BYTES - 1) / CHAIN_SLICE_BYTES;
-    link->reopen_at_ns = is_partial ? clock_now_ns() + LINK_PARTIAL_NS : UINT64_MAX;
-    return 0;
-}
-
-static int connect_queues(struct opening *opening, const struct message_paired *paired)
-{
-    struct link *link = opening->link;
-    struct pairing theirs = pairing_from_paired(paired);
-    for (uint32_t i = 0; i < PAIR_MAX; i++) {
-        struct verbs_path path;
-        int error = pairing_path(link->rail, &theirs, i, opening->psns[i], &path);
-        if (!error)
-            error = queue_connect(link->queues[i], &path);
-        if (error)
-            return fail(opening, error, "%s cannot connect to the peer's adapter: %s",
-                        link->rail->name, strerror(-error));
-    }
-    return 0;
-}
-
-/* A path that does not carry a small READ is none, whatever both sides say. */
-static int probe(struct opening *opening, struct queue *queue)
-{
-    struct waiters *waiters = opening->link->rail->waiters;
-    uint32_t place = waiters_take(waiters);
-    struct chain *chain;
-    int error = queue_post_probe(queue, &opening->link->source, place, &chain);
-    while (!error && chain_end(chain) == CHAIN_UNDER_WAY) {
-        uint64_t now_ns = clock_now_ns();
-        uint32_t seen = waiters_ticks(waiters, place);
-        if (now_ns >= opening->deadline_ns)
-            error = -ETIMEDOUT;
-        else if (chain_end(chain) == CHAIN_UNDER_WAY)
-            waiters_sleep(waiters, place, seen, opening->deadline_ns - now_ns);
-    }
-    if (error || chain_end(chain) != CHAIN_DONE)
-        queue_break(queue);
-    bool is_done = chain_end(chain) == CHAIN_DONE;
-    queue_release(queue, chain);
-    return is_done ? 0
-                   : fail(opening, error ? error : -EHOSTUNREACH,
-                          "a READ by %s does not come through", opening->link->rail->name);
-}
-
-static int open_link(struct opening *opening, const struct channel_peer *peer,
-                     const struct message_hello *mine)
-{
-    struct link *link = opening->link;
-    struct channel_done done;
-    int error = open_queues(opening);
-    if (!error)
-        error = channel_open(peer, mine, opening->deadline_ns, &link->channel, opening->ret_reason);
-    if (!error)
-        error = ask(opening);
-    if (!error)
-        error = await_answer(opening, &done);
-    if (!error)
-        error = take_source(opening, &done.paired);
-    if (!error)
-        error = connect_queues(opening, &done.paired);
-    for (uint32_t i = 0; !error && i < PAIR_MAX; i++)
-        error = probe(opening, link->queues[i]);
-    if (error)
-        close_parts(link);
-    return error;
-}
+/* --- lending ---------------------------------------------------------------------------------- */
 
 static int enter_table(struct link *link)
 {
@@ -274,8 +133,6 @@ static int enter_table(struct link *link)
     pthread_mutex_unlock(&table->mutex);
     return has_room ? 0 : -ENOSPC;
 }
-
-/* --- lending ---------------------------------------------------------------------------------- */
 
 void link_init(struct link *link, struct rail *rail, struct link_table *table)
 {
@@ -315,6 +172,7 @@ static int lend(struct link *link, uint64_t now_ns)
         return now_ns < link->retry_at_ns || atomic_load(&link->rail->is_dead) ? -EAGAIN : -ENOENT;
     if (!link->is_broken && !link_is_alive(link)) {
         link->is_broken = true;
+        set_why(link, "the peer has closed its side");
         pause(link, now_ns);
     }
     bool is_old = now_ns >= link->reopen_at_ns && link->users == 0;
@@ -329,17 +187,17 @@ static int open_and_lend(struct link *link, const struct channel_peer *peer,
                          const struct message_hello *mine, uint64_t deadline_ns,
                          char ret_reason[LINK_REASON_BYTES])
 {
-    struct opening opening = {.link = link, .deadline_ns = deadline_ns, .ret_reason = ret_reason};
-    int error = open_link(&opening, peer, mine);
+    int error = link_open(link, peer, mine, deadline_ns, ret_reason);
     if (!error) {
         error = enter_table(link);
         if (error)
-            close_parts(link);
+            link_close_parts(link);
     }
     metric_add(link->rail->metrics, error ? METRIC_rdma_links_failed : METRIC_rdma_links_opened, 1);
     pthread_mutex_lock(&link->mutex);
     link->state = error ? LINK_DOWN : LINK_UP;
     link->used_ns = clock_now_ns();
+    set_why(link, error ? ret_reason : "");
     if (error) {
         link->is_broken = false;
         pause(link, link->used_ns);
@@ -380,12 +238,31 @@ void link_return(struct link *link)
         close_rest(link);
 }
 
-void link_break(struct link *link)
+void link_break(struct link *link, const char *why)
 {
     pthread_mutex_lock(&link->mutex);
     if (link->state != LINK_DOWN && !link->is_broken) {
         link->is_broken = true;
+        set_why(link, why);
         pause(link, clock_now_ns());
     }
+    pthread_mutex_unlock(&link->mutex);
+}
+
+/* With the mutex. */
+static const char *state_of(const struct link *link)
+{
+    if (link->state == LINK_UP)
+        return link->is_broken ? "broken" : "up";
+    return link->state == LINK_OPENING ? "opening" : "down";
+}
+
+void link_look(struct link *link, struct link_view *ret_view)
+{
+    pthread_mutex_lock(&link->mutex);
+    *ret_view = (struct link_view){.state = state_of(link),
+                                   .queue_pairs = link->state == LINK_UP ? PAIR_MAX : 0,
+                                   .users = link->users};
+    memcpy(ret_view->why, link->why, sizeof link->why);
     pthread_mutex_unlock(&link->mutex);
 }

@@ -41,6 +41,7 @@ struct link {
     bool is_broken; /* lent no more; closed when the last one is returned */
     uint32_t users;
     uint64_t retry_at_ns, pause_ns, used_ns, reopen_at_ns;
+    char why[LINK_REASON_BYTES]; /* it is not up; "": it is, or nobody wanted it yet */
     /* While it is up, or the opener's. */
     struct queue *queues[PAIR_MAX];
     _Atomic(uint32_t) turn;
@@ -64,10 +65,18 @@ int link_borrow(struct link *link, const struct channel_peer *peer,
                 const struct message_hello *mine, uint64_t deadline_ns,
                 char ret_reason[LINK_REASON_BYTES]);
 void link_return(struct link *link);
-/* A read failed or was late, or the peer has another life: it is lent no more, and closed by who
- * returns it last, or as one that is idle. */
-void link_break(struct link *link);
+/* A read failed or was late, or the peer has another life, as @why says: it is lent no more, and
+ * closed by who returns it last, or as one that is idle. */
+void link_break(struct link *link, const char *why);
 /* Whether the peer still keeps its side, as far as is known without waiting; of a borrowed one. */
 bool link_is_alive(const struct link *link);
+
+/* For people. */
+struct link_view {
+    const char *state; /* "up", "opening", "broken", "down" */
+    uint32_t queue_pairs, users;
+    char why[LINK_REASON_BYTES];
+};
+void link_look(struct link *link, struct link_view *ret_view);
 
 #endif

@@ -194,7 +194,7 @@ void rails_peer_free(struct rails_peer *peer)
 void rails_peer_break(struct rails_peer *peer)
 {
     for (uint32_t i = 0; i < peer->n; i++)
-        link_break(&peer->links[i]);
+        link_break(&peer->links[i], "the peer is gone, or has another life");
 }
 
 void rails_close_idle(struct rails *rails, uint64_t now_ns)

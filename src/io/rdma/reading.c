@@ -50,7 +50,7 @@ static void take_chain(struct reading *reading, struct lane *lane, uint32_t inde
     if (chain_end(at->chain) == CHAIN_FAILED) {
         lane->has_failed = true;
         queue_break(at->queue);
-        link_break(lane->link);
+        link_break(lane->link, "a READ failed");
     }
     for (uint32_t i = 0; i < at->chain->n_parts; i++)
         take_part(reading, lane, at->chain, i);
@@ -75,7 +75,7 @@ static void give_up(struct reading *reading, struct lane *lane)
 {
     lane->has_failed = true;
     if (lane->n_chains > 0)
-        link_break(lane->link);
+        link_break(lane->link, "READs were not answered in time");
     for (uint32_t i = 0; i < lane->n_chains; i++)
         queue_break(lane->chains[i].queue);
     take_ended(reading, lane);
@@ -108,7 +108,7 @@ static void post_more(struct reading *reading, struct lane *lane)
         if (error == -EAGAIN || error == -ENODATA)
             return;
         if (error) {
-            link_break(lane->link);
+            link_break(lane->link, "READs cannot be posted");
             give_up(reading, lane);
         }
     }
