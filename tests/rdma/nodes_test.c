@@ -141,7 +141,8 @@ static void callers_share_queue_pairs(void **state)
     print_message("hits %u of %d, queue pairs broken %lld\n", hits, CALLERS * CALLS,
                   counter(1, "peercache_rdma_queue_pairs_broken_total"));
     assert_true(hits > CALLERS * CALLS / 2);
-    assert_true(counter(1, "peercache_rdma_queue_pairs_broken_total") > 5);
+    /* Over a device it depends on its speed how often a short call comes too late. */
+    assert_true(counter(1, "peercache_rdma_queue_pairs_broken_total") > (nodes_device ? 0 : 5));
     nodes_close();
 }
 
