@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -51,6 +52,8 @@ struct fixture {
     _Atomic int32_t errors[FIXTURE_PAGES]; /* what pin() answers */
     _Atomic int32_t pins[FIXTURE_PAGES];
     _Atomic int32_t pins_now, guests_now, pins_most;
+    atomic_bool pair_hangs; /* as long as it is set */
+    _Atomic uint32_t pairs_begun;
     _Atomic uint32_t requests;
 };
 
@@ -157,6 +160,9 @@ static inline void fixture_pair(void *context, const struct message_pair *pair,
                                 void **ret_guest)
 {
     struct fixture *fixture = context;
+    atomic_fetch_add(&fixture->pairs_begun, 1);
+    while (atomic_load(&fixture->pair_hangs))
+        sched_yield();
     for (uint32_t i = 0; i < pair->n_queues; i++)
         scratch->queues[i] = pair->queues[i];
     *ret_paired = (struct message_paired){

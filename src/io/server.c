@@ -3,7 +3,7 @@
  * server.c - the threads of the serving side.
  *
  * A connection belongs to one serving thread from its arrival to its end; it gets there as a posted
- * task.  Counters have one writer each and are summed up by whoever asks.  server_add() and
+ * task.  (One that asks for queue pairs goes on to the thread for those, in the same way.)  Counters have one writer each and are summed up by whoever asks.  server_add() and
  * server_stop() are called by the same thread, or one after the other.
  */
 #include "io/server.h"
@@ -98,7 +98,8 @@ int server_start(const struct server_setup *setup, struct server **ret_server)
     if (server->setup.spare_ns == 0)
         server->setup.spare_ns = SERVER_SPARE_NS;
     int error = server_tools_start(server);
-    while (error == 0 && server->n_threads < setup->threads) {
+    uint32_t wanted = setup->threads + (setup->ops.pair != NULL);
+    while (error == 0 && server->n_threads < wanted) {
         error = thread_start(server, server->n_threads, &server->threads[server->n_threads]);
         server->n_threads++;
     }
@@ -136,13 +137,13 @@ void server_stop(struct server *server)
 /* Where all threads are full, one of them is to make room. */
 static struct server_thread *choose_thread(struct server *server)
 {
-    uint32_t most = server->setup.connections_max;
-    for (uint32_t i = 0; i < 2 * server->n_threads; i++) {
+    uint32_t most = server->setup.connections_max, n = server->setup.threads;
+    for (uint32_t i = 0; i < 2 * n; i++) {
         uint32_t next = atomic_fetch_add(&server->next_thread, 1);
-        struct server_thread *thread = server->threads[next % server->n_threads];
+        struct server_thread *thread = server->threads[next % n];
         if (atomic_load(&thread->n_conns) < most)
             return thread;
-        if (i + 1 == server->n_threads)
+        if (i + 1 == n)
             most += SERVER_ARRIVALS_MAX;
     }
     return NULL;

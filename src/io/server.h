@@ -79,7 +79,7 @@ struct server_ops {
     void (*pin)(void *context, const struct record_wanted *wanted, struct record_status *ret_status,
                 const uint8_t **ret_bytes);
     void (*unpin)(void *context, uint32_t slot);
-    /* Likewise, but for what the adapter takes.  Makes queue pairs for the reader; what they are
+    /* One thread, which is not a serving one; may wait for the adapter.  Makes queue pairs for the reader; what they are
      * known by goes to *ret_guest, which is passed to unpair() when the channel ends.
      * Both may be NULL: then who asks is hung up on. */
     void (*pair)(void *context, const struct message_pair *pair, struct server_scratch *scratch,

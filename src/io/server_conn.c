@@ -45,12 +45,9 @@ void server_conn_close(struct server_conn *conn)
         thread->server->setup.ops.unpair(thread->server->setup.context, conn->guest);
     server_tool_drop(thread->server, conn->tool);
     conn->tool = NULL;
-    loop_set_timer(thread->loop, &conn->timer, 0);
-    loop_remove(conn->watch);
+    server_conn_leave(conn);
     if (conn->fd >= 0)
         forked_close(conn->fd);
-    server_conn_unlink(conn);
-    atomic_fetch_sub(&thread->n_conns, 1);
     loop_defer(thread->loop, &conn->task);
 }
 
@@ -76,6 +73,16 @@ static void on_timer(struct loop_timer *timer)
         (struct server_conn *)((char *)timer - offsetof(struct server_conn, timer));
     server_count(&conn->thread->counts.stalled, 1);
     server_conn_close(conn);
+}
+
+void server_conn_leave(struct server_conn *conn)
+{
+    struct server_thread *thread = conn->thread;
+    loop_set_timer(thread->loop, &conn->timer, 0);
+    loop_remove(conn->watch);
+    conn->watch = NULL;
+    server_conn_unlink(conn);
+    atomic_fetch_sub(&thread->n_conns, 1);
 }
 
 /* --- output --------------------------------------------------------------------------------- */
@@ -157,19 +164,6 @@ static int answer_lookup(struct server_conn *conn, const struct message *message
     return buffer_put_message(&conn->out, &answer, SERVER_OUTPUT_MAX_BYTES);
 }
 
-/* Once a channel: what it made lives as long. */
-static int answer_pair(struct server_conn *conn, const struct message *message)
-{
-    struct server_thread *thread = conn->thread;
-    const struct server_setup *setup = &thread->server->setup;
-    struct message answer = {.type = MESSAGE_paired, .request = message->request};
-    if (conn->guest != NULL || setup->ops.pair == NULL)
-        return -EPROTO;
-    setup->ops.pair(setup->context, &message->u.pair, &thread->answer_scratch, &answer.u.paired,
-                    &conn->guest);
-    return buffer_put_message(&conn->out, &answer, SERVER_OUTPUT_MAX_BYTES);
-}
-
 static void refuse_tool(struct server_conn *conn, int error)
 {
     struct message message = {.type = MESSAGE_refuse};
@@ -223,7 +217,7 @@ static int dispatch(struct server_conn *conn, const struct message *message)
     if (conn->purpose == PURPOSE_CHANNEL && message->type == MESSAGE_read)
         return server_group_begin(conn, message->request, &message->u.read);
     if (conn->purpose == PURPOSE_CHANNEL && message->type == MESSAGE_pair)
-        return answer_pair(conn, message);
+        return server_pair_answer(conn, message);
     if (conn->purpose == PURPOSE_TOOL && message->type == MESSAGE_request)
         return begin_tool(conn, message);
     return note_is(message->type) ? 0 : -EPROTO;
@@ -236,7 +230,7 @@ static size_t input_max(const struct server_conn *conn)
                                                                          : SERVER_INPUT_BYTES;
 }
 
-/* 1: a request was taken; 0: none is complete. */
+/* 1: a request was taken; 0: none is complete; -EXDEV: the next is for the thread of queue pairs. */
 static int take_request(struct server_conn *conn)
 {
     struct frame_head head;
@@ -247,6 +241,8 @@ static int take_request(struct server_conn *conn)
         return -EPROTO; /* no request is so long, and it would never be complete */
     if (complete <= 0)
         return complete;
+    if (server_pair_is_elsewhere(conn, &head))
+        return -EXDEV;
     const uint8_t *body = conn->in.bytes + conn->in.begin + FRAME_HEAD_BYTES;
     if (message_since(head.type) > conn->version)
         return -EPROTO;
@@ -283,6 +279,10 @@ static void serve(struct server_conn *conn)
         int taken = take_requests(conn);
         if (conn->is_closed)
             return;
+        if (taken == -EXDEV) {
+            server_pair_move(conn);
+            return;
+        }
         if (taken < 0) {
             close_garbage(conn);
             return;

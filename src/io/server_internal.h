@@ -2,7 +2,7 @@
 /*
  * server_internal.h - what the files of the serving side share: server.c (threads), server_conn.c
  * (bytes of one connection), server_group.c (pages on their way out), server_idle.c (who asks
- * nothing), server_tool.c (tools).
+ * nothing), server_pair.c (queue pairs), server_tool.c (tools).
  */
 #ifndef IO_SERVER_INTERNAL_H
 #define IO_SERVER_INTERNAL_H
@@ -95,8 +95,8 @@ struct server_tools {
 
 struct server {
     struct server_setup setup;
-    uint32_t n_threads;
-    struct server_thread *threads[SERVER_THREADS_MAX];
+    uint32_t n_threads; /* the serving ones, and behind them the one for queue pairs, if any */
+    struct server_thread *threads[SERVER_THREADS_MAX + 1];
     struct server_tools tools;
     atomic_bool is_stopping;
     _Atomic uint32_t next_thread;
@@ -113,6 +113,16 @@ struct server_conn *server_conn_new(struct server_thread *thread, int fd,
                                     const struct server_arrival *arrival, const uint8_t *rest,
                                     size_t rest_len);
 void server_conn_close(struct server_conn *conn);
+/* Its thread knows nothing of it any more. */
+void server_conn_leave(struct server_conn *conn);
+
+/* server_pair.c */
+/* Whether this request is for the thread of queue pairs, and the connection is not there yet. */
+bool server_pair_is_elsewhere(const struct server_conn *conn, const struct frame_head *head);
+/* What was not taken and what was not sent goes along; the connection is the other thread's then. */
+void server_pair_move(struct server_conn *conn);
+/* Once a channel: what it made lives as long.  -EPROTO. */
+int server_pair_answer(struct server_conn *conn, const struct message *message);
 
 /* server_idle.c */
 void server_conn_link(struct server_conn *conn);
