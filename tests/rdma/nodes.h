@@ -17,7 +17,10 @@
 #include "live.h"
 #include "node/internal.h"
 
+enum { BATCH_MOST = 64 };
+
 static const char *nodes_device; /* NULL: the model */
+static const char *nodes_other;  /* of node 0, where it has another one */
 static struct model *model;
 static struct live *live;
 static struct peercache_node *nodes[2]; /* 0 sets, 1 gets */
@@ -27,11 +30,11 @@ static char discovery[64]; /* the option that names the cluster */
 
 static inline void open_cluster(const char *option)
 {
-    char device[64] = "device_names=";
     snprintf(discovery, sizeof discovery, "discovery_addr=127.0.0.1:%d", test_free_port());
-    if (nodes_device)
-        snprintf(device, sizeof device, "device_names=%s", nodes_device);
     for (int i = 0; i < 2; i++) {
+        char device[64];
+        const char *name = i == 0 && nodes_other ? nodes_other : nodes_device;
+        snprintf(device, sizeof device, "device_names=%s", name ? name : "");
         nodes[i] =
             test_open((const char *const[]){discovery, "hot_pages=false", device, option, NULL});
         spaces[i] = test_namespace(nodes[i], "a=1");
@@ -139,6 +142,25 @@ static inline uint8_t get(uint64_t number, uint8_t *bytes, size_t len, uint32_t 
     assert_int_equal(result.outcome, PEERCACHE_HIT);
     assert_true(is_page(bytes, number, len));
     return result.via;
+}
+
+/* @n pages from @first on, one in @step, with one segment each. */
+static inline void get_batch(uint64_t first, uint64_t step, uint32_t n, uint8_t *bytes, size_t len,
+                             uint32_t timeout_ms, struct peercache_result *ret_results)
+{
+    struct peercache_page pages[BATCH_MOST] = {0};
+    struct peercache_segment segments[BATCH_MOST];
+    uint64_t numbers[BATCH_MOST];
+    assert_true(n <= BATCH_MOST);
+    for (uint32_t i = 0; i < n; i++) {
+        numbers[i] = first + i * step;
+        segments[i] = (struct peercache_segment){bytes + i * len, len};
+        pages[i] = (struct peercache_page){.name = &numbers[i],
+                                           .name_len = sizeof numbers[i],
+                                           .segments = &segments[i],
+                                           .segment_count = 1};
+    }
+    assert_int_equal(peercache_get(spaces[1], pages, ret_results, n, timeout_ms), 0);
 }
 
 /* --- wires ------------------------------------------------------------------------------------ */

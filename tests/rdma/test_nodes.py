@@ -16,8 +16,8 @@ REASON = vm.reason_against()
 if REASON:
     raise unittest.SkipTest(REASON)
 
-NODES, STORM, PEERCACHED, PEERCACHE = (
-    os.environ[name] for name in ("NODES", "RDMA_STORM", "PEERCACHED", "PEERCACHE"))
+NODES, STORM, FAR, PEERCACHED, PEERCACHE = (
+    os.environ[name] for name in ("NODES", "RDMA_STORM", "FAR", "PEERCACHED", "PEERCACHE"))
 LIMIT_S = 300
 # 10^5 pages take a minute and more: RDMA_STORM_HITS=100000.
 STORM_HITS = os.environ.get("RDMA_STORM_HITS", "10000")
@@ -78,6 +78,19 @@ class TwoMachines(Run):
         self.assertEqual(len(sums[0]), 1, outputs)
         self.assertEqual(sums[0], sums[1], outputs)
         self.assertIn("protocol=rdma", outputs[1])
+
+    def test_the_link_is_cut_or_the_holder_killed_in_the_middle_of_a_read(self):
+        far = f"CMOCKA_MESSAGE_OUTPUT=stdout {FAR}"
+        first = f"{far} hold rxe-eth0 10.98.0.1 10.98.0.1; [ $? = 137 ]"
+        second = f"""until busybox ping -c 1 -W 1 10.98.0.1; do sleep 0.2; done
+            {far} read rxe-eth0 10.98.0.2 10.98.0.1"""
+        outputs = self.check(*vm.pair(self.folder, [first, second], devices=0))
+        self.assertRegex(outputs[1], r"\[  PASSED  \] \d+ test", outputs)
+        lines = re.findall(r"^(?:at first|cut at|after the heal|holder killed).*", outputs[1],
+                           re.MULTILINE)
+        self.assertEqual(len(lines), 8, outputs)
+        for line in lines:
+            print(f"# {line}", flush=True)
 
 
 if __name__ == "__main__":
