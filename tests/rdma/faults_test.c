@@ -4,48 +4,7 @@
  *
  * Whatever happens, a get ends by its deadline, and afterwards nothing is written into its memory.
  */
-#include "nodes.h"
-
-#include "node/rdma.h"
-
-enum { BYTES = 1 << 20, AGAIN_MS = 10000 };
-
-static uint8_t bytes[BYTES];
-static struct peercache_region *region;
-
-static void open_apart(const char *option)
-{
-    struct peercache_error error;
-    nodes_open(&calm, option);
-    set_apart();
-    assert_int_equal(peercache_region_register(nodes[1], bytes, sizeof bytes, &region, &error), 0);
-    set(1, BYTES);
-}
-
-/* Of the link from the getting to the setting node on the first rail. */
-static struct link *the_link(uint32_t rail)
-{
-    for (uint32_t i = 0; i < CORE_PEERS_MAX; i++)
-        if (nodes[1]->node->peers[i].links)
-            return &nodes[1]->node->peers[i].links->links[rail];
-    fail_msg("there is no link");
-    return NULL;
-}
-
-static uint64_t elapsed_ms(uint64_t from_ns)
-{
-    return (clock_now_ns() - from_ns) / CLOCK_NS_PER_MS;
-}
-
-/* A link that failed is not tried again for half a second. */
-static void expect_rdma_again(void)
-{
-    uint64_t from_ns = clock_now_ns();
-    while (call(1, 1, bytes, BYTES, 4, 1000).via != PEERCACHE_VIA_RDMA)
-        if (elapsed_ms(from_ns) > AGAIN_MS)
-            fail_msg("RDMA does not come back");
-    assert_true(is_page(bytes, 1, BYTES));
-}
+#include "apart.h"
 
 static void a_removed_device_is_left_out(void **state)
 {
@@ -179,19 +138,51 @@ static void a_holder_that_goes_is_a_miss(void **state)
     nodes_close();
 }
 
-/* Its pages are read by TCP; it reads others' as ever. */
+/* Its pages are read by TCP; it reads others' as ever.  With two devices: also where the second of
+ * them refuses. */
 static void a_pool_that_cannot_be_registered_is_served_by_tcp(void **state)
 {
     (void)state;
-    model = model_new(&calm);
-    live = live_new(model);
-    model_add_device(model, "model0", 1);
-    rdma_module_stand_in(live_verbs(live));
-    live_refuse_memory(live, 0);
-    open_cluster("protocol=auto");
-    set_apart();
-    set(1, BYTES);
-    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_TCP);
+    for (uint32_t after = 0; after < 2; after++) {
+        model = model_new(&calm);
+        live = live_new(model);
+        model_add_device(model, "model0", 1);
+        model_add_device(model, "model1", 2);
+        rdma_module_stand_in(live_verbs(live));
+        live_refuse_memory(live, after);
+        open_cluster("device_names=model0,model1");
+        set_apart();
+        set(1, BYTES);
+        assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_TCP);
+        nodes_close();
+    }
+}
+
+/* A call whose reads are under way when the device is pulled out. */
+static void *get_once(void *context)
+{
+    *(uint8_t *)context = get(1, bytes, BYTES, 4);
+    return NULL;
+}
+
+static void a_device_removed_under_a_call_is_made_up_for(void **state)
+{
+    (void)state;
+    open_apart("protocol=auto");
+    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+    struct rail *rail = the_link(0)->rail;
+    pthread_t thread;
+    uint8_t via = PEERCACHE_VIA_NONE;
+    live_freeze(live, true);
+    assert_int_equal(pthread_create(&thread, NULL, get_once, &via), 0);
+    for (uint64_t from_ns = clock_now_ns(); atomic_load(&rail->chains_under_way) == 0;)
+        assert_true(elapsed_ms(from_ns) < AGAIN_MS);
+    live_lock(live);
+    model_remove_device(model, rail->name);
+    live_unlock(live);
+    live_freeze(live, false);
+    pthread_join(thread, NULL);
+    assert_int_equal(via, PEERCACHE_VIA_TCP);
     nodes_close();
 }
 
@@ -228,6 +219,7 @@ static void an_idle_link_is_closed_and_made_again(void **state)
     uint32_t before = (uint32_t)model_counts(model).queues;
     rails_close_idle(nodes[1]->node->rails, clock_now_ns() + 2 * LINK_IDLE_NS);
     assert_int_equal(the_link(0)->state, LINK_DOWN);
+    expect_link("down", 0, "nobody used it for a while");
     assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
     assert_true(before >= 2 * PAIR_MAX);
     nodes_close();
@@ -298,6 +290,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_removed_device_is_left_out),
+        cmocka_unit_test(a_device_removed_under_a_call_is_made_up_for),
         cmocka_unit_test(a_failed_read_is_made_up_for),
         cmocka_unit_test(what_hangs_is_given_up),
         cmocka_unit_test(after_the_deadline_nothing_is_written),

@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/check.h"
 
@@ -24,6 +25,7 @@ struct live {
     pthread_mutex_t mutex;
     bool is_frozen;
     uint32_t memories_until_refusal; /* 0: none is refused */
+    void (*on_post)(struct verbs_read *reads, uint32_t n);
     uint32_t n_armed;
     const struct verbs_completions *armed[ARMED_MAX];
 };
@@ -106,7 +108,12 @@ static int live_post(const struct verbs *verbs, struct verbs_queue *queue,
                      const struct verbs_read *reads, uint32_t n, uint32_t *ret_posted)
 {
     struct live *live = enter(verbs);
-    int error = live->inner->post(live->inner, queue, reads, n, ret_posted);
+    struct verbs_read own[MODEL_DEPTH_MAX];
+    CHECK(n <= MODEL_DEPTH_MAX);
+    memcpy(own, reads, n * sizeof *own);
+    if (live->on_post)
+        live->on_post(own, n);
+    int error = live->inner->post(live->inner, queue, own, n, ret_posted);
     wake(live);
     leave(live);
     return error;
@@ -265,5 +272,12 @@ void live_refuse_memory(struct live *live, uint32_t after)
 {
     live_lock(live);
     live->memories_until_refusal = after + 1;
+    live_unlock(live);
+}
+
+void live_on_post(struct live *live, void (*callback)(struct verbs_read *reads, uint32_t n))
+{
+    live_lock(live);
+    live->on_post = callback;
     live_unlock(live);
 }

@@ -24,5 +24,7 @@ void live_unlock(struct live *live);
 void live_freeze(struct live *live, bool is_frozen);
 /* Of the coming registrations so many are made, and the one behind them is refused. */
 void live_refuse_memory(struct live *live, uint32_t after);
+/* Called with the READs of each post, which it may spoil; NULL: not any more. */
+void live_on_post(struct live *live, void (*callback)(struct verbs_read *reads, uint32_t n));
 
 #endif

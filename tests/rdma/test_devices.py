@@ -25,7 +25,7 @@ case_() {{
 }}
 devices="{os.environ['PEERCACHE']} devices"
 as_nobody() {{
-    (ulimit -l 64 && setpriv --bounding-set=-all --inh-caps=-all --reuid=65534 --clear-groups "$@")
+    (ulimit -l "${{limit:-64}}" && setpriv --bounding-set=-all --inh-caps=-all --reuid=65534 --clear-groups "$@")
 }}
 case_ plain $devices
 case_ both $devices --json
@@ -33,6 +33,9 @@ case_ named $devices --json --device_names rxe1 --gid_index 0
 case_ unknown $devices --device_names mlx5_0
 chmod 666 /dev/infiniband/*
 case_ locked as_nobody $devices
+limit=16384
+case_ small as_nobody timeout --foreground --preserve-status 10 {os.environ['PEERCACHED']} \\
+    --global_segment_size 64mb
 case_ rdma timeout --foreground --preserve-status 10 {os.environ['PEERCACHED']} --protocol rdma \\
     --global_segment_size 64mb
 ip link set d1 down
@@ -101,6 +104,12 @@ class Devices(unittest.TestCase):
     def test_what_is_forbidden_is_said(self):
         self.assertIn("the limit of locked memory is 64 KiB", self.refusal("locked"))
         self.assertIn("ulimit -l unlimited", self.refusal("locked"))
+
+    def test_a_node_whose_pool_may_not_be_locked_says_what_to_raise(self):
+        self.check_status("small", 0)
+        self.assertRegex(self.text("small.err"),
+                         "event=rdma_pool_not_registered .*the limit of locked memory is 16384 KiB"
+                         ".*ulimit -l unlimited.*by TCP")
 
     def test_a_port_that_is_down(self):
         listing = self.listing("down")

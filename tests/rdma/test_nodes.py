@@ -16,8 +16,9 @@ REASON = vm.reason_against()
 if REASON:
     raise unittest.SkipTest(REASON)
 
-NODES, STORM, FAR, PEERCACHED, PEERCACHE = (
-    os.environ[name] for name in ("NODES", "RDMA_STORM", "FAR", "PEERCACHED", "PEERCACHE"))
+NODES, STORM, LUCK, FAR, PEERCACHED, PEERCACHE = (
+    os.environ[name]
+    for name in ("NODES", "RDMA_STORM", "RDMA_LUCK", "FAR", "PEERCACHED", "PEERCACHE"))
 LIMIT_S = 300
 # 10^5 pages take a minute and more: RDMA_STORM_HITS=100000.
 STORM_HITS = os.environ.get("RDMA_STORM_HITS", "10000")
@@ -36,18 +37,20 @@ class Run(unittest.TestCase):
 
 
 class OneMachine(Run):
-    def test_every_byte_in_an_eviction_storm(self):
+    def test_every_byte_in_a_storm_and_in_bad_luck(self):
         machine = vm.Machine(f"""set -e
             export CMOCKA_MESSAGE_OUTPUT=stdout
             {NODES} rxe0
             {STORM} rxe0 {STORM_HITS}
-            rdma resource""", self.folder, devices=1)
+            {LUCK} rxe0 rxe1
+            rdma resource""", self.folder)
         output, = self.check(machine)
-        self.assertEqual(len(re.findall(r"\[  PASSED  \] \d+ test", output)), 2, output)
-        for line in re.findall(r"^(?:hits|\d+ bytes a page).*", output, re.MULTILINE):
+        self.assertEqual(len(re.findall(r"\[  PASSED  \] \d+ test", output)), 3, output)
+        for line in re.findall(r"^(?:hits|\d+ bytes a page|between).*", output, re.MULTILINE):
             print(f"# {line}", flush=True)
         # The kernel's own queue pair is left, and nothing of ours.
-        self.assertRegex(output, r"rxe0: pd 1 cq 1 qp 1 .*mr 0 ctx 0")
+        for device in ("rxe0", "rxe1"):
+            self.assertRegex(output, rf"{device}: pd 1 cq 1 qp 1 .*mr 0 ctx 0")
 
 
 class TwoMachines(Run):

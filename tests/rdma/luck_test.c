@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * luck_test.c - two nodes whose adapters do not fit each other, or whose reads fail one by one: over
+ * the model, or over the devices that are named.
+ *
+ *     luck_test [DEVICE OTHER]
+ *
+ * RDMA is used where it works, and no page is missed because it does not.
+ */
+#include "apart.h"
+
+enum { PAGES = 64, STEP = 2, PAGE_BYTES = 32 << 10, LONG_READS = 16 };
+
+static const char *other; /* a device on another subnet */
+
+/* --- one READ of a chain ---------------------------------------------------------------------- */
+
+static struct verbs spoilt_verbs; /* over a device: its own table, but for post */
+static const struct verbs *whole_verbs;
+static atomic_bool is_armed;
+
+/* A key that nobody has, in the middle of the next chain that is long enough. */
+static void spoil(struct verbs_read *reads, uint32_t n)
+{
+    if (n >= LONG_READS && atomic_exchange(&is_armed, false))
+        reads[n / 2].remote_key ^= 0x5500;
+}
+
+static int post_spoilt(const struct verbs *verbs, struct verbs_queue *queue,
+                       const struct verbs_read *reads, uint32_t n, uint32_t *ret_posted)
+{
+    struct verbs_read own[QUEUE_DEPTH];
+    (void)verbs;
+    assert_true(n <= QUEUE_DEPTH);
+    memcpy(own, reads, n * sizeof *own);
+    spoil(own, n);
+    return whole_verbs->post(whole_verbs, queue, own, n, ret_posted);
+}
+
+/* Before any read is under way. */
+static void put_between(void)
+{
+    struct rails *rails = nodes[1]->node->rails;
+    if (!nodes_device) {
+        live_on_post(live, spoil);
+        return;
+    }
+    whole_verbs = rails->verbs;
+    spoilt_verbs = *whole_verbs;
+    spoilt_verbs.post = post_spoilt;
+    for (uint32_t i = 0; i < rails->n; i++)
+        rails->list[i].verbs = &spoilt_verbs;
+}
+
+static uint32_t count_right(const uint8_t *from, const struct peercache_result *results)
+{
+    uint32_t right = 0;
+    for (uint32_t i = 0; i < PAGES; i++)
+        right += results[i].outcome == PEERCACHE_HIT &&
+                 is_page(from + (size_t)i * PAGE_BYTES, 100 + i * STEP, PAGE_BYTES);
+    return right;
+}
+
+/* Pages that are no neighbours in the pool have a READ each. */
+static void one_read_of_many_fails(void **state)
+{
+    static uint8_t many[PAGES * PAGE_BYTES];
+    struct peercache_result results[PAGES];
+    struct peercache_region *more;
+    struct peercache_error error;
+    (void)state;
+    open_apart("protocol=auto");
+    assert_int_equal(peercache_region_register(nodes[1], many, sizeof many, &more, &error), 0);
+    for (uint64_t i = 0; i < PAGES * STEP; i++)
+        set(100 + i, PAGE_BYTES);
+    put_between();
+    atomic_store(&is_armed, true);
+    for (int i = 0; i < 2; i++) {
+        memset(many, 0xee, sizeof many);
+        get_batch(100, STEP, PAGES, many, PAGE_BYTES, 10000, results);
+        assert_int_equal(count_right(many, results), PAGES);
+    }
+    assert_false(atomic_load(&is_armed));
+    assert_true(counter(1, "peercache_rdma_completions_failed_total") > 0);
+    expect_rdma_again();
+    nodes_close();
+}
+
+static void a_wrong_key_costs_no_page(void **state)
+{
+    (void)state;
+    open_apart("protocol=auto");
+    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+    expect_link("up", PAIR_MAX, "");
+    for (uint32_t i = 0; i < the_link(0)->source.key_count; i++)
+        the_link(0)->keys[i] ^= 0x5500;
+    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_TCP);
+    expect_link("down", 0, "a READ failed");
+    assert_true(counter(1, "peercache_rdma_completions_failed_total") > 0);
+    expect_rdma_again();
+    nodes_close();
+}
+
+/* --- peers that differ ------------------------------------------------------------------------ */
+
+/* Both take the smaller MTU: with each side's own one the answers would be refused. */
+static void a_peer_with_another_mtu_is_read(void **state)
+{
+    (void)state;
+    for (int smaller = 0; smaller < 2; smaller++) {
+        open_apart("protocol=rdma");
+        nodes[smaller]->node->rails->list[0].port_info.mtu_bytes = 1024;
+        assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+        nodes_close();
+    }
+}
+
+static void a_peer_on_another_link_layer_is_read_by_tcp(void **state)
+{
+    (void)state;
+    open_apart("protocol=auto");
+    nodes[0]->node->rails->list[0].port_info.link = VERBS_LINK_INFINIBAND;
+    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_TCP);
+    expect_link("down", 0, "no adapter there reaches this one");
+    assert_int_equal(counter(1, "peercache_rdma_links_opened_total"), 0);
+    assert_int_equal(counter(1, "peercache_rdma_links_failed_total"), 1);
+    nodes_close();
+}
+
+/* RoCE v2 may be routed from one subnet to another, or not: the probe tells. */
+static void a_peer_on_another_subnet_is_read_by_what_works(void **state)
+{
+    (void)state;
+    nodes_other = other;
+    open_apart("protocol=auto");
+    uint8_t via = get(1, bytes, BYTES, 4);
+    print_message("between two subnets: by %s\n", via == PEERCACHE_VIA_RDMA ? "RDMA" : "TCP");
+    if (via != PEERCACHE_VIA_RDMA)
+        assert_true(counter(1, "peercache_rdma_links_failed_total") > 0);
+    nodes_close();
+    nodes_other = NULL;
+}
+
+int main(int argc, char **argv)
+{
+    nodes_device = argc > 2 ? argv[1] : NULL;
+    other = argc > 2 ? argv[2] : "model1";
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_read_of_many_fails),
+        cmocka_unit_test(a_wrong_key_costs_no_page),
+        cmocka_unit_test(a_peer_with_another_mtu_is_read),
+        cmocka_unit_test(a_peer_on_another_link_layer_is_read_by_tcp),
+        cmocka_unit_test(a_peer_on_another_subnet_is_read_by_what_works),
+    };
+    return cmocka_run_group_tests(tests, setup, NULL);
+}
