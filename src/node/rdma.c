@@ -227,6 +227,18 @@ void rdma_pair(void *context, const struct message_pair *pair, struct server_scr
     *ret_guest = guest;
 }
 
+bool rdma_has_guests(struct node *node)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; node->rails && i < node->rails->n; i++) {
+        struct rail *rail = &node->rails->list[i];
+        pthread_mutex_lock(&rail->mutex);
+        n += rail->n_guests;
+        pthread_mutex_unlock(&rail->mutex);
+    }
+    return n > 0;
+}
+
 void rdma_unpair(void *context, void *guest)
 {
     (void)context;

@@ -31,6 +31,8 @@ void rdma_free_peer(struct node_peer *peer);
 void rdma_pair(void *context, const struct message_pair *pair, struct server_scratch *scratch,
                struct message_paired *ret_paired, void **ret_guest);
 void rdma_unpair(void *context, void *guest);
+/* Whether anybody has queue pairs here by which it reads. */
+bool rdma_has_guests(struct node *node);
 
 /* The node thread, now and then. */
 void rdma_tick(struct node *node, uint64_t now_ns);
