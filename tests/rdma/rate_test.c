@@ -105,14 +105,9 @@ static void bench_open(struct bench *bench, uint32_t n_lanes, uint32_t page_byte
 
 static void bench_close(struct bench *bench)
 {
-    for (uint32_t i = 0; i < bench->n_lanes; i++) {
-        rig_disconnect(&bench->rig, &bench->lanes[i].pair);
-        rig_memory_free(&bench->rig, &bench->lanes[i].landing);
-    }
-    rig_memory_free(&bench->rig, &bench->arena);
-    rig_memory_free(&bench->rig, &bench->target);
-    rig_close(&bench->rig);
-    model_free(bench->model);
+    for (uint32_t i = 0; i < bench->n_lanes; i++)
+        rig_end_lane(&bench->rig, &bench->lanes[i].pair, &bench->lanes[i].landing);
+    rig_end(&bench->rig, &bench->arena, &bench->target);
 }
 
 /* --- as queue.c and reading.c do it, without their threads -------------------------------------- */

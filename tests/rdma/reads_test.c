@@ -77,14 +77,9 @@ static void bench_open(struct bench *bench, const struct model_settings *setting
 static void bench_close(struct bench *bench)
 {
     protection_enable_all();
-    for (int i = 0; i < PAIRS; i++) {
-        rig_disconnect(&bench->rig, &bench->lanes[i].pair);
-        rig_memory_free(&bench->rig, &bench->lanes[i].landing);
-    }
-    rig_memory_free(&bench->rig, &bench->arena);
-    rig_memory_free(&bench->rig, &bench->target);
-    rig_close(&bench->rig);
-    model_free(bench->model);
+    for (int i = 0; i < PAIRS; i++)
+        rig_end_lane(&bench->rig, &bench->lanes[i].pair, &bench->lanes[i].landing);
+    rig_end(&bench->rig, &bench->arena, &bench->target);
 }
 
 /* --- a batch ---------------------------------------------------------------------------------- */

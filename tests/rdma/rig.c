@@ -113,6 +113,20 @@ void rig_memory_free(struct rig *rig, struct rig_memory *memory)
     free(memory->bytes);
 }
 
+void rig_end_lane(struct rig *rig, struct rig_pair *pair, struct rig_memory *landing)
+{
+    rig_disconnect(rig, pair);
+    rig_memory_free(rig, landing);
+}
+
+void rig_end(struct rig *rig, struct rig_memory *arena, struct rig_memory *target)
+{
+    rig_memory_free(rig, arena);
+    rig_memory_free(rig, target);
+    rig_close(rig);
+    model_free(rig->model);
+}
+
 struct verbs_segment rig_segment(const struct rig_memory *memory, uint64_t offset, uint32_t len)
 {
     return (struct verbs_segment){.addr = (uintptr_t)memory->bytes + offset,

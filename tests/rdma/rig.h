@@ -53,6 +53,11 @@ struct rig_memory rig_memory_new(struct rig *rig, struct rig_end *end, uint64_t 
                                  uint32_t rights, uint8_t fill);
 void rig_memory_free(struct rig *rig, struct rig_memory *memory);
 
+/* The end of a bench over the model: of each of its queue pairs with the memory in which headers land,
+ * and then of what it reads from and into, of the rig and of the model. */
+void rig_end_lane(struct rig *rig, struct rig_pair *pair, struct rig_memory *landing);
+void rig_end(struct rig *rig, struct rig_memory *arena, struct rig_memory *target);
+
 /* The segment [offset, offset + len) of a registered memory. */
 struct verbs_segment rig_segment(const struct rig_memory *memory, uint64_t offset, uint32_t len);
 /* Posts all, and expects that. */
