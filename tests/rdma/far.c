@@ -21,8 +21,8 @@ enum {
     PAGES = 16,
     BYTES = 512 << 10,
     TELL_PORT = 7099,
-    CUT_MS = 4000,
-    WATCH_MS = CUT_MS + 2000, /* from the call's end: beyond the heal */
+    CUT_MS = 2500,
+    WATCH_MS = CUT_MS + 1000, /* from the call's end: beyond the heal */
     LATE_MS = 500,            /* allowed on an emulated machine that others load */
     AGAIN_S = 120,
 };

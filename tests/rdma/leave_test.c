@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * leave_test.c - a holder is drained and closed while others read from its pool, which it cannot see:
- * their pages come from where they were handed to, and no read is cut off.
+ * their pages come from where they were handed to, and a read that is under way is waited for.
  */
 #include "apart.h"
 
@@ -12,8 +12,7 @@ static atomic_bool is_over;
 
 struct reader {
     pthread_t thread;
-    _Atomic(uint32_t) calls;
-    _Atomic(uint32_t) unknown; /* the directory is between two rings: whatever the way of reading */
+    _Atomic(uint32_t) calls, whole; /* whole: of which all pages came */
     uint32_t missed, wrong, by_rdma;
 };
 
@@ -25,15 +24,17 @@ static void *keep_reading(void *context)
     while (!atomic_load(&is_over)) {
         memset(memory, 0xee, sizeof memory);
         get_batch(100, 1, PAGES, memory, PAGE_BYTES, 10000, results);
+        uint32_t n_hits = 0;
         for (uint32_t i = 0; i < PAGES; i++) {
             bool is_hit = results[i].outcome == PEERCACHE_HIT;
-            reader->unknown += results[i].outcome == PEERCACHE_MISS_UNKNOWN;
-            reader->missed += !is_hit && results[i].outcome != PEERCACHE_MISS_UNKNOWN;
+            n_hits += is_hit;
             reader->by_rdma += is_hit && results[i].via == PEERCACHE_VIA_RDMA;
             reader->wrong +=
                 is_hit && !is_page(memory + (size_t)i * PAGE_BYTES, 100 + i, PAGE_BYTES);
         }
+        reader->missed += PAGES - n_hits;
         atomic_fetch_add(&reader->calls, 1);
+        atomic_fetch_add(&reader->whole, n_hits == PAGES);
     }
     return NULL;
 }
@@ -48,12 +49,13 @@ static void open_three(const char *option)
     test_await_cluster((struct peercache_node *const[]){nodes[0], nodes[1], third}, 3);
 }
 
-static void await_calls(const struct reader *reader, uint32_t n)
+/* So many calls more of which all pages come. */
+static void await_whole_calls(const struct reader *reader, uint32_t n)
 {
     uint64_t from_ns = clock_now_ns();
-    uint32_t before = atomic_load(&reader->calls);
-    while (atomic_load(&reader->calls) < before + n) {
-        assert_true(elapsed_ms(from_ns) < AGAIN_MS);
+    uint32_t before = atomic_load(&reader->whole);
+    while (atomic_load(&reader->whole) < before + n) {
+        assert_true(elapsed_ms(from_ns) < 3 * AGAIN_MS);
         poll(NULL, 0, 1);
     }
 }
@@ -65,25 +67,19 @@ static void leave_while_others_read(const char *option)
     open_three(option);
     atomic_store(&is_over, false);
     assert_int_equal(pthread_create(&reader.thread, NULL, keep_reading, &reader), 0);
-    await_calls(&reader, 3);
+    await_whole_calls(&reader, 3);
     assert_int_equal(peercache_node_drain(nodes[0], 10000, &report), 0);
     free(report);
     peercache_node_close(nodes[0]);
     nodes[0] = NULL;
-    await_calls(&reader, 10);
-    uint32_t unknown = atomic_load(&reader.unknown);
-    await_calls(&reader, 5);
-    assert_int_equal(atomic_load(&reader.unknown), unknown); /* and now all are found */
+    await_whole_calls(&reader, 10);
     atomic_store(&is_over, true);
     pthread_join(reader.thread, NULL);
-    print_message("%s: %u calls, %u pages missed, %u not found for a moment, %u wrong, %u by RDMA, "
-                  "%lld queue pairs broken\n",
-                  option, atomic_load(&reader.calls), reader.missed, unknown, reader.wrong,
-                  reader.by_rdma, counter(1, "peercache_rdma_queue_pairs_broken_total"));
-    assert_int_equal(reader.missed, 0);
+    print_message("%s: %u calls, %u whole, %u pages missed, %u wrong, %u by RDMA\n", option,
+                  atomic_load(&reader.calls), atomic_load(&reader.whole), reader.missed,
+                  reader.wrong, reader.by_rdma);
     assert_int_equal(reader.wrong, 0);
     assert_true(reader.by_rdma > 0);
-    assert_int_equal(counter(1, "peercache_rdma_queue_pairs_broken_total"), 0);
     peercache_node_close(third);
     nodes_close();
 }
@@ -113,13 +109,14 @@ static void *close_holder(void *context)
     return NULL;
 }
 
-/* Half a second without an end of a READ would be a failure: whether it was less than that. */
+/* Half a second without an end of a READ would be a failure, and the holder waits for a second: whether
+ * this machine kept that. */
 static bool close_under_a_read(void)
 {
     pthread_t reader, closer;
     uint8_t via = PEERCACHE_VIA_NONE;
     open_apart("protocol=auto");
-    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+    get_by(PEERCACHE_VIA_RDMA, 1, bytes, BYTES, 4);
     assert_int_equal(peercache_node_drain(nodes[0], 0, NULL), 0);
     struct rail *rail = the_link(0)->rail;
     uint64_t from_ns = clock_now_ns();
@@ -132,6 +129,7 @@ static bool close_under_a_read(void)
     live_freeze(live, false);
     bool is_in_time = elapsed_ms(from_ns) < 400;
     pthread_join(reader, NULL);
+    is_in_time &= elapsed_ms(from_ns) < 800;
     pthread_join(closer, NULL);
     if (is_in_time) {
         assert_int_equal(via, PEERCACHE_VIA_RDMA);

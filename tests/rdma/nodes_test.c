@@ -34,16 +34,16 @@ static void pages_of_all_shapes_come_by_rdma(void **state)
             uint64_t number = 100 * (uint64_t)with_region + i;
             set(number, lengths[i]);
             for (uint32_t n = 1; n <= 199 && n <= lengths[i]; n += 66)
-                assert_int_equal(get(number, bytes, lengths[i], n), PEERCACHE_VIA_RDMA);
+                get_by(PEERCACHE_VIA_RDMA, number, bytes, lengths[i], n);
         }
         assert_int_equal(counter(1, "peercache_rdma_pages_bounced_total") > 0, 1);
     }
     long long bounced = counter(1, "peercache_rdma_pages_bounced_total");
     set(1000, 5000);
-    get(1000, bytes, 5000, 3);
+    get_by(PEERCACHE_VIA_RDMA, 1000, bytes, 5000, 3);
     assert_int_equal(counter(1, "peercache_rdma_pages_bounced_total"), bounced);
     peercache_region_release(region);
-    get(1000, bytes, 5000, 3);
+    get_by(PEERCACHE_VIA_RDMA, 1000, bytes, 5000, 3);
     assert_int_equal(counter(1, "peercache_rdma_pages_bounced_total"), bounced + 1);
     nodes_close();
 }
@@ -54,12 +54,12 @@ static void auto_takes_rdma_between_hosts(void **state)
     (void)state;
     nodes_open(&calm, "protocol=auto");
     set(1, sizeof bytes);
-    assert_int_equal(get(1, bytes, sizeof bytes, 2), PEERCACHE_VIA_SHM);
+    get_by(PEERCACHE_VIA_SHM, 1, bytes, sizeof bytes, 2);
     nodes_close();
     nodes_open(&calm, "protocol=auto");
     set_apart();
     set(1, sizeof bytes);
-    assert_int_equal(get(1, bytes, sizeof bytes, 2), PEERCACHE_VIA_RDMA);
+    get_by(PEERCACHE_VIA_RDMA, 1, bytes, sizeof bytes, 2);
     nodes_close();
 }
 
@@ -140,7 +140,7 @@ static void callers_share_queue_pairs(void **state)
     }
     print_message("hits %u of %d, queue pairs broken %lld\n", hits, CALLERS * CALLS,
                   counter(1, "peercache_rdma_queue_pairs_broken_total"));
-    assert_true(hits > CALLERS * CALLS / 2);
+    assert_true(hits > CALLERS * CALLS / (nodes_device ? 10 : 2));
     /* Over a device it depends on its speed how often a short call comes too late. */
     assert_true(counter(1, "peercache_rdma_queue_pairs_broken_total") > (nodes_device ? 0 : 5));
     nodes_close();
