@@ -50,6 +50,7 @@
     M(COUNTER, rdma_pages_bounced, "pages read by RDMA through the bounce buffer")                 \
     M(COUNTER, rdma_links_opened, "peers and devices between which RDMA was set up")               \
     M(COUNTER, rdma_links_failed, "attempts at that which failed")                                 \
+    M(COUNTER, rdma_strangers_refused, "RDMA refused to one that is no member known here")         \
     M(COUNTER, heartbeats_sent, "joins and heartbeats sent to masters")                            \
     M(COUNTER, member_records_received, "members in the answers of masters")                       \
     M(COUNTER, connections_opened, "connections made or accepted")                                 \

@@ -52,7 +52,8 @@
     P(rdma_header, "a page that was overwritten while an adapter read it counts as whole")         \
     P(rdma_own_verdict, "a header read by one queue pair vouches for the bytes of another")        \
     P(rdma_completion, "a landing buffer is believed before the adapter says that it is full")     \
-    P(rdma_break, "an adapter goes on writing into memory that its caller got back")
+    P(rdma_break, "an adapter goes on writing into memory that its caller got back")               \
+    P(rdma_members_only, "who is no member gets queue pairs and the keys of the whole pool")
 
 enum protection {
 #define P(name, without) PROTECTION_##name,

@@ -158,6 +158,7 @@ static void test_pair(void **state)
     struct fixture *fixture = *state;
     struct record_queue queues[PAIR_MAX] = {{11, 12}, {21, 22}};
     struct message_pair pair = {.mtu_bytes = 1024, .queues = queues, .n_queues = PAIR_MAX};
+    struct message_hello mine = fixture_hello(2);
     struct channel *channel;
     for (int i = 0; i < 2; i++) {
         assert_int_equal(fixture_channel(fixture, &channel), 0);
@@ -168,6 +169,8 @@ static void test_pair(void **state)
         assert_int_equal(done.paired.mtu_bytes, 1024);
         assert_int_equal(done.paired.n_queues, PAIR_MAX);
         assert_int_equal(done.paired.queues[1].first_psn, 22);
+        assert_true(id128_equal(fixture->asker.node_id, mine.node_id));
+        assert_int_equal(fixture->asker.incarnation, mine.incarnation);
         assert_int_equal(atomic_load(&fixture->guests_now), 1);
         assert_true(channel_is_alive(channel));
         if (i == 1) {

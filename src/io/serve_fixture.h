@@ -45,6 +45,7 @@ struct fixture {
     struct server *server;
     struct address address;
     struct message_hello hello;
+    struct server_asker asker; /* of the last pair */
     pthread_t thread;
     atomic_bool is_stopping;
     _Atomic uint32_t n_handed_over, n_control, n_ended;
@@ -155,11 +156,12 @@ static inline void fixture_request(void *context, const struct server_request *r
 /* --- the loop's side ------------------------------------------------------------------------ */
 
 /* Queue pairs with the numbers that were sent, and a guest that is counted. */
-static inline void fixture_pair(void *context, const struct message_pair *pair,
-                                struct server_scratch *scratch, struct message_paired *ret_paired,
-                                void **ret_guest)
+static inline void fixture_pair(void *context, const struct server_asker *asker,
+                                const struct message_pair *pair, struct server_scratch *scratch,
+                                struct message_paired *ret_paired, void **ret_guest)
 {
     struct fixture *fixture = context;
+    fixture->asker = *asker;
     atomic_fetch_add(&fixture->pairs_begun, 1);
     while (atomic_load(&fixture->pair_hangs))
         sched_yield();
@@ -188,7 +190,8 @@ static inline void fixture_open(void *context, struct conn *conn,
         atomic_fetch_add(&fixture->n_control, 1);
         return;
     }
-    struct server_arrival arrival = {(enum purpose)theirs->purpose, conn_version(conn)};
+    struct server_arrival arrival = {
+        (enum purpose)theirs->purpose, conn_version(conn), {theirs->node_id, theirs->incarnation}};
     int fd = conn_detach(conn, &rest, &rest_len);
     (void)server_add(fixture->server, fd, &arrival, rest, rest_len);
     atomic_fetch_add(&fixture->n_handed_over, 1);

@@ -66,6 +66,12 @@ struct server_answer {
     size_t body_len;
 };
 
+/* Who is at the other end of a channel, by its own word: what its hello said. */
+struct server_asker {
+    struct id128 node_id;
+    uint64_t incarnation;
+};
+
 struct server_ops {
     /* Any serving thread, several at once; must not wait.  @ret_locations is zeroed; the lists of
      * the answer lie in @scratch.  All that comes from the wire is bounded, and nothing more:
@@ -82,8 +88,9 @@ struct server_ops {
     /* One thread, which is not a serving one; may wait for the adapter.  Makes queue pairs for the reader; what they are
      * known by goes to *ret_guest, which is passed to unpair() when the channel ends.
      * Both may be NULL: then who asks is hung up on. */
-    void (*pair)(void *context, const struct message_pair *pair, struct server_scratch *scratch,
-                 struct message_paired *ret_paired, void **ret_guest);
+    void (*pair)(void *context, const struct server_asker *asker, const struct message_pair *pair,
+                 struct server_scratch *scratch, struct message_paired *ret_paired,
+                 void **ret_guest);
     void (*unpair)(void *context, void *guest);
     /* The tool thread, one at a time; may wait. */
     void (*request)(void *context, const struct server_request *request,
@@ -120,6 +127,7 @@ void server_stop(struct server *server);
 struct server_arrival {
     enum purpose purpose; /* PURPOSE_CHANNEL or PURPOSE_TOOL */
     uint16_t version;     /* of the protocol, agreed on */
+    struct server_asker asker;
 };
 int server_add(struct server *server, int fd, const struct server_arrival *arrival,
                const uint8_t *rest, size_t rest_len);

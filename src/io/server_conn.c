@@ -390,6 +390,7 @@ struct server_conn *server_conn_new(struct server_thread *thread, int fd,
     conn->fd = fd;
     conn->purpose = arrival->purpose;
     conn->version = arrival->version;
+    conn->asker = arrival->asker;
     conn->task.run = task_run;
     conn->timer.run = on_timer;
     size_t size = rest_len > SERVER_INPUT_BYTES ? rest_len : SERVER_INPUT_BYTES;

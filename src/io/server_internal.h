@@ -41,6 +41,7 @@ struct server_conn {
     int fd;
     enum purpose purpose;
     uint16_t version;           /* of the protocol, agreed on */
+    struct server_asker asker;
     bool is_closed, is_blocked; /* is_blocked: the socket takes nothing, so nothing is read */
     struct loop_watch *watch;
     struct loop_timer timer; /* of a blocked output, or of a tool's request */

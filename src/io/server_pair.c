@@ -45,7 +45,7 @@ int server_pair_answer(struct server_conn *conn, const struct message *message)
     struct message answer = {.type = MESSAGE_paired, .request = message->request};
     if (conn->guest != NULL || setup->ops.pair == NULL)
         return -EPROTO;
-    setup->ops.pair(setup->context, &message->u.pair, &thread->answer_scratch, &answer.u.paired,
-                    &conn->guest);
+    setup->ops.pair(setup->context, &conn->asker, &message->u.pair, &thread->answer_scratch,
+                    &answer.u.paired, &conn->guest);
     return buffer_put_message(&conn->out, &answer, SERVER_OUTPUT_MAX_BYTES);
 }

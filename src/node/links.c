@@ -136,11 +136,13 @@ static void open_link(struct node *node, struct conn *conn, struct link_user *us
     node_step(node, &event, NULL);
 }
 
-static void hand_to_server(struct node *node, struct conn *conn, enum purpose purpose)
+static void hand_to_server(struct node *node, struct conn *conn, enum purpose purpose,
+                           const struct message_hello *theirs)
 {
     const uint8_t *rest;
     size_t rest_len;
-    struct server_arrival arrival = {purpose, conn_version(conn)};
+    struct server_arrival arrival = {
+        purpose, conn_version(conn), {theirs->node_id, theirs->incarnation}};
     int fd = conn_detach(conn, &rest, &rest_len);
     if (fd >= 0)
         server_add(node->server, fd, &arrival, rest, rest_len);
@@ -175,7 +177,7 @@ static void on_open(void *context, struct conn *conn, const struct message_hello
         else
             open_link(node, conn, user, theirs);
     } else if (purpose == PURPOSE_CHANNEL || purpose == PURPOSE_TOOL) {
-        hand_to_server(node, conn, purpose);
+        hand_to_server(node, conn, purpose, theirs);
     } else if (purpose == PURPOSE_DISCOVERY && !node->discovery.serves) {
         conn_refuse(conn, -ENOTCONN, "this node does not serve discovery: is the port right?");
     } else {

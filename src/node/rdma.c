@@ -12,6 +12,8 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/protection.h"
+#include "core/member.h"
 #include "io/rdma/guest.h"
 #include "io/rdma/module.h"
 
@@ -211,15 +213,35 @@ void rdma_free_peer(struct node_peer *peer)
 
 /* --- what others want ------------------------------------------------------------------------- */
 
-void rdma_pair(void *context, const struct message_pair *pair, struct server_scratch *scratch,
-               struct message_paired *ret_paired, void **ret_guest)
+/* Whoever has the keys of the pool may read all of it, so they are for members alone: for those whom
+ * discovery lists, in the life that it lists.  Who has only just joined is refused once and comes
+ * again. */
+static bool is_member(const struct node *node, const struct server_asker *asker)
 {
-    static const char reason[] = "the peer has no RDMA";
+    struct view_peer info;
+    uint16_t peer;
+    return view_peer_index(node->view, asker->node_id, asker->incarnation, &peer) == 0 &&
+           view_peer(node->view, peer, &info) == 0 && member_is_there(info.state);
+}
+
+static void refuse_pair(struct message_paired *ret_paired, int error, const char *reason)
+{
+    *ret_paired =
+        (struct message_paired){.error = error, .reason = {reason, (uint32_t)strlen(reason)}};
+}
+
+void rdma_pair(void *context, const struct server_asker *asker, const struct message_pair *pair,
+               struct server_scratch *scratch, struct message_paired *ret_paired, void **ret_guest)
+{
     struct node *node = context;
     struct guest *guest = NULL;
     if (!node->rails || !life_may_speak(node, atomic_load(&node->life))) {
-        *ret_paired =
-            (struct message_paired){.error = -EOPNOTSUPP, .reason = {reason, sizeof reason - 1}};
+        refuse_pair(ret_paired, -EOPNOTSUPP, "the peer has no RDMA");
+        return;
+    }
+    if (PROTECTED(rdma_members_only) && !is_member(node, asker)) {
+        metric_add(&node->metrics, METRIC_rdma_strangers_refused, 1);
+        refuse_pair(ret_paired, -EACCES, "this node is no member that the peer knows");
         return;
     }
     guest_welcome(node->rails->list, node->rails->n, node->rails->memory, &node->arena, pair,

@@ -28,8 +28,8 @@ void rdma_forget_peer(struct node_peer *peer);
 void rdma_free_peer(struct node_peer *peer);
 
 /* The server's: another node wants queue pairs, and does not any more. */
-void rdma_pair(void *context, const struct message_pair *pair, struct server_scratch *scratch,
-               struct message_paired *ret_paired, void **ret_guest);
+void rdma_pair(void *context, const struct server_asker *asker, const struct message_pair *pair,
+               struct server_scratch *scratch, struct message_paired *ret_paired, void **ret_guest);
 void rdma_unpair(void *context, void *guest);
 /* Whether anybody has queue pairs here by which it reads. */
 bool rdma_has_guests(struct node *node);

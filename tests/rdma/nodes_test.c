@@ -63,6 +63,48 @@ static void auto_takes_rdma_between_hosts(void **state)
     nodes_close();
 }
 
+/* Asks for queue pairs as whoever this hello says: the link's own asking, by another name. */
+static int pair_as(const struct message_hello *hello, char reason[LINK_REASON_BYTES])
+{
+    struct rails_peer *links = rails_peer_new(nodes[1]->node->rails);
+    const struct node *holder = nodes[0]->node;
+    struct channel_peer to = {.address = holder->config.control,
+                              .node_id = holder->hello.node_id,
+                              .incarnation = holder->hello.incarnation};
+    snprintf(to.address.host, sizeof to.address.host, "127.0.0.1");
+    reason[0] = 0;
+    int error = link_borrow(&links->links[0], &to, hello, clock_now_ns() + CLOCK_NS_PER_S, reason);
+    if (!error) {
+        assert_true(links->links[0].source.key_count > 0);
+        link_return(&links->links[0]);
+    }
+    rails_peer_free(links);
+    return error;
+}
+
+/* One who read on the network what a hello is made of: of nobody, of a former life, of a later one. */
+static void strangers_get_no_keys(void **state)
+{
+    char reason[LINK_REASON_BYTES];
+    (void)state;
+    nodes_open(&calm, "protocol=rdma");
+    const struct message_hello mine = life_hello(nodes[1]->node);
+    struct message_hello forged[] = {mine, mine, mine};
+    forged[0].node_id.lo ^= 1;
+    forged[1].incarnation--;
+    forged[2].incarnation++;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(pair_as(&forged[i], reason), -EACCES);
+        assert_non_null(strstr(reason, "no member"));
+        assert_int_equal(counter(0, "peercache_rdma_strangers_refused_total"), i + 1);
+    }
+    assert_int_equal(nodes[0]->node->rails->list[0].n_guests, 0);
+    assert_int_equal(pair_as(&mine, reason), 0);
+    assert_true(protection_disable("rdma_members_only"));
+    assert_int_equal(pair_as(&forged[0], reason), 0);
+    nodes_close();
+}
+
 /* --- several callers at once ------------------------------------------------------------------ */
 
 struct caller {
@@ -152,6 +194,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pages_of_all_shapes_come_by_rdma),
         cmocka_unit_test(auto_takes_rdma_between_hosts),
+        cmocka_unit_test(strangers_get_no_keys),
         cmocka_unit_test(callers_share_queue_pairs),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
