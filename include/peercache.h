@@ -85,10 +85,13 @@ int peercache_node_status(struct peercache_node *node, char **ret_json);
 
 /* --- memory --------------------------------------------------------------------------------- */
 
+/* 1: the node reads by RDMA, and regions are of use to it; 0: peercache_region_register() does nothing. */
+int peercache_node_has_rdma(const struct peercache_node *node);
 /* Tells the transports about memory that pages will use: RDMA reads straight into it, and into other
- * memory through a bounce buffer.  Not needed for shared memory and TCP.  The caller keeps ownership,
- * and unmaps only after peercache_region_release(), which waits for calls that read into it.  Memory
- * that cannot be registered with the devices is an error with protocol=rdma only. */
+ * memory through a bounce buffer.  Not needed for shared memory and TCP.  Takes up to a second a GiB;
+ * calls may read into it meanwhile, and peercache_node_stop() cuts it short.  The caller keeps
+ * ownership, and unmaps only after peercache_region_release(), which waits for calls that read into
+ * it.  Memory that cannot be registered with the devices is an error with protocol=rdma only. */
 int peercache_region_register(struct peercache_node *node, void *base, uint64_t len_bytes,
                               struct peercache_region **ret_region,
                               struct peercache_error *ret_error);

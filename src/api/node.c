@@ -96,6 +96,11 @@ int peercache_node_check(struct peercache_node *handle, struct peercache_error *
 
 /* --- regions --- */
 
+int peercache_node_has_rdma(const struct peercache_node *handle)
+{
+    return handle && handle->pid == getpid() && node_has_rdma(handle->node);
+}
+
 int peercache_region_register(struct peercache_node *handle, void *base, uint64_t len_bytes,
                               struct peercache_region **ret_region,
                               struct peercache_error *ret_error)

@@ -52,6 +52,13 @@ void metric_set(struct metrics *metrics, enum metric metric, uint64_t value)
         atomic_store_explicit(&metrics->values[metric], value, memory_order_relaxed);
 }
 
+void metric_move(struct metrics *metrics, enum metric metric, int64_t by)
+{
+    CHECK(metric < METRIC_COUNT && table[metric].kind == GAUGE);
+    if (metrics)
+        add(&metrics->values[metric], (uint64_t)by);
+}
+
 uint64_t metric_get(const struct metrics *metrics, enum metric metric)
 {
     return metrics ? load(&metrics->values[metric]) : 0;

@@ -40,6 +40,7 @@
     M(COUNTER, stale_at_holder, "reads by TCP for which the holder found the page gone")           \
     M(COUNTER, stale_before, "reads that the slot word stopped before the first byte")             \
     M(COUNTER, stale_after, "reads that the slot word stopped after the last byte")                \
+    M(GAUGE, rdma_region_bytes, "bytes of the application's memory that RDMA reads straight into") \
     M(COUNTER, rdma_reads_posted, "RDMA READs posted, of payload and of headers")                  \
     M(COUNTER, rdma_chains_posted, "chains of RDMA READs posted, with one doorbell each")          \
     M(COUNTER, rdma_completions_failed, "RDMA READs that failed, and with them their queue pair")  \
@@ -80,6 +81,8 @@ struct metrics {
 void metric_add(struct metrics *metrics, enum metric metric, uint64_t amount);
 /* Gauges only. */
 void metric_set(struct metrics *metrics, enum metric metric, uint64_t value);
+/* Of a gauge that several threads add to and take from. */
+void metric_move(struct metrics *metrics, enum metric metric, int64_t by);
 uint64_t metric_get(const struct metrics *metrics, enum metric metric);
 
 /* Pages of a call that ended so. */

@@ -28,6 +28,9 @@ static void counts(void **state)
     metric_set(&metrics, METRIC_members, 5);
     assert_int_equal(metric_get(&metrics, METRIC_stale_after), 5);
     assert_int_equal(metric_get(&metrics, METRIC_members), 5);
+    metric_move(&metrics, METRIC_members, 6);
+    metric_move(&metrics, METRIC_members, -9);
+    assert_int_equal(metric_get(&metrics, METRIC_members), 2);
     assert_int_equal(metric_get(&metrics, METRIC_stale_before), 0);
     metric_add_pages(&metrics, METRIC_OP_EXISTS, 255, 4);
     assert_int_equal(metric_pages(&metrics, METRIC_OP_EXISTS, 255), 4);

@@ -254,6 +254,7 @@ void node_stop_calls(struct node *node)
         return;
     if (write(node->stop_fd, &one, sizeof one) < 0)
         CHECK(errno == EAGAIN);
+    rdma_give_up(node);
     peers_stop(node);
     wake_waiters(node);
     loop_wake(node->loop);

@@ -97,6 +97,8 @@ void node_fetch(struct node *node, const struct node_namespace *ns, const struct
                 struct peercache_result *results, uint32_t n, uint64_t deadline_ns);
 void node_store(struct node *node, const struct node_namespace *ns, const struct node_page *pages,
                 struct peercache_result *results, uint32_t n, uint64_t deadline_ns);
+/* Whether regions are of use to it. */
+bool node_has_rdma(const struct node *node);
 /* Memory into which adapters may read.  0 also where it is of no use, and *ret_range NULL then; with
  * protocol=rdma its refusal is an error.  Before node_close() it is removed, which waits for calls
  * that read into it. */

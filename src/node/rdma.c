@@ -50,8 +50,11 @@ static void *register_pool(void *context)
     char text[MEMORY_TEXT_BYTES];
     uint64_t began_ns = clock_now_ns();
     uint64_t bytes = (uint64_t)(arena->payload - (uint8_t *)arena->headers) + arena->payload_bytes;
-    if (memory_add(node->rails->memory, "the pool", arena->headers, bytes, VERBS_REMOTE_READ,
-                   &node->pool_range, text) != 0)
+    int error = memory_add(node->rails->memory, "the pool", arena->headers, bytes,
+                           VERBS_REMOTE_READ, &node->pool_range, text);
+    if (error == -ECANCELED)
+        return NULL;
+    if (error)
         log_event(LOG_LEVEL_ERROR, "rdma_pool_not_registered",
                   "reason=%s effect=\"others read this node's pages by TCP\"", log_quoted(text));
     else
@@ -86,10 +89,17 @@ int rdma_start(struct node *node, char ret_error[NODE_ERROR_BYTES])
     return 0;
 }
 
+void rdma_give_up(struct node *node)
+{
+    if (node->rails)
+        memory_give_up(node->rails->memory);
+}
+
 void rdma_stop(struct node *node)
 {
     if (!node->rails)
         return;
+    rdma_give_up(node);
     if (node->has_register_thread)
         pthread_join(node->register_thread, NULL);
     memory_remove(node->rails->memory, node->pool_range);
@@ -105,15 +115,24 @@ void rdma_tick(struct node *node, uint64_t now_ns)
 
 /* --- regions of the caller's ------------------------------------------------------------------ */
 
+bool node_has_rdma(const struct node *node)
+{
+    return node->rails && !node->rails->is_fork_unsafe;
+}
+
 int node_region_add(struct node *node, void *base, uint64_t len_bytes,
                     struct memory_range **ret_range, char ret_error[NODE_ERROR_BYTES])
 {
     char text[MEMORY_TEXT_BYTES];
     *ret_range = NULL;
-    if (!node->rails || node->rails->is_fork_unsafe)
+    if (!node_has_rdma(node))
         return 0;
     int error = memory_add(node->rails->memory, "a region", base, len_bytes, VERBS_LOCAL_WRITE,
                            ret_range, text);
+    if (!error)
+        metric_move(&node->metrics, METRIC_rdma_region_bytes, (int64_t)len_bytes);
+    if (error == -ECANCELED)
+        return 0;
     if (error && node->config.protocol == NODE_PROTOCOL_RDMA) {
         snprintf(ret_error, NODE_ERROR_BYTES, "protocol=rdma: %.230s", text);
         return error;
@@ -127,8 +146,10 @@ int node_region_add(struct node *node, void *base, uint64_t len_bytes,
 
 void node_region_remove(struct node *node, struct memory_range *range)
 {
-    if (range)
-        memory_remove(node->rails->memory, range);
+    if (!range)
+        return;
+    metric_move(&node->metrics, METRIC_rdma_region_bytes, -(int64_t)memory_range_bytes(range));
+    memory_remove(node->rails->memory, range);
 }
 
 /* --- peers ------------------------------------------------------------------------------------ */

@@ -14,6 +14,8 @@
 /* After the arena is made.  0 also where RDMA does not work and protocol is auto: then the log says
  * why, and there is none.  The pool is registered meanwhile by a thread of its own. */
 int rdma_start(struct node *node, char ret_error[NODE_ERROR_BYTES]);
+/* The node stops: what is still being registered is given up, so that nothing waits for it. */
+void rdma_give_up(struct node *node);
 /* No call, server or peer uses it any more. */
 void rdma_stop(struct node *node);
 

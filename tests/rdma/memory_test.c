@@ -12,6 +12,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 
@@ -181,6 +182,53 @@ static void an_end_waits_for_those_who_use_it(void **state)
     close_all();
 }
 
+static void what_is_given_up_is_undone(void **state)
+{
+    struct memory_range *kept, *range = NULL;
+    (void)state;
+    open_all();
+    kept = add(VERBS_LOCAL_WRITE);
+    assert_true(memory_range_is_ready(kept, bytes, RANGE_BYTES));
+    memory_give_up(memory);
+    assert_int_equal(
+        memory_add(memory, "test", bytes, RANGE_BYTES, VERBS_LOCAL_WRITE, &range, text),
+        -ECANCELED);
+    assert_null(range);
+    assert_int_equal(model_counts(model).memories, RAILS * SLICES);
+    assert_ptr_equal(memory_borrow(memory, bytes, 10), kept);
+    memory_return(memory, kept);
+    memory_remove(memory, kept);
+    close_all();
+}
+
+static void *add_slowly(void *context)
+{
+    struct memory_range **ret_range = context;
+    *ret_range = add(VERBS_LOCAL_WRITE);
+    return NULL;
+}
+
+/* The device stands still, so all of it is under way: it may be borrowed, and is not ready. */
+static void it_may_be_borrowed_before_it_is_ready(void **state)
+{
+    struct memory_range *range, *borrowed;
+    pthread_t thread;
+    (void)state;
+    open_all();
+    live_lock(live);
+    assert_int_equal(pthread_create(&thread, NULL, add_slowly, &range), 0);
+    while (!(borrowed = memory_borrow(memory, bytes, 10)))
+        sched_yield();
+    assert_false(memory_range_is_ready(borrowed, bytes, 10));
+    live_unlock(live);
+    pthread_join(thread, NULL);
+    assert_ptr_equal(borrowed, range);
+    assert_true(memory_range_is_ready(range, bytes, 10));
+    memory_return(memory, range);
+    memory_remove(memory, range);
+    close_all();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -190,6 +238,8 @@ int main(void)
         cmocka_unit_test(the_limit_is_named),
         cmocka_unit_test(there_is_a_most),
         cmocka_unit_test(an_end_waits_for_those_who_use_it),
+        cmocka_unit_test(what_is_given_up_is_undone),
+        cmocka_unit_test(it_may_be_borrowed_before_it_is_ready),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -5,6 +5,7 @@
  */
 #include "io/rdma/bounce.h"
 
+#include <errno.h>
 #include <sys/mman.h>
 
 #include "base/check.h"
@@ -29,18 +30,21 @@ void bounce_fini(struct bounce *bounce)
 static bool make(struct bounce *bounce)
 {
     char text[MEMORY_TEXT_BYTES] = "out of memory";
+    int error = -ENOMEM;
     const size_t size = BOUNCE_BLOCKS * BOUNCE_BLOCK_BYTES;
     void *bytes = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (bytes != MAP_FAILED) {
         madvise(bytes, size, MADV_DONTFORK);
-        if (memory_add(bounce->memory, "the bounce buffer", bytes, size, VERBS_LOCAL_WRITE,
-                       &bounce->range, text) == 0) {
+        error = memory_add(bounce->memory, "the bounce buffer", bytes, size, VERBS_LOCAL_WRITE,
+                           &bounce->range, text);
+        if (!error) {
             bounce->bytes = bytes;
             return true;
         }
         munmap(bytes, size);
     }
-    log_event(LOG_LEVEL_WARNING, "rdma_no_bounce", "reason=%s", log_quoted(text));
+    if (error != -ECANCELED)
+        log_event(LOG_LEVEL_WARNING, "rdma_no_bounce", "reason=%s", log_quoted(text));
     bounce->has_failed = true;
     return false;
 }

@@ -48,6 +48,7 @@ struct memory {
     struct verbs_device *devices[MEMORY_RAILS_MAX];
     pthread_mutex_t mutex;
     pthread_cond_t returned;
+    atomic_bool is_over; /* nothing is to be registered any more */
     uint32_t n_ranges;
     struct memory_range *ranges[MEMORY_RANGES_MAX];
 };
@@ -101,22 +102,34 @@ static void register_slice(struct memory_range *range, uint32_t job)
         atomic_store_explicit(&slice->is_ready, true, memory_order_release);
 }
 
+static uint32_t count_jobs(const struct memory_range *range)
+{
+    return range->n_slices * range->n_rails;
+}
+
+/* False: none is left, or all of it is given up. */
+static bool take_job(struct memory_range *range, uint32_t *ret_job)
+{
+    *ret_job = atomic_fetch_add(&range->next_job, 1);
+    if (*ret_job >= count_jobs(range))
+        return false;
+    if (atomic_load(&range->memory->is_over))
+        atomic_store(&range->error, -ECANCELED);
+    return atomic_load(&range->error) == 0;
+}
+
 static void *register_slices(void *context)
 {
     struct memory_range *range = context;
-    uint32_t n_jobs = range->n_slices * range->n_rails;
-    for (uint32_t job; (job = atomic_fetch_add(&range->next_job, 1)) < n_jobs;) {
-        if (atomic_load(&range->error))
-            break;
+    for (uint32_t job; take_job(range, &job);)
         register_slice(range, job);
-    }
     return NULL;
 }
 
 static void tell_progress(struct memory_range *range)
 {
     uint64_t now_ns = clock_now_ns();
-    uint32_t n_jobs = range->n_slices * range->n_rails, n = 0;
+    uint32_t n_jobs = count_jobs(range), n = 0;
     if (now_ns < range->tell_at_ns)
         return;
     range->tell_at_ns = now_ns + MEMORY_TELL_NS;
@@ -130,14 +143,12 @@ static void tell_progress(struct memory_range *range)
 static void register_all(struct memory_range *range)
 {
     pthread_t threads[MEMORY_THREADS_MAX];
-    uint32_t n_jobs = range->n_slices * range->n_rails, n = 0;
+    uint32_t n_jobs = count_jobs(range), n = 0;
     range->tell_at_ns = clock_now_ns() + MEMORY_TELL_NS;
     while (n + 1 < n_jobs && n + 1 < MEMORY_THREADS_MAX &&
            pthread_create(&threads[n], NULL, register_slices, range) == 0)
         n++;
-    for (uint32_t job; (job = atomic_fetch_add(&range->next_job, 1)) < n_jobs;) {
-        if (atomic_load(&range->error))
-            break;
+    for (uint32_t job; take_job(range, &job);) {
         register_slice(range, job);
         tell_progress(range);
     }
@@ -208,6 +219,11 @@ int memory_add(struct memory *memory, const char *what, void *addr, uint64_t len
     return 0;
 }
 
+void memory_give_up(struct memory *memory)
+{
+    atomic_store(&memory->is_over, true);
+}
+
 /* --- the end ---------------------------------------------------------------------------------- */
 
 /* An adapter that does not let go keeps the caller waiting: the memory must not go before. */
@@ -241,7 +257,7 @@ void memory_remove(struct memory *memory, struct memory_range *range)
     if (!range)
         return;
     leave(memory, range);
-    for (uint32_t i = 0; i < range->n_slices * range->n_rails; i++)
+    for (uint32_t i = 0; i < count_jobs(range); i++)
         if (atomic_load(&range->slices[i].is_ready))
             deregister(memory->verbs, range->slices[i].registered);
     free(range);
@@ -254,6 +270,22 @@ bool memory_range_holds(const struct memory_range *range, const void *addr, uint
     const uint8_t *first = addr;
     return first >= range->addr && len_bytes <= range->len_bytes &&
            (uint64_t)(first - range->addr) <= range->len_bytes - len_bytes;
+}
+
+uint64_t memory_range_bytes(const struct memory_range *range)
+{
+    return range->len_bytes;
+}
+
+bool memory_range_is_ready(const struct memory_range *range, const void *addr, uint64_t len_bytes)
+{
+    uint64_t from = (uint64_t)((const uint8_t *)addr - range->addr);
+    uint64_t first = from / CHAIN_SLICE_BYTES, last = (from + len_bytes - 1) / CHAIN_SLICE_BYTES;
+    CHECK(len_bytes > 0 && memory_range_holds(range, addr, len_bytes));
+    for (uint64_t i = first * range->n_rails; i < (last + 1) * range->n_rails; i++)
+        if (!atomic_load_explicit(&range->slices[i].is_ready, memory_order_acquire))
+            return false;
+    return true;
 }
 
 struct memory_range *memory_borrow(struct memory *memory, const void *addr, uint64_t len_bytes)

@@ -43,10 +43,17 @@ int memory_add(struct memory *memory, const char *what, void *addr, uint64_t len
  * is allowed. */
 void memory_remove(struct memory *memory, struct memory_range *range);
 
+/* Any thread: what is being registered is given up soon, and nothing can be registered any more:
+ * -ECANCELED.  What is registered stays. */
+void memory_give_up(struct memory *memory);
+
 /* The range with reads' landing rights around these bytes, or NULL; given back by memory_return(). */
 struct memory_range *memory_borrow(struct memory *memory, const void *addr, uint64_t len_bytes);
 void memory_return(struct memory *memory, struct memory_range *range);
 bool memory_range_holds(const struct memory_range *range, const void *addr, uint64_t len_bytes);
+uint64_t memory_range_bytes(const struct memory_range *range);
+/* Whether these bytes, which it holds, are registered on all rails by now. */
+bool memory_range_is_ready(const struct memory_range *range, const void *addr, uint64_t len_bytes);
 
 /* The bytes as segments with their local keys, cut where slices end, for one rail.  The number of
  * segments; 0: more than @most would be needed, or a slice is not registered yet. */

@@ -31,14 +31,19 @@ static struct memory_range *find_range(struct reading *reading, const void *addr
     return range;
 }
 
+/* A region may be used as far as it is registered by now; what comes to the rest of it bounces. */
 static bool is_registered(struct reading *reading, const struct reading_page *page)
 {
     if (reading->rails->is_fork_unsafe)
         return false;
-    for (uint32_t i = 0; i < page->segment_count; i++)
-        if (page->segments[i].len_bytes > 0 &&
-            !find_range(reading, page->segments[i].addr, page->segments[i].len_bytes))
+    for (uint32_t i = 0; i < page->segment_count; i++) {
+        const struct peercache_segment *segment = &page->segments[i];
+        if (segment->len_bytes == 0)
+            continue;
+        const struct memory_range *range = find_range(reading, segment->addr, segment->len_bytes);
+        if (!range || !memory_range_is_ready(range, segment->addr, segment->len_bytes))
             return false;
+    }
     return true;
 }
 
