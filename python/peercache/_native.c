@@ -297,7 +297,7 @@ static int add_object(PyObject *module, const char *name, PyObject *object)
 
 static int module_fill(PyObject *module)
 {
-    PyTypeObject *guard_type;
+    PyTypeObject *guard_type, *region_type;
     size_t i;
 
     native_error = PyErr_NewExceptionWithDoc("peercache._native.PeerCacheError",
@@ -309,10 +309,12 @@ static int module_fill(PyObject *module)
     native_node_type = native_node_type_new();
     native_namespace_type = native_namespace_type_new();
     guard_type = native_guard_type_new();
+    region_type = native_region_type_new();
     if (add_object(module, "PeerCacheError", native_error) < 0 ||
         add_object(module, "ConfigError", native_config_error) < 0 ||
         add_object(module, "Node", (PyObject *)native_node_type) < 0 ||
         add_object(module, "Namespace", (PyObject *)native_namespace_type) < 0 ||
+        add_object(module, "Region", (PyObject *)region_type) < 0 ||
         add_object(module, "Guard", (PyObject *)guard_type) < 0)
         return -1;
     for (i = 0; i < sizeof module_constants / sizeof *module_constants; i++) {

@@ -45,12 +45,15 @@ int native_config(PyObject *options, int environment, struct peercache_config **
 /* 0: the node stays open until native_node_leave().  -ECHILD, -ESHUTDOWN. */
 int native_node_enter(struct node_object *self);
 void native_node_leave(struct node_object *self);
+/* Waits until a node that is closing is closed.  Without the interpreter lock, outside of a call. */
+void native_node_await_end(struct node_object *self);
 
 PyMODINIT_FUNC PyInit__native(void);
 
 PyTypeObject *native_node_type_new(void);
 PyTypeObject *native_namespace_type_new(void);
 PyTypeObject *native_guard_type_new(void);
+PyTypeObject *native_region_type_new(void);
 
 /* The Namespace that Node.namespace() returns; takes over @ns on success only. */
 PyObject *native_namespace_wrap(struct node_object *owner, struct peercache_namespace *ns);

@@ -39,6 +39,14 @@ void native_node_leave(struct node_object *self)
     pthread_mutex_unlock(&self->lock);
 }
 
+void native_node_await_end(struct node_object *self)
+{
+    pthread_mutex_lock(&self->lock);
+    while (!self->closed)
+        pthread_cond_wait(&self->changed, &self->lock);
+    pthread_mutex_unlock(&self->lock);
+}
+
 /* Whoever sets `closing` closes; everybody else waits for it, so that close() means closed. */
 static void node_close(struct node_object *self)
 {
@@ -51,12 +59,14 @@ static void node_close(struct node_object *self)
     if (is_mine)
         peercache_node_stop(self->node);
 
+    if (!is_mine) {
+        native_node_await_end(self);
+        return;
+    }
     pthread_mutex_lock(&self->lock);
-    while (is_mine ? self->calls > 0 : !self->closed)
+    while (self->calls > 0)
         pthread_cond_wait(&self->changed, &self->lock);
     pthread_mutex_unlock(&self->lock);
-    if (!is_mine)
-        return;
 
     peercache_node_close(self->node);
     pthread_mutex_lock(&self->lock);
@@ -170,6 +180,19 @@ static PyObject *node_method_status(PyObject *object, PyObject *unused)
     return text;
 }
 
+static PyObject *node_method_has_rdma(PyObject *object, PyObject *unused)
+{
+    struct node_object *self = (struct node_object *)object;
+    long answer;
+
+    (void)unused;
+    if (native_node_enter(self) < 0)
+        Py_RETURN_FALSE;
+    answer = peercache_node_has_rdma(self->node);
+    native_node_leave(self);
+    return PyBool_FromLong(answer);
+}
+
 /* An array of C strings that point into @held, a list of bytes objects; NULL: exception set. */
 static const char **fields_borrow(PyObject *fields, PyObject *held, Py_ssize_t n)
 {
@@ -238,6 +261,8 @@ static PyMethodDef node_methods[] = {
     {"namespace", node_method_namespace, METH_O,
      "namespace(fields) -> Namespace; fields is a list of 'label=value'"},
     {"status", node_method_status, METH_NOARGS, "status() -> JSON text, or None once closed"},
+    {"has_rdma", node_method_has_rdma, METH_NOARGS,
+     "has_rdma() -> whether it reads by RDMA, so that a Region is of use"},
     {"stop", node_method_stop, METH_NOARGS, "stop(): calls in flight end soon, as refused"},
     {"close", node_method_close, METH_NOARGS, "close(): stop, wait for calls, leave; idempotent"},
     {NULL, NULL, 0, NULL},

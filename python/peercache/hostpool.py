@@ -104,7 +104,7 @@ def check_flat_pages(pool):
 class HostPool:
     """A pool that was looked at and accepted.  ValueError says why one is not.
 
-    @groups: into how many groups of heads each page is split (page_head with tp_lcm_size).
+    @addresses, @lengths: of the segments of the first page, when it was looked at.  @groups: into how many groups of heads each page is split (page_head with tp_lcm_size).
     """
 
     def __init__(self, pool, groups=1):
@@ -115,7 +115,7 @@ class HostPool:
             raise ValueError("PeerCache: host memory layout page_unified is not supported; use "
                              "--hicache-mem-layout page_first")
         self.page_size = page_size_of(pool)
-        self.lengths = self._probe()
+        self.addresses, self.lengths = self._probe()
         self.segments_per_page = len(self.lengths)
         self.page_bytes = sum(self.lengths)
         self._check_sizes()
@@ -141,7 +141,7 @@ class HostPool:
         if len(addresses) != len(lengths) or len(lengths) % self.groups:
             raise ValueError(f"PeerCache: {name} gives {len(addresses)} addresses and "
                              f"{len(lengths)} lengths for a page of {self.groups} groups of heads")
-        return lengths
+        return addresses, lengths
 
     def _advice(self):
         """What may help where a pool gives no addresses."""

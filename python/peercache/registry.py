@@ -11,6 +11,7 @@ from . import _native, hybrid, identity
 from .component import GROUP, Anchor, Component, FlatPages
 from .hostpool import (HostPool, LogicalPool, check_flat_pages, check_memory, is_logical,
                        unwrap)
+from .regions import Regions
 
 _log = logging.getLogger("peercache")
 
@@ -25,6 +26,7 @@ class Registry:
     def __init__(self, node, config, settings, calls):
         self._node, self._config, self._settings, self._calls = node, config, settings, calls
         self.sides = {}
+        self._regions = Regions(node)
 
     def register_kv(self, given):
         """Takes SGLang's pool, or HostPoolGroup; ValueError says why it cannot be served."""
@@ -49,6 +51,10 @@ class Registry:
                            for name, side in side_pools.items()})
         self.kv, self.flat = kv, flat
         self._group_up()
+        # Pages of the copy interface land in tensors of SGLang's that come and go.
+        self._regions.put("kv", looked_at if kv.has_bytes and self._settings.interface_v1 else None)
+        for name, side in self.sides.items():
+            self._regions.put(name, side.pool)
 
     def register_side(self, given, name):
         """Takes a side pool, or notes with a warning that its pages cannot be stored."""
@@ -60,15 +66,21 @@ class Registry:
             looked_at = HostPool(pool)
             self.sides[name] = self._component(looked_at, name)
         except Exception as error:  # whatever a pool of a later release may do
+            self._regions.put(name, None)
             _log.warning("side pool %r is not stored, so models that need it get no hits: %s", name,
                          error)
             return
+        self._regions.put(name, looked_at)
         self._group_up()
         self._warn_of_missing_writers(looked_at, name)
 
     def all(self):
         return [component for component in (self.kv, self.flat, *self.sides.values())
                 if component is not None]
+
+    def stop(self):
+        """The node is about to be closed."""
+        self._regions.stop()
 
     def _namespace(self, looked_at, form, name, virtual_rank=None):
         anchor = self._anchor if name != "kv" else None

@@ -117,7 +117,10 @@ class PeerCacheStore(StorageBase):
     def close(self):
         """Leaves the cluster.  Idempotent; storage calls afterwards are misses."""
         close_node, self._close_node = self._close_node, None
-        self._node = self._registry = None
+        registry, self._registry = self._registry, None
+        self._node = None
+        if registry is not None:
+            registry.stop()
         if close_node is not None:
             close_node()
 

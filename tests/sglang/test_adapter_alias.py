@@ -42,6 +42,9 @@ class RecordingNode:
     def namespace(self, named):
         self.opened.append(named)
 
+    def has_rdma(self):
+        return False
+
 
 def side_fields(kv):
     """The namespace of a Mamba pool, which knows neither its layers nor the page size."""

@@ -132,6 +132,9 @@ class RecordingNode:
         self.asked.append((tuple(fields), self.node.namespace(fields)))
         return self.asked[-1][1]
 
+    def has_rdma(self):
+        return self.node.has_rdma()
+
 
 def host_pool_of(case):
     if case.kind == "logical":
