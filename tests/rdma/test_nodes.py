@@ -16,9 +16,10 @@ REASON = vm.reason_against()
 if REASON:
     raise unittest.SkipTest(REASON)
 
-NODES, STORM, LUCK, FAR, PEERCACHED, PEERCACHE = (
-    os.environ[name]
-    for name in ("NODES", "RDMA_STORM", "RDMA_LUCK", "FAR", "PEERCACHED", "PEERCACHE"))
+NODES, STORM, LUCK, LIFE, FAR, PEERCACHED, PEERCACHE = (
+    os.environ[name] for name in ("NODES", "RDMA_STORM", "RDMA_LUCK", "RDMA_LIFE", "FAR",
+                                  "PEERCACHED", "PEERCACHE"))
+CYCLES = 5
 LIMIT_S = 300
 # 10^5 pages take a minute and more: RDMA_STORM_HITS=100000.
 STORM_HITS = os.environ.get("RDMA_STORM_HITS", "10000")
@@ -37,16 +38,19 @@ class Run(unittest.TestCase):
 
 
 class OneMachine(Run):
-    def test_every_byte_in_a_storm_and_in_bad_luck(self):
+    def test_every_byte_and_nothing_left(self):
+        """Eviction storms, bad luck, processes that fork, nodes that come and go."""
         machine = vm.Machine(f"""set -e
             export CMOCKA_MESSAGE_OUTPUT=stdout
             {NODES} rxe0
             {STORM} rxe0 {STORM_HITS}
             {LUCK} rxe0 rxe1
+            {LIFE} rxe0 {CYCLES}
             rdma resource""", self.folder)
         output, = self.check(machine)
-        self.assertEqual(len(re.findall(r"\[  PASSED  \] \d+ test", output)), 3, output)
-        for line in re.findall(r"^(?:hits|\d+ bytes a page|between).*", output, re.MULTILINE):
+        self.assertEqual(len(re.findall(r"\[  PASSED  \] \d+ test", output)), 4, output)
+        for line in re.findall(r"^(?:hits|\d+ bytes a page|between|reads|after \d+ cycles).*", output,
+                               re.MULTILINE):
             print(f"# {line}", flush=True)
         # The kernel's own queue pair is left, and nothing of ours.
         for device in ("rxe0", "rxe1"):
