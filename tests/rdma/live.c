@@ -11,8 +11,10 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/check.h"
 
@@ -24,6 +26,7 @@ struct live {
     struct model *model;
     pthread_mutex_t mutex;
     bool is_frozen;
+    atomic_bool holds_memory;
     uint32_t memories_until_refusal; /* 0: none is refused */
     void (*on_post)(struct verbs_read *reads, uint32_t n);
     uint32_t n_armed;
@@ -132,6 +135,9 @@ static int live_memory_register(const struct verbs *verbs, struct verbs_device *
                                 uint64_t len_bytes, uint32_t rights,
                                 struct verbs_memory **ret_memory, struct verbs_keys *ret_keys)
 {
+    static const struct timespec pause = {.tv_nsec = 1000000};
+    while (atomic_load(&((struct live *)(uintptr_t)verbs)->holds_memory))
+        nanosleep(&pause, NULL);
     struct live *live = enter(verbs);
     int error = -ENOMEM;
     if (live->memories_until_refusal != 1)
@@ -266,6 +272,11 @@ void live_freeze(struct live *live, bool is_frozen)
     live_lock(live);
     live->is_frozen = is_frozen;
     live_unlock(live);
+}
+
+void live_hold_memory(struct live *live, bool holds)
+{
+    atomic_store(&live->holds_memory, holds);
 }
 
 void live_refuse_memory(struct live *live, uint32_t after)

@@ -201,31 +201,60 @@ static void what_is_given_up_is_undone(void **state)
     close_all();
 }
 
+struct adding {
+    pthread_t thread;
+    struct memory_range *range;
+    int error;
+};
+
 static void *add_slowly(void *context)
 {
-    struct memory_range **ret_range = context;
-    *ret_range = add(VERBS_LOCAL_WRITE);
+    struct adding *adding = context;
+    char why[MEMORY_TEXT_BYTES];
+    adding->error =
+        memory_add(memory, "test", bytes, RANGE_BYTES, VERBS_LOCAL_WRITE, &adding->range, why);
     return NULL;
 }
 
-/* The device stands still, so all of it is under way: it may be borrowed, and is not ready. */
-static void it_may_be_borrowed_before_it_is_ready(void **state)
+/* While the device holds what is to be registered, it may be borrowed, and is not ready. */
+static struct memory_range *begin_to_add(struct adding *adding)
 {
-    struct memory_range *range, *borrowed;
-    pthread_t thread;
-    (void)state;
-    open_all();
-    live_lock(live);
-    assert_int_equal(pthread_create(&thread, NULL, add_slowly, &range), 0);
+    struct memory_range *borrowed;
+    live_hold_memory(live, true);
+    assert_int_equal(pthread_create(&adding->thread, NULL, add_slowly, adding), 0);
     while (!(borrowed = memory_borrow(memory, bytes, 10)))
         sched_yield();
     assert_false(memory_range_is_ready(borrowed, bytes, 10));
-    live_unlock(live);
-    pthread_join(thread, NULL);
-    assert_ptr_equal(borrowed, range);
-    assert_true(memory_range_is_ready(range, bytes, 10));
-    memory_return(memory, range);
-    memory_remove(memory, range);
+    return borrowed;
+}
+
+static void it_may_be_borrowed_before_it_is_ready(void **state)
+{
+    struct adding adding = {0};
+    (void)state;
+    open_all();
+    struct memory_range *borrowed = begin_to_add(&adding);
+    live_hold_memory(live, false);
+    pthread_join(adding.thread, NULL);
+    assert_ptr_equal(borrowed, adding.range);
+    assert_true(memory_range_is_ready(borrowed, bytes, 10));
+    memory_return(memory, borrowed);
+    memory_remove(memory, borrowed);
+    close_all();
+}
+
+/* What is under way ends, and of the rest nothing is begun. */
+static void what_is_given_up_half_way_is_undone(void **state)
+{
+    struct adding adding = {0};
+    (void)state;
+    open_all();
+    memory_return(memory, begin_to_add(&adding));
+    memory_give_up(memory);
+    live_hold_memory(live, false);
+    pthread_join(adding.thread, NULL);
+    assert_int_equal(adding.error, -ECANCELED);
+    assert_int_equal(model_counts(model).memories, 0);
     close_all();
 }
 
@@ -240,6 +269,7 @@ int main(void)
         cmocka_unit_test(an_end_waits_for_those_who_use_it),
         cmocka_unit_test(what_is_given_up_is_undone),
         cmocka_unit_test(it_may_be_borrowed_before_it_is_ready),
+        cmocka_unit_test(what_is_given_up_half_way_is_undone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
