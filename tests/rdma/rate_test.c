@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * rate_test.c - how much of the modelled wire (400 Gbit/s, 3 us) verified pages use, as queue.c cuts
- * and turns chains, with one queue pair and with two; and what building the chains costs.
+ * and turns chains, with one queue pair and with two, and on two devices; and what the chains cost.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "base/check.h"
 #include "base/clock.h"
+#include "instructions.h"
 #include "io/rdma/rail.h"
 #include "rig.h"
 
@@ -23,6 +27,11 @@ enum {
     NAME_BYTES = 64, /* lie between two pages */
     PAGES_MOST = 8192,
     LANES = 2,
+    RAILS = 2,
+    COUNTED_PAGES = 2 * CHAIN_PARTS_MAX,
+    /* Of building and judging a small page.  It is far more than it takes, for compilers differ; a
+     * search through all pages would be more still. */
+    INSTRUCTIONS_MOST = 2000,
 };
 
 struct lane {
@@ -33,6 +42,7 @@ struct lane {
     bool is_busy[QUEUE_CHAINS];
 };
 
+/* One device on each side, and the pages that come by it. */
 struct bench {
     struct model *model;
     struct rig rig;
@@ -71,16 +81,24 @@ static void make_pages(struct bench *bench, uint32_t page_bytes)
     }
 }
 
-static void bench_open(struct bench *bench, uint32_t n_lanes, uint32_t page_bytes, uint32_t n)
+static void open_rig(struct bench *bench, struct model *model, uint32_t rail)
 {
-    struct model_settings settings = model_settings_default(1);
+    char reader[16], holder[16];
+    snprintf(reader, sizeof reader, "reader%u", rail);
+    snprintf(holder, sizeof holder, "holder%u", rail);
+    bench->model = model;
+    model_add_device(model, reader, (uint8_t)(7 + rail));
+    model_add_device(model, holder, (uint8_t)(7 + rail));
+    rig_open(&bench->rig, model_verbs(model), model, reader, holder);
+}
+
+static void bench_open(struct bench *bench, struct model *model, uint32_t rail, uint32_t n_lanes,
+                       uint32_t page_bytes, uint32_t n)
+{
     memset(bench, 0, sizeof *bench);
     bench->n_lanes = n_lanes;
     bench->n = n;
-    bench->model = model_new(&settings);
-    model_add_device(bench->model, "reader", 7);
-    model_add_device(bench->model, "holder", 7);
-    rig_open(&bench->rig, model_verbs(bench->model), bench->model, "reader", "holder");
+    open_rig(bench, model, rail);
     uint64_t headers_bytes = SLOTS_MOST * sizeof(struct slot_header);
     bench->arena = rig_memory_new(&bench->rig, &bench->rig.holder, headers_bytes + ARENA_BYTES,
                                   VERBS_REMOTE_READ, 0);
@@ -168,37 +186,70 @@ static void take(struct bench *bench, const struct verbs_completion *completion)
     lane->reads_under_way -= chain->n_reads;
 }
 
-/* The part of the wire that was payload. */
-static double run(uint32_t n_lanes, uint32_t page_bytes, uint32_t n)
+/* Whether one has completed. */
+static bool take_one(struct bench *bench)
 {
-    static struct bench bench;
-    bench_open(&bench, n_lanes, page_bytes, n);
-    uint64_t bytes = (uint64_t)n * page_bytes, from_ns = model_now_ns(bench.model);
-    while (bench.verified_bytes < bytes) {
-        struct verbs_completion completion;
-        uint32_t got = 0;
-        post_all(&bench);
-        while (got == 0) {
-            assert_int_equal(bench.rig.verbs->poll(bench.rig.verbs, bench.rig.reader.completions,
-                                                   &completion, 1, &got),
-                             0);
-            if (got == 0)
-                assert_true(model_step(bench.model));
+    struct verbs_completion completion;
+    uint32_t got = 0;
+    assert_int_equal(bench->rig.verbs->poll(bench->rig.verbs, bench->rig.reader.completions,
+                                            &completion, 1, &got),
+                     0);
+    if (got > 0)
+        take(bench, &completion);
+    return got > 0;
+}
+
+static bool is_done(const struct bench *bench, uint32_t page_bytes)
+{
+    return bench->verified_bytes == (uint64_t)bench->n * page_bytes;
+}
+
+/* All pages of all rails.  Returns how long it took. */
+static uint64_t read_all(struct bench *benches, uint32_t n_rails, uint32_t page_bytes)
+{
+    struct model *model = benches[0].model;
+    uint64_t from_ns = model_now_ns(model);
+    for (uint32_t n_done = 0; n_done < n_rails;) {
+        bool has_taken = false;
+        n_done = 0;
+        for (uint32_t i = 0; i < n_rails; i++) {
+            post_all(&benches[i]);
+            has_taken |= take_one(&benches[i]);
+            n_done += is_done(&benches[i], page_bytes);
         }
-        take(&bench, &completion);
+        if (!has_taken && n_done < n_rails)
+            assert_true(model_step(model));
     }
-    double wire = (double)bytes * 8 / 400 / (double)(model_now_ns(bench.model) - from_ns);
-    print_message("%7u bytes, %u queue pairs: %.3f of the wire, %.2f reads a page, "
+    return model_now_ns(model) - from_ns;
+}
+
+/* The payload as a part of one device's wire. */
+static double run(uint32_t n_rails, uint32_t n_lanes, uint32_t page_bytes, uint32_t n)
+{
+    static struct bench benches[RAILS];
+    struct model_settings settings = model_settings_default(1);
+    struct model *model = model_new(&settings);
+    uint64_t reads = 0, build_ns = 0;
+    for (uint32_t i = 0; i < n_rails; i++)
+        bench_open(&benches[i], model, i, n_lanes, page_bytes, n / n_rails);
+    uint64_t took_ns = read_all(benches, n_rails, page_bytes);
+    for (uint32_t i = 0; i < n_rails; i++) {
+        reads += benches[i].reads;
+        build_ns += benches[i].build_ns;
+        bench_close(&benches[i]);
+    }
+    model_free(model);
+    double wire = (double)n * page_bytes * 8 / settings.gbit_per_s / (double)took_ns;
+    print_message("%7u bytes, %u x %u queue pairs: %.3f of the wire, %.2f reads a page, "
                   "%.0f ns a page to build\n",
-                  page_bytes, n_lanes, wire, (double)bench.reads / n, (double)bench.build_ns / n);
-    bench_close(&bench);
+                  page_bytes, n_rails, n_lanes, wire, (double)reads / n, (double)build_ns / n);
     return wire;
 }
 
 static void two_queue_pairs_hide_the_fence(void **state)
 {
     (void)state;
-    double one = run(1, 128 << 10, 512), two = run(2, 128 << 10, 512);
+    double one = run(1, 1, 128 << 10, 512), two = run(1, 2, 128 << 10, 512);
     assert_true(two >= 0.98);
     assert_true(two > one);
 }
@@ -206,15 +257,87 @@ static void two_queue_pairs_hide_the_fence(void **state)
 static void large_pages_are_as_fast(void **state)
 {
     (void)state;
-    run(1, 1 << 20, 64);
-    assert_true(run(2, 1 << 20, 64) >= 0.98);
+    run(1, 1, 1 << 20, 64);
+    assert_true(run(1, 2, 1 << 20, 64) >= 0.98);
 }
 
 static void small_pages_share_reads(void **state)
 {
     (void)state;
-    run(1, 4096, PAGES_MOST);
-    assert_true(run(2, 4096, PAGES_MOST) >= 0.8);
+    run(1, 1, 4096, PAGES_MOST);
+    assert_true(run(1, 2, 4096, PAGES_MOST) >= 0.8);
+}
+
+static void two_devices_are_twice_as_fast(void **state)
+{
+    (void)state;
+    assert_true(run(2, 2, 128 << 10, 1024) >= 1.9 * run(1, 2, 128 << 10, 512));
+    assert_true(run(2, 2, 4096, PAGES_MOST) >= 1.9 * run(1, 2, 4096, PAGES_MOST / 2));
+}
+
+/* --- instructions ----------------------------------------------------------------------------- */
+
+/* Chains of all pages, one after the other in one place. */
+static void build_chains(void *context)
+{
+    static struct chain_reads reads;
+    struct bench *bench = context;
+    struct lane *lane = &bench->lanes[0];
+    struct chain_room room = {.reads = QUEUE_DEPTH,
+                              .segments = 16,
+                              .message_bytes = 1 << 30,
+                              .payload_bytes = CHAIN_PAYLOAD_BYTES};
+    bench->cursor = (struct chain_cursor){0};
+    while (bench->cursor.page < bench->n)
+        chain_build(&lane->chains[0], &reads, &bench->source, bench->pages, bench->n,
+                    &bench->cursor, &room, ++bench->last_id,
+                    (struct chain_landing *)lane->landing.bytes, lane->landing.keys.local);
+}
+
+/* The last of them, once its headers are there. */
+static void judge_chain(void *context)
+{
+    struct bench *bench = context;
+    struct chain *chain = &bench->lanes[0].chains[0];
+    struct slot_sample sample;
+    CHECK(chain_finish(chain, bench->last_id, VERBS_OK));
+    for (uint32_t i = 0; i < chain->n_parts; i++)
+        CHECK(chain_verdict(chain, i, bench->pages, &sample) == 0);
+}
+
+static void land_headers(struct bench *bench)
+{
+    const struct chain *chain = &bench->lanes[0].chains[0];
+    struct chain_landing *landing = (struct chain_landing *)bench->lanes[0].landing.bytes;
+    const struct slot_header *headers = (const struct slot_header *)bench->arena.bytes;
+    for (uint32_t i = 0; i < chain->n_parts; i++)
+        memcpy(&landing->headers[chain->parts[i].landed],
+               &headers[bench->pages[chain->parts[i].page].slot], sizeof *headers);
+}
+
+static void a_small_page_costs_few_instructions(void **state)
+{
+    static struct bench bench;
+    struct model_settings settings = model_settings_default(1);
+    struct model *model = model_new(&settings);
+    (void)state;
+    bench_open(&bench, model, 0, 1, 4096, COUNTED_PAGES);
+    int64_t build = instructions_count(build_chains, &bench);
+    build_chains(&bench);
+    land_headers(&bench);
+    int64_t judge = instructions_count(judge_chain, &bench);
+    double parts = bench.lanes[0].chains[0].n_parts;
+    bench_close(&bench);
+    model_free(model);
+    if (build == -EPERM || judge == -EPERM) {
+        print_message("SKIP: a process may not trace its child here\n");
+        skip();
+    }
+    assert_true(build > 0 && judge > 0);
+    double each = (double)build / COUNTED_PAGES, verdict = (double)judge / parts;
+    print_message("4096 bytes: %.0f instructions a page to build, %.0f to judge\n", each, verdict);
+    if (!INSTRUCTIONS_ARE_MORE)
+        assert_true(each + verdict <= INSTRUCTIONS_MOST);
 }
 
 int main(void)
@@ -223,6 +346,8 @@ int main(void)
         cmocka_unit_test(two_queue_pairs_hide_the_fence),
         cmocka_unit_test(large_pages_are_as_fast),
         cmocka_unit_test(small_pages_share_reads),
+        cmocka_unit_test(two_devices_are_twice_as_fast),
+        cmocka_unit_test(a_small_page_costs_few_instructions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
