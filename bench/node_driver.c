@@ -4,14 +4,15 @@
  *
  *     bench-node-driver SPIN_US NAME=VALUE...     options of the node; "-": the library's own spin
  *
- *     shape PAGES BYTES SEGMENTS      the pages that the following commands are about
+ *     shape PAGES BYTES SEGMENTS      the pages that the following commands are about; their memory
+ *                                     is a region of the node
  *     name all|own|remote PREFIX      their names: all, or those whose first owner is this node, or
  *                                     is another one
  *     set|get|exists BATCH CALLS      calls of the library, BATCH pages each, the pages in turn
  *     memcpy|fused BATCH CALLS        the other side: the same pages copied from plain memory, or
  *                                     copied to it and hashed, by the simplest code that does it
  *     stamp, clear, wrong             writes, forgets, compares what tells the pages apart
- *     status, sleeps
+ *     status, sleeps, usage
  *
  * The calls are those of the public API.  The node is opened below it, because the time for which a
  * waiting thread polls is no option.  One thread; the node has its own.
@@ -21,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
@@ -36,7 +38,8 @@ struct driver {
     struct peercache_node handle;
     struct peercache_namespace *ns;
     struct rig_pages rig;
-    uint8_t *shadow; /* plain memory of the pages' size */
+    struct peercache_region *region; /* of the rig's memory */
+    uint8_t *shadow;                 /* plain memory of the pages' size */
     uint64_t shadow_bytes, hash;
     struct peercache_result results[BATCH_MOST];
 };
@@ -81,12 +84,23 @@ static void open_node(struct driver *driver, int argc, char **argv)
 
 /* --- pages --- */
 
+static void drop_pages(struct driver *driver)
+{
+    peercache_region_release(driver->region);
+    driver->region = NULL;
+    rig_pages_fini(&driver->rig);
+}
+
 static void shape(struct driver *driver, char **words)
 {
-    rig_pages_fini(&driver->rig);
+    struct peercache_error error;
+    drop_pages(driver);
     rig_pages_init(&driver->rig, (uint32_t)rig_number(words[1]), rig_number(words[2]),
                    (uint32_t)rig_number(words[3]));
     uint64_t bytes = driver->rig.n * driver->rig.page_bytes;
+    if (peercache_region_register(&driver->handle, driver->rig.memory, bytes, &driver->region,
+                                  &error) != 0)
+        rig_fail("%s", error.text);
     if (bytes != driver->shadow_bytes) {
         if (driver->shadow)
             munmap(driver->shadow, driver->shadow_bytes);
@@ -262,6 +276,22 @@ static void sleeps(struct driver *driver, char **words)
     printf("{\"sleeps\": %ld}\n", rig_sleeps());
 }
 
+static double seconds_of(const struct timeval *time)
+{
+    return (double)time->tv_sec + (double)time->tv_usec / 1e6;
+}
+
+/* What all threads of this process have used of processors. */
+static void usage(struct driver *driver, char **words)
+{
+    struct rusage usage;
+    (void)driver;
+    (void)words;
+    getrusage(RUSAGE_SELF, &usage);
+    printf("{\"user\": %.6f, \"system\": %.6f}\n", seconds_of(&usage.ru_utime),
+           seconds_of(&usage.ru_stime));
+}
+
 static const struct command {
     const char *name;
     uint32_t n_words;
@@ -270,6 +300,7 @@ static const struct command {
     {"shape", 4, shape},    {"name", 3, name},         {"set", 3, measure},   {"get", 3, measure},
     {"exists", 3, measure}, {"memcpy", 3, measure},    {"fused", 3, measure}, {"stamp", 1, stamp},
     {"clear", 1, stamp},    {"wrong", 1, count_wrong}, {"status", 1, status}, {"sleeps", 1, sleeps},
+    {"usage", 1, usage},
 };
 
 static void obey(struct driver *driver, char **words, uint32_t n_words)
@@ -291,8 +322,8 @@ int main(int argc, char **argv)
     open_node(&driver, argc, argv);
     for (uint32_t n; (n = rig_read_command(line, words)) > 0;)
         obey(&driver, words, n);
+    drop_pages(&driver);
     peercache_namespace_close(driver.ns);
     node_close(driver.handle.node);
-    rig_pages_fini(&driver.rig);
     return 0;
 }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Virtual machines with soft-RoCE devices: real verbs on a machine without an adapter.
 
-    vm.py [--devices N] [--limit SECONDS] [--results FOLDER] COMMAND...
+    vm.py [--devices N] [--limit SECONDS] [--results FOLDER] [--counted] COMMAND...
 
 runs the command in a virtual machine that sees this one's files, this tree among them; what it
 writes below /results lies in FOLDER afterwards.  Prints the command's output and exits with its
@@ -35,6 +35,7 @@ CACHE = TREE / "build" / "vm"
 LIMIT_S = 150
 MEMORY_MB = 2048
 CORES = 2
+COUNTED_SHIFT = 2  # an instruction takes 2 to the power of it, in ns
 SKIPPED = 77
 
 
@@ -69,8 +70,9 @@ class Machine:
     """One virtual machine and its run.  @address and @link join machines: each has an address, and
     all but the first connect to the socket that the first one serves."""
 
-    def __init__(self, command, folder, devices=2, address="", link=()):
+    def __init__(self, command, folder, devices=2, address="", link=(), counted=False):
         self.folder = pathlib.Path(folder)
+        self.counted = counted
         self.started = time.monotonic()
         notes = {"command": command, "devices": str(devices), "address": address,
                  "tree": str(TREE)}
@@ -85,9 +87,11 @@ class Machine:
         kernel, initrd = vm_kernel.prepare(CACHE)
         share = "local,security_model=none,multidevs=remap"
         accelerator = ["-accel", "kvm"] if os.environ.get("VM_KVM") == "1" else []
-        return ["qemu-system-x86_64", *accelerator, "-accel", "tcg,thread=multi", "-cpu", "max",
-                "-smp", str(CORES), "-m", str(MEMORY_MB), "-nodefaults", "-nographic",
-                "-no-reboot", "-serial", "stdio",
+        cores, accelerator = CORES, [*accelerator, "-accel", "tcg,thread=multi"]
+        if self.counted:
+            cores, accelerator = 1, ["-accel", "tcg", "-icount", f"shift={COUNTED_SHIFT}"]
+        return ["qemu-system-x86_64", *accelerator, "-cpu", "max", "-smp", str(cores),
+                "-m", str(MEMORY_MB), "-nodefaults", "-nographic", "-no-reboot", "-serial", "stdio",
                 "-kernel", kernel, "-initrd", initrd,
                 "-append", "console=ttyS0 quiet panic=-1 mitigations=off nokaslr",
                 "-virtfs", f"{share},path=/,mount_tag=root,readonly=on",
@@ -159,6 +163,7 @@ def main():
     parser.add_argument("--devices", type=int, default=2)
     parser.add_argument("--limit", type=float, default=LIMIT_S)
     parser.add_argument("--results")
+    parser.add_argument("--counted", action="store_true")
     parser.add_argument("command", nargs="+")
     arguments = parser.parse_args()
     reason = reason_against()
@@ -170,7 +175,7 @@ def main():
         folder.mkdir(parents=True, exist_ok=True)
         words = arguments.command
         command = words[0] if len(words) == 1 else shlex.join(words)
-        machine = Machine(command, folder, arguments.devices)
+        machine = Machine(command, folder, arguments.devices, counted=arguments.counted)
         status = machine.wait(arguments.limit)
         if status is None:
             print(f"the machine did not end in {arguments.limit:.0f} s; {machine.story()}\n"
