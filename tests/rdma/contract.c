@@ -3,8 +3,8 @@
  * contract.c - what verbs.h promises, asked of both sides that implement it.
  *
  *     contract                  the model
- *     contract READER HOLDER    libibverbs, on these devices of a virtual machine (d0 is READER's
- *                               network interface)
+ *     contract READER HOLDER    libibverbs, on these devices; a port is taken down in a virtual
+ *                               machine only, where d0 is READER's network interface
  *
  * So the model does as the kernel's soft-RoCE does, as far as both can be looked at.
  */
@@ -20,6 +20,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "io/rdma/module.h"
@@ -339,13 +340,10 @@ static void paths_that_cannot_be_are_refused(void **state)
 
 static void set_port(struct fixture *fixture, bool is_up)
 {
-    char command[64];
-    if (fixture->rig.model) {
+    if (fixture->rig.model)
         model_set_port(fixture->rig.model, names[0], is_up);
-        return;
-    }
-    snprintf(command, sizeof command, "ip link set d0 %s", is_up ? "up" : "down");
-    assert_int_equal(system(command), 0);
+    else
+        assert_int_equal(system(is_up ? "ip link set d0 up" : "ip link set d0 down"), 0);
 }
 
 static void expect_event(struct rig *rig, enum verbs_event_kind kind)
@@ -364,6 +362,10 @@ static void a_port_goes_down_and_comes_up(void **state)
     struct fixture *fixture = *state;
     struct verbs_port_info port;
     const struct verbs *verbs = fixture->rig.verbs;
+    if (is_real && access("/sys/class/net/d0", F_OK) != 0) {
+        print_message("SKIP: this machine may need the adapter's network\n");
+        skip();
+    }
     set_port(fixture, false);
     expect_event(&fixture->rig, VERBS_EVENT_PORT_DOWN);
     verbs->query_port(verbs, fixture->rig.reader.device, 1, &port);
