@@ -28,6 +28,8 @@ import broken  # noqa: E402
 import cluster  # noqa: E402
 import controllers  # noqa: E402
 import host_pools  # noqa: E402
+from peercache.hostpool import HostPool  # noqa: E402
+from peercache.regions import tensors_of, united  # noqa: E402
 
 PAGES = 12
 
@@ -50,6 +52,33 @@ class Case(unittest.TestCase):
         made = self.cluster.store(None, options)
         with self.assertRaisesRegex(ValueError, words):
             made.register_mem_pool_host(pool)
+
+
+class Memory(Case):
+    """What is registered with RDMA devices: the tensors that the adapter finds behind a pool."""
+
+    KINDS = {host_pools.host_mha: host_pools.MHA_LAYOUTS,
+             host_pools.host_asymmetric: host_pools.ASYMMETRIC_LAYOUTS,
+             host_pools.host_mla: host_pools.MLA_LAYOUTS,
+             host_pools.host_indexer: host_pools.STATE_LAYOUTS,
+             host_pools.host_mamba: host_pools.STATE_LAYOUTS,
+             host_pools.host_paged: host_pools.PAGED_LAYOUTS,
+             host_pools.host_state: host_pools.PAGED_LAYOUTS}
+
+    def test_every_page_lies_in_it(self):
+        for make, layouts in self.KINDS.items():
+            for layout in layouts:
+                with self.subTest(make.__name__, layout=layout):
+                    pool = make(layout)
+                    looked_at = HostPool(pool)
+                    places = united(tensors_of(looked_at))
+                    slots = pool.size // looked_at.page_size * looked_at.page_size
+                    addresses, lengths = looked_at.segments(torch.arange(slots),
+                                                            slots // looked_at.page_size)
+                    self.assertTrue(addresses)
+                    for address, length in zip(addresses, lengths):
+                        self.assertTrue(any(start <= address and address + length <= end
+                                            for start, end in places))
 
 
 class RoundTrip(Case):
