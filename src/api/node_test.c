@@ -46,6 +46,7 @@ static void forked_child_is_told_so(void **state)
                   peercache_namespace_clear(ns, 1000) == -ECHILD &&
                   peercache_namespace_open(node, &field, 1, &ignored, NULL) == -ECHILD &&
                   peercache_region_register(node, &page, 10, &region, NULL) == -ECHILD &&
+                  !peercache_node_has_rdma(node) &&
                   peercache_node_status(node, &text) == -ECHILD;
         peercache_namespace_close(ns);
         peercache_node_stop(node);

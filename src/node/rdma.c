@@ -235,14 +235,14 @@ void rdma_free_peer(struct node_peer *peer)
 /* --- what others want ------------------------------------------------------------------------- */
 
 /* Whoever has the keys of the pool may read all of it, so they are for members alone: for those whom
- * discovery lists, in the life that it lists.  Who has only just joined is refused once and comes
- * again. */
+ * discovery lists and does not call dead, in the life that it lists.  Who has only just joined is
+ * refused once and comes again. */
 static bool is_member(const struct node *node, const struct server_asker *asker)
 {
     struct view_peer info;
     uint16_t peer;
     return view_peer_index(node->view, asker->node_id, asker->incarnation, &peer) == 0 &&
-           view_peer(node->view, peer, &info) == 0 && member_is_there(info.state);
+           view_peer(node->view, peer, &info) == 0 && !member_is_gone(info.state);
 }
 
 static void refuse_pair(struct message_paired *ret_paired, int error, const char *reason)

@@ -26,6 +26,8 @@ static void pages_of_all_shapes_come_by_rdma(void **state)
     struct peercache_error error;
     (void)state;
     nodes_open(&calm, "protocol=rdma");
+    assert_int_equal(peercache_node_has_rdma(nodes[1]), 1);
+    assert_int_equal(peercache_node_has_rdma(NULL), 0);
     for (int with_region = 0; with_region < 2; with_region++) {
         if (with_region)
             assert_int_equal(

@@ -58,7 +58,7 @@ bool memlock_allows(uint64_t limit_bytes, uint64_t needed_bytes, char ret_text[M
     if (limit_bytes >= needed_bytes)
         return true;
     snprintf(ret_text, MEMLOCK_TEXT_BYTES,
-             "the limit of locked memory is %llu KiB, and RDMA needs %llu KiB for the pool: raise "
+             "the limit of locked memory is %llu KiB, and RDMA needs %llu KiB of it: raise "
              "it (ulimit -l unlimited, LimitMEMLOCK=infinity in a systemd unit, --ulimit "
              "memlock=-1 for a container)",
              (unsigned long long)limit_bytes >> 10,
