@@ -42,13 +42,8 @@ static int find(const struct options *options, struct findings *ret_findings)
     int error = survey_take(verbs, "", &found->survey);
     if (error == -ENOMEM)
         return error;
-    if (error == -ENOSYS)
-        snprintf(found->reason, sizeof found->reason,
-                 "this machine has no RDMA device: its kernel has no RDMA, or ib_uverbs is not "
-                 "loaded");
-    else if (error)
-        snprintf(found->reason, sizeof found->reason, "RDMA devices cannot be listed: %s",
-                 strerror(-error));
+    if (error)
+        survey_explain(error, found->reason, sizeof found->reason);
     else if (choice_works(&found->survey, &found->wishes, found->reason))
         memlock_allows(found->memlock_bytes, found->needed_bytes, found->reason);
     return 0;

@@ -134,7 +134,7 @@ int rails_open(const struct rails_setup *setup, struct rails **ret_rails,
 {
     struct survey survey = {0};
     struct rails *rails = calloc(1, sizeof *rails);
-    snprintf(ret_reason, RAILS_REASON_BYTES, "the devices cannot be listed");
+    snprintf(ret_reason, RAILS_REASON_BYTES, "out of memory");
     int error = rails ? 0 : -ENOMEM;
     if (!error) {
         rails->verbs = setup->verbs;
@@ -144,6 +144,8 @@ int rails_open(const struct rails_setup *setup, struct rails **ret_rails,
             link_table_init(&rails->tables[i]);
         prepare_fork(rails);
         error = survey_take(setup->verbs, "", &survey);
+        if (error)
+            survey_explain(error, ret_reason, RAILS_REASON_BYTES);
     }
     if (!error)
         error = open_chosen(rails, setup, &survey, ret_reason);

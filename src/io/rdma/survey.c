@@ -162,3 +162,13 @@ void survey_fini(struct survey *survey)
     free(survey->devices);
     *survey = (struct survey){0};
 }
+
+void survey_explain(int error, char *ret_text, size_t size)
+{
+    if (error == -ENOSYS)
+        snprintf(ret_text, size,
+                 "this machine has no RDMA device: its kernel has no RDMA, or ib_uverbs is not "
+                 "loaded");
+    else
+        snprintf(ret_text, size, "RDMA devices cannot be listed: %s", strerror(-error));
+}

@@ -29,5 +29,7 @@ struct survey {
  * has no RDMA.  A device that fails is listed with its error. */
 int survey_take(const struct verbs *verbs, const char *root, struct survey *ret_survey);
 void survey_fini(struct survey *survey);
+/* Its error, as a sentence. */
+void survey_explain(int error, char *ret_text, size_t size);
 
 #endif
