@@ -77,7 +77,8 @@ static void test_longest_idle_makes_room(void **state)
     close_all(fds, MOST);
 }
 
-/* Nothing is said on a channel that has queue pairs, and they end with it. */
+/* Nothing is said on a channel that has queue pairs, and they end with it.  It takes no serving
+ * thread's place (server_pair.c). */
 static void test_one_with_queue_pairs_stays(void **state)
 {
     struct fixture *fixture = *state;
@@ -89,14 +90,19 @@ static void test_one_with_queue_pairs_stays(void **state)
     pair.u.pair.n_queues = 2;
     fixture_send(fds[0], &pair);
     assert_int_equal(receive(fds[0], 10000), 1);
-    for (uint32_t i = 1; i < MOST; i++)
-        ask(fds[i]);
-    int fd = fixture_dial(fixture, PURPOSE_CHANNEL);
-    ask(fd);
+    int more[2];
+    for (uint32_t i = 0; i < 2; i++) {
+        more[i] = fixture_dial(fixture, PURPOSE_CHANNEL);
+        ask(more[i]);
+    }
     expect_end(fds[1]);
+    server_make_room(fixture->server);
+    expect_end(fds[2]);
     ask(fds[0]);
-    fds[1] = fd;
-    close_all(fds, MOST);
+    ask(fds[3]);
+    close_all(more, 2);
+    close(fds[0]);
+    close(fds[3]);
     WAIT_FOR(atomic_load(&fixture->guests_now) == 0);
 }
 

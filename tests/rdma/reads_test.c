@@ -80,6 +80,7 @@ static void bench_close(struct bench *bench)
     for (int i = 0; i < PAIRS; i++)
         rig_end_lane(&bench->rig, &bench->lanes[i].pair, &bench->lanes[i].landing);
     rig_end(&bench->rig, &bench->arena, &bench->target);
+    model_free(bench->rig.model);
 }
 
 /* --- a batch ---------------------------------------------------------------------------------- */

@@ -124,7 +124,6 @@ void rig_end(struct rig *rig, struct rig_memory *arena, struct rig_memory *targe
     rig_memory_free(rig, arena);
     rig_memory_free(rig, target);
     rig_close(rig);
-    model_free(rig->model);
 }
 
 struct verbs_segment rig_segment(const struct rig_memory *memory, uint64_t offset, uint32_t len)
