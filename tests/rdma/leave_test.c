@@ -116,7 +116,7 @@ static bool close_under_a_read(void)
     pthread_t reader, closer;
     uint8_t via = PEERCACHE_VIA_NONE;
     open_apart("protocol=auto");
-    get_by(PEERCACHE_VIA_RDMA, 1, bytes, BYTES, 4);
+    get_by_rdma(1, bytes, BYTES, 4);
     assert_int_equal(peercache_node_drain(nodes[0], 0, NULL), 0);
     struct rail *rail = the_link(0)->rail;
     uint64_t from_ns = clock_now_ns();

@@ -89,7 +89,7 @@ static void one_read_of_many_fails(void **state)
 /* On a busy machine the READs may be given up before their failure is heard of. */
 static bool read_with_wrong_keys(void)
 {
-    get_by(PEERCACHE_VIA_RDMA, 1, bytes, BYTES, 4);
+    get_by_rdma(1, bytes, BYTES, 4);
     assert_true(link_is("up", PAIR_MAX, ""));
     for (uint32_t i = 0; i < the_link(0)->source.key_count; i++)
         the_link(0)->keys[i] ^= 0x5500;
@@ -117,7 +117,7 @@ static void a_peer_with_another_mtu_is_read(void **state)
     for (int smaller = 0; smaller < 2; smaller++) {
         open_apart("protocol=rdma");
         nodes[smaller]->node->rails->list[0].port_info.mtu_bytes = 1024;
-        get_by(PEERCACHE_VIA_RDMA, 1, bytes, BYTES, 4);
+        get_by_rdma(1, bytes, BYTES, 4);
         nodes_close();
     }
 }

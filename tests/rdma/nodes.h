@@ -160,6 +160,11 @@ static inline void get_by(uint8_t via, uint64_t number, uint8_t *bytes, size_t l
     assert_int_equal(result.via, via);
 }
 
+static inline void get_by_rdma(uint64_t number, uint8_t *bytes, size_t len, uint32_t n_segments)
+{
+    get_by(PEERCACHE_VIA_RDMA, number, bytes, len, n_segments);
+}
+
 /* @n pages from @first on, one in @step, with one segment each. */
 static inline void get_batch(uint64_t first, uint64_t step, uint32_t n, uint8_t *bytes, size_t len,
                              uint32_t timeout_ms, struct peercache_result *ret_results)

@@ -36,16 +36,16 @@ static void pages_of_all_shapes_come_by_rdma(void **state)
             uint64_t number = 100 * (uint64_t)with_region + i;
             set(number, lengths[i]);
             for (uint32_t n = 1; n <= 199 && n <= lengths[i]; n += 66)
-                get_by(PEERCACHE_VIA_RDMA, number, bytes, lengths[i], n);
+                get_by_rdma(number, bytes, lengths[i], n);
         }
         assert_int_equal(counter(1, "peercache_rdma_pages_bounced_total") > 0, 1);
     }
     long long bounced = counter(1, "peercache_rdma_pages_bounced_total");
     set(1000, 5000);
-    get_by(PEERCACHE_VIA_RDMA, 1000, bytes, 5000, 3);
+    get_by_rdma(1000, bytes, 5000, 3);
     assert_int_equal(counter(1, "peercache_rdma_pages_bounced_total"), bounced);
     peercache_region_release(region);
-    get_by(PEERCACHE_VIA_RDMA, 1000, bytes, 5000, 3);
+    get_by_rdma(1000, bytes, 5000, 3);
     assert_int_equal(counter(1, "peercache_rdma_pages_bounced_total"), bounced + 1);
     nodes_close();
 }
@@ -96,7 +96,7 @@ static void auto_takes_rdma_between_hosts(void **state)
     nodes_open(&calm, "protocol=auto");
     set_apart();
     set(1, sizeof bytes);
-    get_by(PEERCACHE_VIA_RDMA, 1, bytes, sizeof bytes, 2);
+    get_by_rdma(1, bytes, sizeof bytes, 2);
     nodes_close();
 }
 
