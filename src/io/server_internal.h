@@ -40,7 +40,7 @@ struct server_conn {
     uint64_t asked_ns; /* when something came last; before that, when it arrived */
     int fd;
     enum purpose purpose;
-    uint16_t version;           /* of the protocol, agreed on */
+    uint16_t version; /* of the protocol, agreed on */
     struct server_asker asker;
     bool is_closed, is_blocked; /* is_blocked: the socket takes nothing, so nothing is read */
     struct loop_watch *watch;

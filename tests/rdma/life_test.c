@@ -77,7 +77,7 @@ static void cycle(uint8_t *bytes)
     nodes_open(&calm, "protocol=rdma");
     assert_int_equal(peercache_region_register(nodes[1], bytes, PAGE_BYTES, &region, &error), 0);
     set(1, PAGE_BYTES);
-    get_by(PEERCACHE_VIA_RDMA, 1, bytes, PAGE_BYTES, 5);
+    get_by_rdma(1, bytes, PAGE_BYTES, 5);
     if (nodes_device)
         assert_true(read_pinned_kib() > 0);
     nodes_close();
@@ -132,7 +132,7 @@ static void a_child_that_exits_takes_nothing_along(void **state)
     nodes_open(&calm, "protocol=rdma");
     uint8_t *bytes = private_memory(&region);
     set(1, PAGE_BYTES);
-    get_by(PEERCACHE_VIA_RDMA, 1, bytes, PAGE_BYTES, 5);
+    get_by_rdma(1, bytes, PAGE_BYTES, 5);
     long long links = counter(1, "peercache_rdma_links_opened_total");
     for (int i = 0; i < CHILDREN; i++) {
         pid_t child = fork();
@@ -141,7 +141,7 @@ static void a_child_that_exits_takes_nothing_along(void **state)
             _exit(0);
         }
         await_child(child);
-        get_by(PEERCACHE_VIA_RDMA, 1, bytes, PAGE_BYTES, 5);
+        get_by_rdma(1, bytes, PAGE_BYTES, 5);
     }
     if (!nodes_device) /* a slow machine may give a link up by itself */
         assert_int_equal(counter(1, "peercache_rdma_links_opened_total"), links);
@@ -182,7 +182,7 @@ static void a_child_that_writes_takes_no_bytes_away(void **state)
     reader.bytes = private_memory(&region);
     for (uint64_t i = 0; i < PAGES; i++)
         set(i, PAGE_BYTES);
-    get_by(PEERCACHE_VIA_RDMA, 1, reader.bytes, PAGE_BYTES, 5);
+    get_by_rdma(1, reader.bytes, PAGE_BYTES, 5);
     assert_int_equal(pthread_create(&thread, NULL, read_on, &reader), 0);
     for (int i = 0; i < CHILDREN; i++) {
         pid_t child = fork();

@@ -69,17 +69,17 @@ static void pages_bounce_while_their_memory_is_registered(void **state)
         skip(); /* it cannot be held */
     nodes_open(&calm, "protocol=rdma");
     set(1, sizeof bytes);
-    get_by(PEERCACHE_VIA_RDMA, 1, bytes, sizeof bytes, 3); /* makes the bounce buffer */
+    get_by_rdma(1, bytes, sizeof bytes, 3); /* makes the bounce buffer */
     live_hold_memory(live, true);
     assert_int_equal(pthread_create(&thread, NULL, register_slowly, bytes), 0);
     while (!(range = memory_borrow(nodes[1]->node->rails->memory, bytes, sizeof bytes)))
         sched_yield();
     memory_return(nodes[1]->node->rails->memory, range);
-    get_by(PEERCACHE_VIA_RDMA, 1, bytes, sizeof bytes, 3);
+    get_by_rdma(1, bytes, sizeof bytes, 3);
     assert_int_equal(counter(1, "peercache_rdma_pages_bounced_total"), 2);
     live_hold_memory(live, false);
     pthread_join(thread, NULL);
-    get_by(PEERCACHE_VIA_RDMA, 1, bytes, sizeof bytes, 3);
+    get_by_rdma(1, bytes, sizeof bytes, 3);
     assert_int_equal(counter(1, "peercache_rdma_pages_bounced_total"), 2);
     assert_int_equal(counter(1, "peercache_rdma_region_bytes"), sizeof bytes);
     nodes_close();
