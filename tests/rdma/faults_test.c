@@ -219,7 +219,7 @@ static void an_idle_link_is_closed_and_made_again(void **state)
 {
     (void)state;
     open_apart("protocol=rdma");
-    get(1, bytes, BYTES, 4);
+    get_by_rdma(1, bytes, BYTES, 4);
     uint32_t before = (uint32_t)model_counts(model).queues;
     rails_close_idle(nodes[1]->node->rails, clock_now_ns() + 2 * LINK_IDLE_NS);
     assert_int_equal(the_link(0)->state, LINK_DOWN);
