@@ -104,7 +104,8 @@ def check_flat_pages(pool):
 class HostPool:
     """A pool that was looked at and accepted.  ValueError says why one is not.
 
-    @addresses, @lengths: of the segments of the first page, when it was looked at.  @groups: into how many groups of heads each page is split (page_head with tp_lcm_size).
+    @addresses, @lengths: of the segments of the first page, when it was looked at.  @groups: into how
+    many groups of heads each page is split (page_head with tp_lcm_size).
     """
 
     def __init__(self, pool, groups=1):
