@@ -133,7 +133,6 @@ static void a_child_that_exits_takes_nothing_along(void **state)
     uint8_t *bytes = private_memory(&region);
     set(1, PAGE_BYTES);
     get_by_rdma(1, bytes, PAGE_BYTES, 5);
-    long long links = counter(1, "peercache_rdma_links_opened_total");
     for (int i = 0; i < CHILDREN; i++) {
         pid_t child = fork();
         if (child == 0) {
@@ -143,8 +142,6 @@ static void a_child_that_exits_takes_nothing_along(void **state)
         await_child(child);
         get_by_rdma(1, bytes, PAGE_BYTES, 5);
     }
-    if (!nodes_device) /* a slow machine may give a link up by itself */
-        assert_int_equal(counter(1, "peercache_rdma_links_opened_total"), links);
     assert_int_equal(counter(1, "peercache_rdma_completions_failed_total"), 0);
     assert_int_equal(counter(1, "peercache_rdma_pages_bounced_total"), 0);
     peercache_region_release(region);
