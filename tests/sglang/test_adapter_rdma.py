@@ -42,11 +42,12 @@ if not DEVICE:
 
 import harness
 import host_pool
+import numpy
 import line_faults
 import side_pools
 import test_adapter_registration as pools
 from harness import AdapterCase
-from peercache import regions as regions_module
+from peercache import _native, regions as regions_module
 from sglang.srt.mem_cache import hicache_storage
 from waiting import wait_for
 
@@ -91,6 +92,9 @@ class RdmaCase(AdapterCase):
         return json.loads((made or self.reader).status())["counters"][name]
 
     def await_registered(self, len_bytes, made=None):
+        """The pool before may have been as large, so the thread's end is waited for too."""
+        regions = (made or self.reader)._registry._regions
+        wait_for(lambda: regions._thread is None, "the end of registering")
         wait_for(lambda: self.count(REGISTERED, made) == len_bytes,
                  f"{len_bytes} bytes to be registered")
 
@@ -191,6 +195,18 @@ class Registered(RdmaCase):
         with self.assertLogs("peercache", "WARNING"):
             self.reader.register_mem_host_pool_v2(side_pools.dummy(), "swa")
         self.await_registered(memory_of(second))
+
+    def test_a_registration_holds_what_it_was_given(self):
+        tensor = numpy.zeros(4096, dtype=numpy.uint8)
+        memory = weakref.ref(tensor)
+        region = _native.Region(self.reader._node, tensor.ctypes.data, 4096, tensor)
+        del tensor
+        self.assertEqual(self.count(REGISTERED), 4096)
+        self.assertIsNotNone(memory())
+        region.release()
+        region.release()
+        self.assertEqual(self.count(REGISTERED), 0)
+        self.assertIsNone(memory())
 
     def test_memory_stays_until_the_store_is_closed(self):
         pool = host_pool.mha()
