@@ -46,12 +46,14 @@ class OnHardware(unittest.TestCase):
         return subprocess.run([HERE / "on-hardware", *words], text=True, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, env=environment, timeout=120)
 
-    def built_tree(self, contract="exit 0", nodes="exit 0", bench="echo the table"):
+    def built_tree(self, contract="exit 0", nodes="exit 0", storm="exit 0",
+                   bench="echo the table"):
         """What --built takes for a tree that was built."""
         tree = self.folder / "tree"
         self.program("tree/build/cmd/peercache", PEERCACHE)
         self.program("tree/build/tests/rdma-contract", f"#!/bin/sh\necho \"$@\"\n{contract}\n")
         self.program("tree/build/tests/rdma-nodes-test", f"#!/bin/sh\n{nodes}\n")
+        self.program("tree/build/tests/rdma-storm-test", f"#!/bin/sh\n{storm}\n")
         self.program("tree/bench/rdma", f"#!/bin/sh\necho \"$@\"\n{bench}\n")
         return ("--built", "--folder", str(tree))
 
@@ -88,7 +90,7 @@ class OnHardware(unittest.TestCase):
         done = self.run_script(*self.built_tree(), "one", "two")
         self.assertEqual(done.returncode, 0, done.stdout)
         for step, host in (("devices", "one"), ("contract", "two"), ("nodes", "one"),
-                           ("benchmark", "two")):
+                           ("storm", "two"), ("benchmark", "two")):
             self.assertRegex(done.stdout, rf"(?m)^ok +{step} +{host}$")
         self.assertIn("the table", done.stdout)
         log = pathlib.Path(re.search(r"output  (\S+)", done.stdout).group(1)).read_text()
