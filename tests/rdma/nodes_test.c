@@ -219,9 +219,10 @@ static void callers_share_queue_pairs(void **state)
     }
     print_message("hits %u of %d, queue pairs broken %lld\n", hits, CALLERS * CALLS,
                   counter(1, "peercache_rdma_queue_pairs_broken_total"));
-    /* How much of both there is on a device depends on how busy the machine is. */
+    /* How much of both there is on a device depends on how busy the machine is; a fast adapter is done
+     * within the shortest deadline. */
     assert_true(hits > (nodes_device ? CALLERS : CALLERS * CALLS / 2));
-    assert_true(counter(1, "peercache_rdma_queue_pairs_broken_total") > (nodes_device ? 0 : 5));
+    assert_true(nodes_device || counter(1, "peercache_rdma_queue_pairs_broken_total") > 5);
     nodes_close();
 }
 
