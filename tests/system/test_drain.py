@@ -43,8 +43,14 @@ class Drain(test_trouble.Trouble):
         return outcome.returncode, json.loads(outcome.stdout)
 
     def assert_all_there(self, reader, count=PAGES):
-        called = reader.call("get", "page", 0, count, BYTES, 10000)
-        self.assertEqual((called.outcomes.count("HIT"), called.wrong), (count, 0), called)
+        """On a busy machine a process may not run for so long that it is taken for a hung one, which
+        is a miss; then it is asked again."""
+        for _ in range(4):
+            called = reader.call("get", "page", 0, count, BYTES, 10000)
+            self.assertEqual(called.wrong, 0, called)
+            if called.ms < HUNG_MS:
+                break
+        self.assertEqual(called.outcomes.count("HIT"), count, called)
 
     def test_pages_are_found_elsewhere_when_it_has_left(self):
         _, leaver, other, third = self.start({}, {})
@@ -71,8 +77,7 @@ class Drain(test_trouble.Trouble):
         return called
 
     def test_nobody_who_reads_notices(self):
-        """On a busy machine a process may not run for so long that it is taken for a hung one, which
-        is a miss; then the test is made again."""
+        """Made again where a process was taken for a hung one."""
         for _ in range(4):
             called = self.read_while_one_leaves()
             if called.ms < HUNG_MS:
