@@ -82,12 +82,27 @@ void locate_begin(struct locate *locate, const struct core_view *view, struct lo
     }
 }
 
+static bool has_place(const struct locate_key *key, const struct location *place)
+{
+    for (uint32_t i = 0; i < key->n_places; i++)
+        if (key->places[i].holder == place->holder &&
+            key->places[i].generation == place->generation)
+            return true;
+    return false;
+}
+
+/* The page may have come here meanwhile; what was read here in vain is not believed again. */
 void locate_again(struct locate *locate, uint32_t index)
 {
     struct locate_key *key = &locate->keys[index];
-    key->state = LOCATE_PENDING;
-    key->n_places = key->owner = 0;
+    struct location own;
+    bool is_here = view_own_page(locate->view, key->digest, &own) == 0 && !has_place(key, &own);
+    key->state = is_here ? LOCATE_FOUND : LOCATE_PENDING;
+    key->n_places = is_here;
+    key->owner = 0;
     key->was_answered = false;
+    if (is_here)
+        key->places[0] = own;
 }
 
 static void next_owner(struct locate_key *key)
@@ -123,12 +138,15 @@ static void ask_own_shard(const struct locate *locate, struct locate_key *key, u
     bool complete = view_is_complete(locate->view, locate->ring_hash);
     struct location places[CORE_HOLDERS_MAX];
     int n = view_holders(locate->view, key->digest, places);
+    bool is_vague = n < 0;
     for (int i = 0; i < n; i++)
-        if (places[i].holder != CORE_SELF) /* own pages were looked up where they are */
+        if (places[i].holder != CORE_SELF)
             add_place(key, &places[i]);
+        else
+            is_vague = true; /* own pages were looked up where they are, and it is not there */
     key->is_hot = locate->is_read &&
                   invite_self(locate->view, key->digest, key->places, key->n_places, now_ns);
-    conclude(key, complete && n >= 0);
+    conclude(key, complete && !is_vague);
 }
 
 /* Moves a pending key on to an owner that can be asked now, or to its end. */
@@ -204,8 +222,8 @@ void locate_fill_lookup(const struct locate *locate, const struct locate_ask *as
                                           .n_keys = ask->n};
 }
 
-/* Holders that this node does not know, or only in another life, are no holders: false, and then another
- * owner may name one that it knows. */
+/* Holders that this node does not know, or only in another life, are no holders, nor is this node, which
+ * has looked: false, and then another owner may name one that is. */
 static bool take_found(struct locate *locate, const struct locate_ask *ask,
                        const struct message_locations *answer, const struct record_found *found)
 {
@@ -214,9 +232,10 @@ static bool take_found(struct locate *locate, const struct locate_ask *ask,
     const struct record_holder *named = &answer->holders[place.holder];
     if (view_peer_index(locate->view, named->node_id, named->incarnation, &holder) != 0)
         return false;
+    if (holder == CORE_SELF)
+        return false;
     place.holder = holder;
-    if (holder != CORE_SELF)
-        add_place(&locate->keys[locate->order[ask->first + found->index]], &place);
+    add_place(&locate->keys[locate->order[ask->first + found->index]], &place);
     return true;
 }
 

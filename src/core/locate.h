@@ -52,7 +52,7 @@ struct locate {
  * what the own shard knows are found at once. */
 void locate_begin(struct locate *locate, const struct core_view *view, struct locate_key *keys,
                   uint32_t n);
-/* Looks for one key again, from its first owner on, without believing the own pool. */
+/* Looks for one key again: in the own pool, unless that was tried, and from its first owner on. */
 void locate_again(struct locate *locate, uint32_t key);
 /* The asks of the next round, each to another peer or with other keys; 0: all is decided. */
 uint32_t locate_plan(struct locate *locate, uint64_t now_ns,

@@ -350,7 +350,7 @@ static void page_of_a_holder_in_trouble_is_not_there(void **state)
 }
 
 /* The own pool let the page go: look again, with the owners this time. */
-static void looking_again_does_not_believe_the_own_pool(void **state)
+static void looking_again_does_not_believe_what_was_read_in_vain(void **state)
 {
     struct fixture *fixture = *state;
     uint64_t page = foreign_page(fixture);
@@ -360,22 +360,66 @@ static void looking_again_does_not_believe_the_own_pool(void **state)
     locate_again(&fixture->locate, 0);
     assert_int_equal(plan(fixture), 1);
     answer_all(fixture, &fixture->asks[0], 103, 1);
+    assert_int_equal(fixture->keys[0].n_places, 1);
     assert_int_not_equal(fixture->keys[0].places[0].holder, CORE_SELF);
-    locate_again(&fixture->locate, 0); /* from its first owner on */
-    assert_int_equal(plan(fixture), 1);
-    answer_all(fixture, &fixture->asks[0], 0, 100); /* an owner names this node itself */
-    assert_int_equal(fixture->keys[0].state, LOCATE_UNKNOWN);
 }
 
-/* The own shard still names this node, whose pool has the page no more: no place to read. */
+/* Its holder has handed it to this very node, and is gone. */
+static void looking_again_finds_what_came_here_meanwhile(void **state)
+{
+    struct fixture *fixture = *state;
+    uint64_t page = foreign_page(fixture);
+    begin(fixture, page, 1);
+    assert_int_equal(plan(fixture), 1);
+    answer_all(fixture, &fixture->asks[0], 103, 1);
+    world_set(fixture->world, SELF, page, 1);
+    locate_again(&fixture->locate, 0);
+    assert_int_equal(fixture->keys[0].state, LOCATE_FOUND);
+    assert_int_equal(fixture->keys[0].places[0].holder, CORE_SELF);
+}
+
+/* It has looked there: what such an owner knows is old, and another may know more. */
+static void owner_that_names_only_the_asker_has_not_said_no(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, foreign_page(fixture), 1);
+    assert_int_equal(plan(fixture), 1);
+    answer_all(fixture, &fixture->asks[0], 0, 100);
+    assert_int_equal(fixture->keys[0].state, LOCATE_PENDING);
+    assert_int_equal(plan(fixture), 1);
+    answer_all(fixture, &fixture->asks[0], 103, 1);
+    assert_int_equal(fixture->keys[0].state, LOCATE_FOUND);
+}
+
+static void nothing_to_look_for(void **state)
+{
+    struct fixture *fixture = *state;
+    begin(fixture, 1, 0);
+    assert_int_equal(plan(fixture), 0);
+}
+
+/* All members that the test plays have told this node everything. */
+static void complete_own_shard(struct fixture *fixture)
+{
+    struct message end = {
+        .type = MESSAGE_sync,
+        .u.sync = {.kind = SYNC_ENDS, .ring_hash = view_ring_hash(view_of(fixture))}};
+    world_pass(fixture->world, 6000); /* the ring of the node alone no longer counts */
+    for (uint32_t i = 0; i < 6; i++)
+        world_say(fixture->world, SELF, WORLD_CONTROL + i, &end);
+    assert_true(view_is_complete(view_of(fixture), end.u.sync.ring_hash));
+}
+
+/* It knows all, and names this node, whose pool has the page no more: the other owner may know better. */
 static void own_shard_is_not_believed_about_this_node(void **state)
 {
     struct fixture *fixture = *state;
     struct location places[CORE_HOLDERS_MAX];
     uint64_t page = 1;
+    complete_own_shard(fixture);
     do
         begin(fixture, ++page, 1);
-    while (fixture->keys[0].owners[0] != CORE_SELF && fixture->keys[0].owners[1] != CORE_SELF);
+    while (fixture->keys[0].owners[0] != CORE_SELF);
     world_set(fixture->world, SELF, page, 1);
     assert_int_equal(world_holders(fixture->world, SELF, page, places), 1);
     begin(fixture, page, 1);
@@ -386,27 +430,14 @@ static void own_shard_is_not_believed_about_this_node(void **state)
     assert_int_equal(fixture->keys[0].state, LOCATE_UNKNOWN);
 }
 
-static void nothing_to_look_for(void **state)
-{
-    struct fixture *fixture = *state;
-    begin(fixture, 1, 0);
-    assert_int_equal(plan(fixture), 0);
-}
-
-/* All members that the test plays tell this node everything, so that nobody needs to fall back behind
- * the present ring; then one joins.  A page that it owns now, in place of another. */
+/* Nobody needs to fall back behind the present ring; then one joins.  A page that it owns now, in place
+ * of another. */
 static uint64_t page_that_changed_hands(struct fixture *fixture)
 {
-    struct message end = {
-        .type = MESSAGE_sync,
-        .u.sync = {.kind = SYNC_ENDS, .ring_hash = view_ring_hash(view_of(fixture))}};
     struct record_member members[7];
     for (uint32_t i = 0; i < 7; i++)
         members[i] = world_member(100 + i, 1);
-    world_pass(fixture->world, 6000); /* the ring of the node alone no longer counts */
-    for (uint32_t i = 0; i < 6; i++)
-        world_say(fixture->world, SELF, WORLD_CONTROL + i, &end);
-    assert_true(view_is_complete(view_of(fixture), end.u.sync.ring_hash));
+    complete_own_shard(fixture);
     world_tell_members(fixture->world, SELF, WORLD_DISCOVERY, 2, members, 7);
     for (uint64_t page = 1;; page++) {
         begin(fixture, page, 1);
@@ -486,7 +517,9 @@ int main(void)
         TEST(answer_with_numbers_out_of_range),
         TEST(holders_are_kept_once_and_no_more_than_there_is_room),
         TEST(page_of_a_holder_in_trouble_is_not_there),
-        TEST(looking_again_does_not_believe_the_own_pool),
+        TEST(looking_again_does_not_believe_what_was_read_in_vain),
+        TEST(looking_again_finds_what_came_here_meanwhile),
+        TEST(owner_that_names_only_the_asker_has_not_said_no),
         TEST(own_shard_is_not_believed_about_this_node),
         TEST(owner_by_the_ring_before_is_asked_last),
         TEST(without_the_ring_before_the_page_is_missed),
