@@ -19,10 +19,10 @@ if REASON:
 NODES, STORM, LUCK, LIFE, FAR, PEERCACHED, PEERCACHE = (
     os.environ[name] for name in ("NODES", "RDMA_STORM", "RDMA_LUCK", "RDMA_LIFE", "FAR",
                                   "PEERCACHED", "PEERCACHE"))
-CYCLES = 5
+CYCLES = 3
 LIMIT_S = 300
 # 10^5 pages take a minute and more: RDMA_STORM_HITS=100000.
-STORM_HITS = os.environ.get("RDMA_STORM_HITS", "10000")
+STORM_HITS = os.environ.get("RDMA_STORM_HITS", "5000")
 
 
 class Run(unittest.TestCase):
