@@ -189,10 +189,10 @@ class Twins(Identity):
         self.await_members(head, *lives)
         shutil.copytree(self.folder / "a", self.folder / "b")
         second = self.daemon(state_dir=self.folder / "b")
-        self.assertEqual(second.node_id, first.node_id)
         wait_for(lambda: life_of(second)[0] != first.node_id, "another id")
         self.await_members(head, life_of(second), *lives)
         self.assertEqual(second.log().count("event=id_copied"), 1)
+        self.assertIn(f"event=id_copied node_id={first.node_id} ", second.log())
         for said in (first.log(), head.log()):
             self.assertNotIn("id_copied", said)
         self.assertNotIn("reborn", first.log())
