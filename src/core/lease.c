@@ -11,7 +11,7 @@
 
 void lease_begin(struct lease *lease, uint64_t term_ns, uint64_t now_ns)
 {
-    lease->term_ns = term_ns;
+    atomic_store_explicit(&lease->term_ns, term_ns, memory_order_relaxed);
     atomic_store_explicit(&lease->until_ns, now_ns + term_ns, memory_order_release);
 }
 
@@ -23,13 +23,14 @@ bool lease_is_over(const struct lease *lease, uint64_t now_ns)
 
 bool lease_renew(struct lease *lease, uint64_t now_ns)
 {
+    uint64_t term_ns = atomic_load_explicit(&lease->term_ns, memory_order_relaxed);
     if (lease_is_over(lease, now_ns))
         return false;
-    atomic_store_explicit(&lease->until_ns, now_ns + lease->term_ns, memory_order_release);
+    atomic_store_explicit(&lease->until_ns, now_ns + term_ns, memory_order_release);
     return true;
 }
 
 uint64_t lease_sleep_ns(const struct lease *lease)
 {
-    return lease->term_ns / LEASE_RENEWALS;
+    return atomic_load_explicit(&lease->term_ns, memory_order_relaxed) / LEASE_RENEWALS;
 }

@@ -20,7 +20,8 @@
 enum { LEASE_RENEWALS = 4 }; /* a term */
 
 struct lease {
-    uint64_t term_ns;
+    _Atomic(uint64_t)
+        term_ns; /* a new life may begin on any thread, while the node thread sleeps */
     _Atomic(uint64_t) until_ns;
 };
 
