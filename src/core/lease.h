@@ -20,8 +20,8 @@
 enum { LEASE_RENEWALS = 4 }; /* a term */
 
 struct lease {
-    _Atomic(uint64_t)
-        term_ns; /* a new life may begin on any thread, while the node thread sleeps */
+    /* A new life may begin on any thread while the node thread reads how long it may sleep. */
+    _Atomic(uint64_t) term_ns;
     _Atomic(uint64_t) until_ns;
 };
 
