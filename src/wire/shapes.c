@@ -71,7 +71,7 @@ static uint32_t fill_count(struct filler *f, uint32_t most)
 /* Bytes to take texts from: made at the first use, without zeros, and never changed after. */
 static const char *text_bytes(void)
 {
-    static char bytes[2 * TEXT_MAX];
+    static _Thread_local char bytes[2 * TEXT_MAX];
     uint64_t random = 1;
     if (bytes[0] == '\0') {
         for (size_t i = 0; i < sizeof bytes; i++)
