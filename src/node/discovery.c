@@ -124,11 +124,10 @@ static void warn_of_loopback(const char *option, const char *host, const struct 
 /* Where to listen was said by name. */
 static void check_host(const char *option, const char *host)
 {
-    struct address address = {.port = 1};
+    struct address address = address_of(host, 1);
     struct seed found;
     if (is_any(host) || is_loopback_text(host))
         return;
-    strcpy(address.host, host);
     look_up(&address, clock_now_ns() + RESOLVE_NS, &found);
     warn_of_loopback(option, host, &found);
 }
@@ -175,9 +174,8 @@ static void choose_also(struct node *node, const struct address *seed,
                         const struct socket_name *name)
 {
     struct discovery *discovery = &node->discovery;
-    struct address control = {.port = seed->port};
+    struct address control = address_of(node->config.control.host, seed->port);
     struct seed own = {0};
-    memcpy(control.host, node->config.control.host, sizeof control.host);
     if (is_any(control.host))
         return;
     look_up(&control, clock_now_ns() + RESOLVE_NS, &own);
@@ -272,8 +270,7 @@ void discovery_open(struct node *node)
 /* Another node of this host may be on its way to the port as well: who has it is looked at later. */
 static void look_at_holder(struct node *node)
 {
-    struct address to = {.port = node->discovery.own.port};
-    memcpy(to.host, node->config.advertised_host, sizeof to.host);
+    struct address to = address_of(node->config.advertised_host, node->discovery.own.port);
     links_probe(node, &to);
 }
 
@@ -323,9 +320,8 @@ static uint32_t list_services(struct node *node, struct address ret_services[MEM
     pthread_mutex_unlock(&node->core_lock);
     for (uint32_t i = 1; i < inspection->n_members && n < MEMBER_FILE_MAX; i++) {
         const struct core_member *member = &inspection->members[i];
-        struct address service = {.port = member->discovery_port};
+        struct address service = address_of(member->host, member->discovery_port);
         bool is_known = service.port == 0;
-        memcpy(service.host, member->host, sizeof service.host);
         for (uint32_t j = 0; j < n && !is_known; j++)
             is_known = is_same(&ret_services[j], &service);
         if (!is_known)

@@ -78,10 +78,9 @@ void links_hangup(struct node *node, uint32_t link)
 
 void links_dial(struct node *node, const struct core_dial *dial)
 {
-    struct address to = {.port = dial->port};
+    struct address to = address_of(dial->host, dial->port);
     if (atomic_load(&node->has_ended))
         return;
-    strncpy(to.host, dial->host, sizeof to.host - 1);
     struct link_user *user = new_user(node, dial->purpose, dial->node_id, dial->incarnation);
     struct conn *conn;
     if (!user)

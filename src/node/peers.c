@@ -51,12 +51,11 @@ static void describe(struct node *node, struct node_peer *peer,
 static void introduce(struct node *node, struct node_peer *peer)
 {
     struct channel_peer to = {
-        .address = {.port = peer->control_port},
+        .address = address_of(peer->host, peer->control_port),
         .node_id = peer->identity.node_id,
         .incarnation = peer->identity.incarnation,
     };
     struct channel_pool *made;
-    memcpy(to.address.host, peer->host, sizeof to.address.host);
     peer->mapping_is_old = peer->is_mapped;
     detach_if_unused(peer);
     peer->is_gone = false;
@@ -75,10 +74,9 @@ static void introduce(struct node *node, struct node_peer *peer)
 void peers_apply(struct node *node, const struct core_peer_change *change)
 {
     struct node_peer *peer = &node->peers[change->peer];
-    struct address at = {.port = change->control_port};
+    struct address at = address_of(change->host, change->control_port);
     char id[ID128_TEXT_LEN + 1], address[ADDRESS_TEXT_BYTES];
     id128_format(change->node_id, id);
-    memcpy(at.host, change->host, sizeof at.host);
     address_format(&at, address);
     pthread_mutex_lock(&peer->lock);
     bool is_new = !id128_equal(peer->identity.node_id, change->node_id) ||

@@ -66,11 +66,9 @@ static void begin(struct node *node, uint16_t index)
 {
     struct node_peer *peer = &node->peers[index];
     struct probe *probe = malloc(sizeof *probe);
-    struct address to = {0};
     pthread_mutex_lock(&peer->lock);
     bool is_gone = peer->is_gone || peer->control_port == 0;
-    memcpy(to.host, peer->host, sizeof peer->host);
-    to.port = peer->control_port;
+    struct address to = address_of(peer->host, peer->control_port);
     if (probe)
         *probe = (struct probe){index, peer->identity.node_id, peer->identity.incarnation};
     pthread_mutex_unlock(&peer->lock);

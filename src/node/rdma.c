@@ -160,10 +160,9 @@ static struct rails_peer *links_of(struct node *node, struct node_peer *peer,
     pthread_mutex_lock(&peer->lock);
     if (!peer->links && !peer->is_gone)
         peer->links = rails_peer_new(node->rails);
-    *ret_to = (struct channel_peer){.address.port = peer->control_port,
+    *ret_to = (struct channel_peer){.address = address_of(peer->host, peer->control_port),
                                     .node_id = peer->identity.node_id,
                                     .incarnation = peer->identity.incarnation};
-    memcpy(ret_to->address.host, peer->host, sizeof ret_to->address.host);
     struct rails_peer *links = peer->is_gone ? NULL : peer->links;
     pthread_mutex_unlock(&peer->lock);
     return links;

@@ -6,7 +6,6 @@
  * Any thread.  A peer's links are made under its lock and live as long as the node.
  */
 #include <jansson.h>
-#include <string.h>
 
 #include "node/rdma.h"
 
@@ -29,9 +28,8 @@ static json_t *device_json(struct rail *rail)
 static void add_links(json_t *links, struct node_peer *peer)
 {
     char id[ID128_TEXT_LEN + 1], text[ADDRESS_TEXT_BYTES];
-    struct address address = {.port = peer->control_port};
+    struct address address = address_of(peer->host, peer->control_port);
     id128_format(peer->identity.node_id, id);
-    memcpy(address.host, peer->host, sizeof address.host);
     address_format(&address, text);
     for (uint32_t i = 0; i < peer->links->n; i++) {
         struct link_view view;
