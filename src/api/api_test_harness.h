@@ -6,6 +6,7 @@
 #define API_API_TEST_HARNESS_H
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -38,6 +39,18 @@ static inline int test_free_port(void)
     assert_int_equal(getsockname(fd, (struct sockaddr *)&name, &len), 0);
     close(fd);
     return ntohs(name.sin_port);
+}
+
+/* For instance of /proc/self/fd: what this process has from the system. */
+static inline int test_count_entries(const char *folder)
+{
+    DIR *dir = opendir(folder);
+    int n = 0;
+    assert_non_null(dir);
+    while (readdir(dir))
+        n++;
+    closedir(dir);
+    return n;
 }
 
 /* Opens a node with options "name=value" behind those that keep tests small and quick; NULL ends

@@ -2,9 +2,10 @@
 /* node_test.c - a node opens, stops, closes and says what is wrong, through the public calls. */
 #include "api/page_test_harness.h"
 
-#include <dirent.h>
 #include <pthread.h>
 #include <sys/wait.h>
+
+#include "base/sanitizer.h"
 
 static void stopped_node_refuses_every_page(void **state)
 {
@@ -46,8 +47,7 @@ static void forked_child_is_told_so(void **state)
                   peercache_namespace_clear(ns, 1000) == -ECHILD &&
                   peercache_namespace_open(node, &field, 1, &ignored, NULL) == -ECHILD &&
                   peercache_region_register(node, &page, 10, &region, NULL) == -ECHILD &&
-                  !peercache_node_has_rdma(node) &&
-                  peercache_node_status(node, &text) == -ECHILD;
+                  !peercache_node_has_rdma(node) && peercache_node_status(node, &text) == -ECHILD;
         peercache_namespace_close(ns);
         peercache_node_stop(node);
         peercache_node_close(node);
@@ -59,27 +59,8 @@ static void forked_child_is_told_so(void **state)
     peercache_node_close(node);
 }
 
-static int count_entries(const char *folder)
-{
-    DIR *dir = opendir(folder);
-    int n = 0;
-    assert_non_null(dir);
-    while (readdir(dir))
-        n++;
-    closedir(dir);
-    return n;
-}
-
 /* Sanitizers keep freed memory for a while, and look for leaks themselves. */
-#ifndef __has_feature
-#define __has_feature(name) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) ||                               \
-    __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define KEEPS_FREED_MEMORY true
-#else
-#define KEEPS_FREED_MEMORY false
-#endif
+#define KEEPS_FREED_MEMORY (UNDER_ADDRESS_SANITIZER || UNDER_THREAD_SANITIZER)
 
 static long mapped_pages(void)
 {
@@ -108,12 +89,12 @@ static void opening_and_closing_a_hundred_times_leaves_nothing(void **state)
     int port = test_free_port();
     for (int i = 0; i < 10; i++)
         open_use_close(port);
-    int fds = count_entries("/proc/self/fd"), threads = count_entries("/proc/self/task");
+    int fds = test_count_entries("/proc/self/fd"), threads = test_count_entries("/proc/self/task");
     long pages = mapped_pages();
     for (int i = 0; i < 100; i++)
         open_use_close(port);
-    assert_int_equal(count_entries("/proc/self/fd"), fds);
-    assert_int_equal(count_entries("/proc/self/task"), threads);
+    assert_int_equal(test_count_entries("/proc/self/fd"), fds);
+    assert_int_equal(test_count_entries("/proc/self/task"), threads);
     if (!KEEPS_FREED_MEMORY && mapped_pages() > pages + 1024)
         fail_msg("%ld pages of 4 KiB were mapped before, %ld after", pages, mapped_pages());
 }

@@ -17,6 +17,7 @@
 #include <xxhash.h>
 
 #include "base/clock.h"
+#include "base/sanitizer.h"
 
 enum {
     /*
@@ -31,15 +32,7 @@ enum {
 
 /* ThreadSanitizer sees memcpy whatever is said of its caller, so it is told to overlook the reads.
  * Writes to a pool and to the caller's segments stay under its eyes. */
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define UNDER_THREAD_SANITIZER
-#endif
-#elif defined(__SANITIZE_THREAD__)
-#define UNDER_THREAD_SANITIZER
-#endif
-
-#ifdef UNDER_THREAD_SANITIZER
+#if UNDER_THREAD_SANITIZER
 void AnnotateIgnoreReadsBegin(const char *file, int line);
 void AnnotateIgnoreReadsEnd(const char *file, int line);
 #else

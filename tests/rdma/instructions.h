@@ -11,17 +11,10 @@
 
 #include <stdint.h>
 
+#include "base/sanitizer.h"
+
 /* What a sanitizer or coverage puts in is counted too. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define INSTRUCTIONS_ARE_MORE 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define INSTRUCTIONS_ARE_MORE 1
-#endif
-#endif
-#ifndef INSTRUCTIONS_ARE_MORE
-#define INSTRUCTIONS_ARE_MORE 0
-#endif
+#define INSTRUCTIONS_ARE_MORE (UNDER_ADDRESS_SANITIZER || UNDER_THREAD_SANITIZER)
 
 /* -EPERM: no process may be traced here; -ECHILD: the call has not ended well.  The call changes
  * memory of the child only. */

@@ -9,10 +9,11 @@
  */
 #include "nodes.h"
 
-#include <dirent.h>
 #include <malloc.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+
+#include "base/sanitizer.h"
 
 enum {
     PAGE_BYTES = 100000,
@@ -24,11 +25,7 @@ enum {
     READS_LEAST = 40,
 };
 
-#ifdef __SANITIZE_ADDRESS__
-enum { HEAP_IS_COUNTED = 0 }; /* the leak checker has the word */
-#else
-enum { HEAP_IS_COUNTED = 1 };
-#endif
+enum { HEAP_IS_COUNTED = !UNDER_ADDRESS_SANITIZER }; /* there the leak checker has the word */
 
 static int cycles = CYCLES;
 
@@ -38,17 +35,6 @@ static int cycles = CYCLES;
 struct holdings {
     long descriptors, threads, heap_bytes, pinned_kib;
 };
-
-static long count_entries(const char *path)
-{
-    DIR *folder = opendir(path);
-    long n = 0;
-    assert_non_null(folder);
-    while (readdir(folder))
-        n++;
-    closedir(folder);
-    return n;
-}
 
 /* Memory that devices hold in place. */
 static long read_pinned_kib(void)
@@ -66,8 +52,9 @@ static long read_pinned_kib(void)
 
 static struct holdings take_stock(void)
 {
-    return (struct holdings){count_entries("/proc/self/fd"), count_entries("/proc/self/task"),
-                             (long)mallinfo2().uordblks, read_pinned_kib()};
+    return (struct holdings){test_count_entries("/proc/self/fd"),
+                             test_count_entries("/proc/self/task"), (long)mallinfo2().uordblks,
+                             read_pinned_kib()};
 }
 
 static void cycle(uint8_t *bytes)
