@@ -42,11 +42,11 @@ static void replace_peer(struct core *core, uint16_t former, uint16_t present)
         ring_set_replace(core->rings.set, former, present);
 }
 
+/* Whichever life of it is here: another may have taken its place in the beliefs, and gone unseen. */
 static void member_gone(struct core *core, const struct record_member *member)
 {
     uint16_t index = peers_find(core->peers, member->node_id);
-    if (index != CORE_PEER_NONE && index != CORE_SELF &&
-        peers_get(core->peers, index)->incarnation <= member->incarnation)
+    if (index != CORE_PEER_NONE && index != CORE_SELF)
         members_remove(core, index);
 }
 

@@ -14,7 +14,6 @@
 #include "base/check.h"
 #include "base/seqtable.h"
 #include "core/demand.h"
-#include "core/twin.h"
 #include "core/view.h"
 
 struct peers {
@@ -213,10 +212,6 @@ bool peers_report(struct peers *peers, struct update *update, const struct recor
     if (index == CORE_PEER_NONE)
         return add(peers, update, member);
     struct peer *peer = &peers->peers[index];
-    struct record_member known = {
-        .incarnation = peer->incarnation, .seat = peer->seat, .state = peer->state};
-    if (twin_is_old_news(&known, member))
-        return false;
     if (member->incarnation != peer->incarnation || member->seat != peer->seat) {
         peers_retire(peers, update, index);
         *ret_replaced = index;

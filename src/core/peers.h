@@ -55,8 +55,8 @@ struct peer *peers_get(struct peers *peers, uint16_t index);
 /* CORE_PEER_NONE when it is not known. */
 uint16_t peers_find(const struct peers *peers, struct id128 node_id);
 
-/* A member as discovery reports it: adds or updates it.  A newer incarnation replaces the older
- * one, whose index is returned to be dropped.  Returns true when the ring may have changed. */
+/* A member as discovery reports it: adds or updates it.  Another life replaces the one that
+ * is here, whose index is returned to be dropped.  Returns true when the ring may have changed. */
 bool peers_report(struct peers *peers, struct update *update, const struct record_member *member,
                   uint16_t *ret_replaced);
 /* What this node says of itself. */

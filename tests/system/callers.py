@@ -12,6 +12,7 @@ import tempfile
 import unittest
 
 from processes import WAIT_S, check_log, clean_environment, end_process, wait_for
+from waiting import WaitedInVain
 
 CALLER = os.environ["CALLER"]
 # How much later than its deadline a call may return; a sanitizer makes everything slower.
@@ -85,6 +86,16 @@ class Caller:
         check_log(self.log())
 
 
+def lacks(status, count):
+    """What a node that says this of itself lacks of a whole cluster of so many."""
+    members = status["members"]
+    return ([f"{len(members)} members"] * (len(members) != count)
+            + ["a complete directory"] * (not status["directory"]["is_complete"])
+            + [member for member in members
+               if not (member["is_connected"] and member["is_trusted"]
+                       and member["state"] == "alive")])
+
+
 class ClusterCase(unittest.TestCase):
     """What tests of a cluster expect of its nodes, which have .status() and .call()."""
 
@@ -92,15 +103,13 @@ class ClusterCase(unittest.TestCase):
         """Until all know each other, are connected, count on each other, and know all that there
         is."""
         count = count or len(nodes)
-
-        def is_whole(node):
-            status = node.status()
-            members = status["members"]
-            return (len(members) == count and status["directory"]["is_complete"]
-                    and all(member["is_connected"] and member["is_trusted"]
-                            and member["state"] == "alive" for member in members))
-
-        wait_for(lambda: all(is_whole(node) for node in nodes), f"{count} nodes to meet")
+        try:
+            wait_for(lambda: not any(lacks(node.status(), count) for node in nodes),
+                     f"{count} nodes to meet")
+        except WaitedInVain as error:
+            seen = [(status["node"]["node_id"], lacks(status, count))
+                    for status in (node.status() for node in nodes)]
+            raise WaitedInVain(f"{error}: {seen}") from error
 
     def store(self, caller, name, n, size):
         called = caller.call("set", name, 0, n, size, 5000)
