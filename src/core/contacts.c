@@ -390,6 +390,14 @@ void contacts_dial(struct contacts *contacts, struct update *update, struct beli
     }
 }
 
+void contacts_met_twin(struct contacts *contacts, struct update *update,
+                       const struct record_member *member)
+{
+    struct core_service service = service_of(member);
+    if (service.port != 0 && !is_self(contacts, &service) && !find(contacts, &service))
+        (void)add(contacts, update, &service);
+}
+
 static struct candidate *candidate_at(struct contacts *contacts, const struct core_service *service)
 {
     uint32_t first = contacts->config.n_seeds + contacts->config.n_remembered;

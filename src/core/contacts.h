@@ -89,6 +89,10 @@ void contacts_lost(struct contacts *contacts, const struct record_member *member
 void contacts_found(struct contacts *contacts, const struct record_member *member);
 /* A member left: somebody else may answer where it was met, or its next life. */
 void contacts_left(struct contacts *contacts, struct id128 node_id);
+/* Another life with this node's id (twin.h) is there.  Its service is no member's here, and may yet be
+ * the master of all the others: it is called once. */
+void contacts_met_twin(struct contacts *contacts, struct update *update,
+                       const struct record_member *member);
 /* A master other than this node is connected and has answered. */
 bool contacts_have_master(const struct contacts *contacts);
 

@@ -160,6 +160,21 @@ static void service_where_one_was_met_that_left_is_tried_at_once(void **state)
     assert_null(strchr(dials(f, 20000), '1'));
 }
 
+/* It may be the master of all the others, who do not know this life of the node. */
+static void service_of_another_life_of_this_node_is_called(void **state)
+{
+    struct fixture *f = *state;
+    contacts_choose(&f->contacts, f->update, f->beliefs); /* the head is elsewhere */
+    contacts_link_up(&f->contacts, f->update, LINK, f->contacts.contacts[0].dial, world_id(9), 1);
+    assert_string_equal(dials(f, 5000), "");
+    struct record_member twin = member_at(0, "10.0.0.8", MEMBER_ALIVE);
+    for (int i = 0; i < 2; i++) { /* each time that it is named, for as long as a scout has */
+        contacts_met_twin(&f->contacts, f->update, &twin);
+        contacts_met_twin(&f->contacts, f->update, &twin);
+        assert_int_equal(strspn(dials(f, 5000), "8"), 1);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -169,6 +184,7 @@ int main(void)
         TEST(who_has_just_been_lost_is_scouted_at_once),
         TEST(service_of_a_silent_member_is_scouted_though_another_shares_it),
         TEST(service_where_one_was_met_that_left_is_tried_at_once),
+        TEST(service_of_another_life_of_this_node_is_called),
     };
     return cmocka_run_group_tests_name("core/contacts", tests, NULL, NULL);
 }

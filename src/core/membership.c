@@ -168,9 +168,14 @@ static bool is_twin(const struct membership *m, const struct record_member *memb
 static void meet_twins(struct membership *m, struct update *update,
                        const struct message_members *answer)
 {
-    for (uint32_t i = 0; i < answer->n_members; i++)
-        if (is_twin(m, &answer->members[i]))
-            m->sink.report(m->sink.context, update, &answer->members[i]);
+    for (uint32_t i = 0; i < answer->n_members; i++) {
+        const struct record_member *member = &answer->members[i];
+        if (!is_twin(m, member))
+            continue;
+        if (!member_is_gone(member->state))
+            contacts_met_twin(&m->contacts, update, member);
+        m->sink.report(m->sink.context, update, member);
+    }
 }
 
 static void ask_unheard(struct membership *m)

@@ -300,10 +300,14 @@ bool roster_is_spoken_to(const struct roster *roster, uint64_t now_ns)
 
 /* --- what members say --- */
 
-/* The other life is there: it speaks here or, where members do not speak, it is believed to be. */
+/* The other life is there: it speaks here or, where members do not speak, it is believed to be.  A table
+ * that only repeats what is believed does not decide between two lives: their masters do. */
 static bool is_taken(const struct roster *roster, const struct record *record,
                      const struct record_member *member, uint64_t now_ns)
 {
+    if (!roster->is_fed && record->link == LINK_UNKNOWN && member_is_there(record->member.state) &&
+        member->incarnation != record->member.incarnation)
+        return true;
     bool speaks =
         record->link != LINK_UNKNOWN && now_ns - record->heard_ns < roster->config.member_ttl_ns;
     return twin_keeps_out(&record->member, member) && (speaks || !roster->is_fed);

@@ -439,6 +439,19 @@ static void unfed_table_repeats_the_copy_that_is_believed(void **state)
     assert_int_equal(ask(f, 0, 0)->members[0].seat, 2);
 }
 
+/* It would hide the life that all the others believe in, their only master perhaps, from the new one. */
+static void unfed_table_does_not_decide_between_two_lives(void **state)
+{
+    struct fixture *f = *state;
+    roster_feed(f->roster, f->now_ns, false);
+    hear(f, 5, 1, MEMBER_ALIVE);
+    assert_false(join(f, 5, 2));
+    assert_int_equal(ask(f, 0, 0)->members[0].incarnation, 1);
+    hear(f, 5, 2, MEMBER_ALIVE); /* the masters have */
+    assert_true(join(f, 5, 2));
+    assert_true(join(f, 5, 3)); /* who speaks here itself gives way to its next life */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -457,6 +470,7 @@ int main(void)
         TEST(who_spoke_to_an_unfed_table_goes_with_its_connection),
         TEST(unfed_table_drops_an_older_life_with_the_newer),
         TEST(unfed_table_repeats_the_copy_that_is_believed),
+        TEST(unfed_table_does_not_decide_between_two_lives),
         TEST(full_table_takes_joiners_in_place_of_who_is_gone),
         TEST(who_is_gone_is_forgotten_in_the_end),
         TEST(changes_add_up_to_the_whole_list),
