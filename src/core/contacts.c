@@ -39,11 +39,11 @@ void contacts_init(struct contacts *contacts, const struct core_config *config)
 
 /* --- contacts --- */
 
-static struct contact *find(struct contacts *contacts, const struct core_service *service)
+static struct contact *find(const struct contacts *contacts, const struct core_service *service)
 {
     for (uint32_t i = 0; i < CONTACTS_MAX; i++)
         if (contacts->contacts[i].used && core_service_equal(&contacts->contacts[i].at, service))
-            return &contacts->contacts[i];
+            return (struct contact *)&contacts->contacts[i];
     return NULL;
 }
 
@@ -185,9 +185,10 @@ static uint64_t patience_ns(const struct contacts *contacts, const struct contac
     return id128_is_zero(contact->node_id) ? ttl_ns / 2 : ttl_ns;
 }
 
-bool contacts_review(struct contacts *contacts, struct update *update)
+bool contacts_review(struct contacts *contacts, struct update *update, bool is_deserted)
 {
-    bool is_news = false;
+    bool is_news = is_deserted != contacts->is_deserted;
+    contacts->is_deserted = is_deserted;
     for (uint32_t i = 0; i < CONTACTS_MAX; i++) {
         struct contact *contact = &contacts->contacts[i];
         uint64_t fails_ns = contact->good_ns + patience_ns(contacts, contact);
@@ -201,10 +202,18 @@ bool contacts_review(struct contacts *contacts, struct update *update)
     return is_news;
 }
 
-static bool fails(struct contacts *contacts, const struct core_service *service)
+static bool fails(const struct contacts *contacts, const struct core_service *service)
 {
     const struct contact *contact = find(contacts, service);
     return contact && contact->is_failing;
+}
+
+/* The others do not know of a service to which nobody speaks: whom they have instead is found without
+ * it, and told of this node. */
+static bool offers_own(const struct contacts *contacts)
+{
+    return contacts->own.port != 0 && !contacts->is_deserted &&
+           (contacts->serves || !fails(contacts, &contacts->own));
 }
 
 static void choose(struct contacts *contacts, const struct beliefs *beliefs,
@@ -215,8 +224,7 @@ static void choose(struct contacts *contacts, const struct beliefs *beliefs,
     const struct core_service *head = head_of(contacts);
     bool head_fails = head && fails(contacts, head);
     masters_begin(ret_masters, contacts->config.max_masters + head_fails, head);
-    if (contacts->own.port != 0 && !core_service_equal(&alias, &contacts->own) &&
-        (contacts->serves || !fails(contacts, &contacts->own)))
+    if (offers_own(contacts) && !core_service_equal(&alias, &contacts->own))
         masters_offer(ret_masters, &contacts->own);
     for (const struct record_member *member; (member = beliefs_next(beliefs, &cursor));) {
         struct core_service service = service_of(member);
@@ -366,6 +374,19 @@ static void scout(struct contacts *contacts, struct update *update, const struct
     update_wake_at(update, contacts->scout_at_ns);
 }
 
+/* Of those that do not fail.  Who is no master any more is heard until then: what it says may be why
+ * another one is, and without its word that one would not be. */
+static bool all_masters_answer(const struct contacts *contacts)
+{
+    for (uint32_t i = 0; i < CONTACTS_MAX; i++) {
+        const struct contact *contact = &contacts->contacts[i];
+        if (contact->is_master && !contact->is_failing &&
+            (!contact->has_link || contact->answered_ns == 0))
+            return false;
+    }
+    return true;
+}
+
 static bool is_tired(const struct contacts *contacts, const struct contact *contact,
                      uint64_t now_ns)
 {
@@ -373,7 +394,8 @@ static bool is_tired(const struct contacts *contacts, const struct contact *cont
         return false;
     if (!contact->has_link)
         return now_ns >= contact->since_ns + SCOUT_PATIENCE_NS;
-    return contact->answered_ns > 0 && contacts_have_master(contacts);
+    return contact->answered_ns > 0 && contacts_have_master(contacts) &&
+           all_masters_answer(contacts);
 }
 
 void contacts_dial(struct contacts *contacts, struct update *update, struct beliefs *beliefs)

@@ -60,6 +60,7 @@ struct contacts {
     struct core_service own; /* of this host */
     bool serves, is_master;  /* this node at `own` */
     bool head_is_self;       /* the head is this node under another name */
+    bool is_deserted;        /* nobody speaks to this node's service, though another one answers */
     uint32_t dials;
     uint64_t scout_at_ns;
     uint32_t n_candidates, next_candidate, n_lost;
@@ -68,8 +69,9 @@ struct contacts {
 };
 
 void contacts_init(struct contacts *contacts, const struct core_config *config);
-/* Notices who has failed, or answers again: then masters must be chosen anew. */
-bool contacts_review(struct contacts *contacts, struct update *update);
+/* Notices who has failed, or answers again, or whether this node's own service @is_deserted: then masters
+ * must be chosen anew. */
+bool contacts_review(struct contacts *contacts, struct update *update, bool is_deserted);
 /* The member list has changed: who are the masters now.  Gives up connections that nobody needs. */
 void contacts_choose(struct contacts *contacts, struct update *update, struct beliefs *beliefs);
 /* Dials what is due. */

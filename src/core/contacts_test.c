@@ -96,7 +96,7 @@ static void be_master(struct fixture *f)
 static bool is_failing_after(struct fixture *f, uint64_t ms)
 {
     update_begin(f->update, f->now_ns + ms * WORLD_MS);
-    contacts_review(&f->contacts, f->update);
+    contacts_review(&f->contacts, f->update, false);
     return f->contacts.contacts[0].is_failing;
 }
 
@@ -175,6 +175,63 @@ static void service_of_another_life_of_this_node_is_called(void **state)
     }
 }
 
+static struct contact *contact_at(struct fixture *f, const char *host)
+{
+    for (uint32_t i = 0; i < CONTACTS_MAX; i++)
+        if (f->contacts.contacts[i].used && strcmp(f->contacts.contacts[i].at.host, host) == 0)
+            return &f->contacts.contacts[i];
+    return NULL;
+}
+
+/* What it says may be why another one is a master, whose word nobody has heard yet. */
+static void former_master_is_heard_until_the_new_one_answers(void **state)
+{
+    struct fixture *f = *state;
+    contacts_choose(&f->contacts, f->update, f->beliefs);
+    contacts_link_up(&f->contacts, f->update, LINK, f->contacts.contacts[0].dial, world_id(9), 1);
+    f->contacts.contacts[0].answered_ns = f->now_ns;
+    struct record_member former = member_at(0, "10.0.0.8", MEMBER_ALIVE);
+    contacts_met_twin(&f->contacts, f->update, &former); /* as good as any */
+    struct contact *contact = contact_at(f, "10.0.0.8");
+    contact->has_link = true;
+    contact->answered_ns = f->now_ns;
+    struct record_member next = member_at(5, "10.0.0.5", MEMBER_ALIVE);
+    believe(f, &next);
+    contacts_choose(&f->contacts, f->update, f->beliefs);
+    assert_true(contact_at(f, "10.0.0.5")->is_master);
+    dials(f, 5000);
+    assert_non_null(contact_at(f, "10.0.0.8"));
+    contact = contact_at(f, "10.0.0.5");
+    contact->has_link = true;
+    contact->answered_ns = f->now_ns;
+    dials(f, 100);
+    assert_null(contact_at(f, "10.0.0.8"));
+}
+
+/* The others do not know of it, so this node has the masters that they have. */
+static void deserted_service_is_no_master(void **state)
+{
+    static const char *const hosts[] = {"10.0.0.5", "10.0.0.6", "10.0.0.7", "10.0.0.8"};
+    struct fixture *f = *state;
+    f->contacts.config.has_head = false;
+    f->contacts.config.max_masters = 4;
+    f->contacts.serves = true;
+    for (uint32_t i = 0; i < 4; i++) {
+        struct record_member member = member_at(5 + i, hosts[i], MEMBER_ALIVE);
+        believe(f, &member);
+    }
+    contacts_choose(&f->contacts, f->update, f->beliefs);
+    assert_true(f->contacts.is_master); /* and so one of the four is not */
+    assert_true(contacts_review(&f->contacts, f->update, true));
+    contacts_choose(&f->contacts, f->update, f->beliefs);
+    assert_false(f->contacts.is_master);
+    for (uint32_t i = 0; i < 4; i++)
+        assert_true(contact_at(f, hosts[i])->is_master);
+    assert_true(contacts_review(&f->contacts, f->update, false));
+    contacts_choose(&f->contacts, f->update, f->beliefs);
+    assert_true(f->contacts.is_master);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -185,6 +242,8 @@ int main(void)
         TEST(service_of_a_silent_member_is_scouted_though_another_shares_it),
         TEST(service_where_one_was_met_that_left_is_tried_at_once),
         TEST(service_of_another_life_of_this_node_is_called),
+        TEST(former_master_is_heard_until_the_new_one_answers),
+        TEST(deserted_service_is_no_master),
     };
     return cmocka_run_group_tests_name("core/contacts", tests, NULL, NULL);
 }

@@ -232,25 +232,36 @@ static bool answers(const struct membership *m, const struct contact *contact, u
            (contact->owes_since_ns == 0 || now_ns - contact->owes_since_ns < patience_ns(m));
 }
 
-/* Whose word counts.  Where another master answers, and yet nobody speaks here, this node is a master
- * in no other eyes than its own (it has not met the head, say), and the silence says nothing. */
+static bool any_answers(const struct membership *m, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < CONTACTS_MAX; i++)
+        if (answers(m, &m->contacts.contacts[i], now_ns))
+            return true;
+    return false;
+}
+
+/* Another service answers, and yet nobody speaks here: this node is a master in no other eyes than its
+ * own (it has not met the head, say), and the silence says nothing of others. */
+static bool is_deserted(const struct membership *m, uint64_t now_ns)
+{
+    return m->serves && !roster_is_spoken_to(m->roster, now_ns) && any_answers(m, now_ns);
+}
+
+/* Whose word counts. */
 static uint32_t fresh_masters(const struct membership *m, struct update *update)
 {
     uint64_t now_ns = update_now_ns(update);
     uint32_t fresh = 0;
-    bool any_answers = false;
     for (uint32_t i = 0; i < CONTACTS_MAX; i++) {
         const struct contact *contact = &m->contacts.contacts[i];
         if (!answers(m, contact, now_ns))
             continue;
-        any_answers = true;
         if (contact->is_fresh)
             fresh |= 1u << contacts_number(&m->contacts, contact);
         if (contact->owes_since_ns)
             update_wake_at(update, contact->owes_since_ns + patience_ns(m));
     }
-    if (m->serves && roster_is_fresh(m->roster, now_ns) &&
-        (!any_answers || roster_is_spoken_to(m->roster, now_ns)))
+    if (m->serves && roster_is_fresh(m->roster, now_ns) && !m->contacts.is_deserted)
         fresh |= 1u << OWN_TABLE;
     return fresh;
 }
@@ -382,8 +393,8 @@ void membership_tick(struct membership *m, struct update *update)
         return;
     if (m->serves)
         tick_own_table(m, update);
+    m->must_choose |= contacts_review(&m->contacts, update, is_deserted(m, update_now_ns(update)));
     beliefs_judge(m->beliefs, update, fresh_masters(m, update));
-    m->must_choose |= contacts_review(&m->contacts, update);
     if (m->must_choose)
         choose_masters(m, update);
     contacts_dial(&m->contacts, update, m->beliefs);

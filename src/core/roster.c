@@ -285,7 +285,9 @@ bool roster_is_fresh(const struct roster *roster, uint64_t now_ns)
 {
     if (!PROTECTED(fresh_masters_only))
         return true;
-    return roster->is_fed && now_ns >= roster->fed_since_ns + roster->config.member_ttl_ns &&
+    uint64_t since_ns = roster->fed_since_ns + roster->config.member_ttl_ns +
+                        roster->config.heartbeat_interval_ns; /* other masters' words are as old */
+    return roster->is_fed && now_ns >= since_ns &&
            now_ns - roster->aged_ns < roster->config.member_ttl_ns / 2;
 }
 

@@ -9,8 +9,8 @@
  * A record is its member's own word (alive, draining, left; the higher incarnation, then the higher
  * version wins).  A table that is *fed*, because its host is a master, judges by its own clock and
  * never by hearsay who is silent: for member_ttl suspect, for ring_grace dead.  One that has not been
- * fed for member_ttl yet, or was stopped for a while, is not fresh, and its readers take nobody away
- * on its word.  A table that is not fed repeats what its node believes.
+ * fed for member_ttl and a heartbeat yet, or was stopped for a while, is not fresh, and its readers
+ * take nobody away on its word.  A table that is not fed repeats what its node believes.
  */
 #ifndef CORE_ROSTER_H
 #define CORE_ROSTER_H
