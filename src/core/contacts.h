@@ -39,6 +39,7 @@ struct contact {
     uint64_t since_ns, dial_at_ns;
     /* membership.c: what was said there */
     uint64_t table, version;   /* of that table this node knows */
+    bool must_hear_all;        /* and yet asks next for all of it */
     uint64_t owes_since_ns;    /* the first question without an answer; 0: none */
     uint64_t answered_ns;      /* 0: never on this connection */
     uint64_t good_ns;          /* when it last answered at all; at first: when it was chosen */

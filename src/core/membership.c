@@ -106,13 +106,21 @@ static struct record_member own_record(const struct membership *m)
 
 /* --- what this node says --- */
 
+/* An answer that was on its way may come in between, and make nothing of this. */
+static uint64_t known_version(struct contact *contact)
+{
+    uint64_t version = contact->must_hear_all ? 0 : contact->version;
+    contact->must_hear_all = false;
+    return version;
+}
+
 static void say_join(struct membership *m, struct update *update, struct contact *contact)
 {
     struct message *message = update_send(update, contact->link, MESSAGE_join);
     struct record_member *member = update_allocate(update, sizeof *member);
     *member = own_record(m);
     message->u.join = (struct message_join){.table = contact->table,
-                                            .known_version = contact->version,
+                                            .known_version = known_version(contact),
                                             .members = member,
                                             .n_members = 1};
     contact->said_join = true;
@@ -126,7 +134,7 @@ static void say_heartbeat(struct membership *m, struct update *update, struct co
         .incarnation = m->config.incarnation,
         .counter = m->counter,
         .table = contact->table,
-        .known_version = contact->version,
+        .known_version = known_version(contact),
     };
     contact->said_join = false;
 }
@@ -183,7 +191,7 @@ static void ask_unheard(struct membership *m)
     uint32_t unheard = beliefs_unheard(m->beliefs);
     for (uint32_t i = 0; i < CONTACTS_MAX; i++)
         if (unheard >> contacts_number(&m->contacts, &m->contacts.contacts[i]) & 1)
-            m->contacts.contacts[i].version = 0;
+            m->contacts.contacts[i].must_hear_all = true;
     if (unheard >> OWN_TABLE & 1)
         m->own_known_version = 0;
 }
@@ -206,7 +214,8 @@ static void take_answer(struct membership *m, struct update *update, struct cont
     meet_twins(m, update, answer);
     bool all = beliefs_take(m->beliefs, update, contacts_number(&m->contacts, contact), answer);
     contact->table = answer->table;
-    contact->version = all ? answer->version : 0;
+    contact->version = answer->version;
+    contact->must_hear_all |= !all;
     ask_unheard(m);
     metric_add(m->config.metrics, METRIC_member_records_received, answer->n_members);
 }
@@ -325,7 +334,7 @@ void membership_link_up(struct membership *m, struct update *update, uint32_t li
         return;
     contact->must_join = true;
     contact->table = contact->version = contact->owes_since_ns = contact->answered_ns = 0;
-    contact->is_listed = false;
+    contact->is_listed = contact->must_hear_all = false;
     say(m, update, contact);
 }
 

@@ -13,7 +13,7 @@ import tempfile
 PACKAGE = "linux-image-amd64"
 # crc32_generic: without it adding an rxe device fails, with "No such file or directory".
 MODULES = ["virtio_pci", "9pnet_virtio", "9p", "overlay", "crc32_generic", "ib_uverbs", "rdma_rxe",
-           "rdma_ucm", "dummy", "virtio_net"]
+           "rdma_ucm", "dummy", "virtio_net", "veth", "sch_tbf", "sch_fq"]
 BUSYBOX = pathlib.Path("/bin/busybox")
 INIT = pathlib.Path(__file__).with_name("vm_init")
 DOWNLOAD_LIMIT_S = 180
