@@ -189,10 +189,13 @@ static void run_parts(uint32_t steps)
     world.is_settling = true;
     world.totals.active_ns += world.now_ns;
     world.calm_ns = fault_stop();
-    world_run_until(world.calm_ns + HEALED_NS);
+    uint64_t healed_ns = world.calm_ns + HEALED_NS;
+    if (world.plan.twins == TWINS_GIVEN)
+        healed_ns += HEALED_TWINS_NS;
+    world_run_until(healed_ns);
     settle_check();
     if (settle_has_discovery())
-        quiet_check(world.calm_ns + HEALED_NS);
+        quiet_check(healed_ns);
 }
 
 static void take_down(void)
