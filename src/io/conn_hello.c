@@ -243,6 +243,7 @@ int conn_set_new(struct loop *loop, const struct message_hello *mine,
     struct conn_set *set = calloc(1, sizeof *set);
     if (set == NULL)
         return -ENOMEM;
+    TAILQ_INIT(&set->conns);
     set->loop = loop;
     set->mine = mine;
     set->callbacks = *callbacks;
@@ -259,14 +260,14 @@ void conn_set_free(struct conn_set *set)
 {
     if (set == NULL)
         return;
-    while (set->first != NULL)
-        conn_close(set->first);
+    while (!TAILQ_EMPTY(&set->conns))
+        conn_close(TAILQ_FIRST(&set->conns));
     free(set);
 }
 
 struct conn *conn_set_first(const struct conn_set *set)
 {
-    return set == NULL ? NULL : set->first;
+    return set == NULL ? NULL : TAILQ_FIRST(&set->conns);
 }
 
 void conn_set_open_timeout(struct conn_set *set, uint64_t timeout_ns)

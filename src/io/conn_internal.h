@@ -13,9 +13,9 @@ enum conn_state { CONN_RESOLVING, CONN_CONNECTING, CONN_HELLO, CONN_OPEN, CONN_C
 
 struct conn {
     struct conn_set *set;
-    struct conn *previous, *next; /* in the set, unless closed */
-    uint64_t heard_ns;            /* when something came last; before that, when it began */
-    uint64_t patience_ns;         /* once it is open; 0: for ever */
+    TAILQ_ENTRY(conn) link; /* in the set, unless closed */
+    uint64_t heard_ns;      /* when something came last; before that, when it began */
+    uint64_t patience_ns;   /* once it is open; 0: for ever */
     enum conn_state state;
     enum purpose purpose;
     uint16_t version; /* agreed on; until then what the two first messages need */
@@ -46,7 +46,7 @@ struct conn_set {
     struct conn_callbacks callbacks;
     void *context;
     uint64_t open_timeout_ns;
-    struct conn *first, *last; /* the one that was heard last is the first */
+    TAILQ_HEAD(conn_list, conn) conns; /* the one that was heard last is the first */
     uint32_t n_conns, n_accepted, accepted_max;
     uint64_t spare_ns;
     uint32_t n_silent, silent_max; /* accepted, and without a hello */

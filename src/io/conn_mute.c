@@ -19,28 +19,13 @@
 
 void conn_link(struct conn *conn)
 {
-    struct conn_set *set = conn->set;
     conn->heard_ns = clock_now_ns();
-    conn->previous = NULL;
-    conn->next = set->first;
-    if (conn->next != NULL)
-        conn->next->previous = conn;
-    else
-        set->last = conn;
-    set->first = conn;
+    TAILQ_INSERT_HEAD(&conn->set->conns, conn, link);
 }
 
 void conn_unlink(struct conn *conn)
 {
-    struct conn_set *set = conn->set;
-    if (conn->previous != NULL)
-        conn->previous->next = conn->next;
-    else
-        set->first = conn->next;
-    if (conn->next != NULL)
-        conn->next->previous = conn->previous;
-    else
-        set->last = conn->previous;
+    TAILQ_REMOVE(&conn->set->conns, conn, link);
 }
 
 void conn_heard(struct conn *conn)
@@ -73,9 +58,9 @@ void conn_lose_patience(struct conn *conn)
 
 void conn_drop_silent(struct conn_set *set)
 {
-    struct conn *conn = set->last;
+    struct conn *conn = TAILQ_LAST(&set->conns, conn_list);
     while (conn != NULL && !conn_is_silent(conn))
-        conn = conn->previous;
+        conn = TAILQ_PREV(conn, conn_list, link);
     CHECK(conn != NULL);
     conn_fail(conn, -EBUSY, "too many connections say nothing");
 }
@@ -93,9 +78,9 @@ bool conn_make_room(struct conn_set *set, enum conn_worth most)
     uint64_t now_ns = clock_now_ns();
     struct conn *chosen = NULL;
     enum conn_worth least = most + 1;
-    for (struct conn *conn = set->last; conn != NULL && least > CONN_OF_STRANGER;
-         conn = conn->previous) {
-        if (now_ns < conn->heard_ns + set->spare_ns)
+    struct conn *conn;
+    TAILQ_FOREACH_REVERSE (conn, &set->conns, conn_list, link) {
+        if (now_ns < conn->heard_ns + set->spare_ns || least == CONN_OF_STRANGER)
             break; /* and so are all before it */
         enum conn_worth worth = worth_of(conn);
         if (worth >= least)

@@ -32,7 +32,7 @@ struct loop_watch {
     struct loop *loop;
     loop_callback *callback;
     void *context;
-    struct loop_watch *previous, *next;
+    LIST_ENTRY(loop_watch) link;
     int fd;
     bool removed;
 };
@@ -40,10 +40,10 @@ struct loop_watch {
 struct loop {
     int epoll_fd, wake_fd;
     bool has_pwait2;
-    struct loop_watch *watches; /* all that are not removed */
-    struct loop_watch *removed; /* freed at the end of the turn, linked by next */
-    struct loop_timer *timers;  /* those that are set */
-    uint64_t next_timer_ns;     /* none is earlier; UINT64_MAX: none is set */
+    LIST_HEAD(, loop_watch) watches; /* all that are not removed */
+    LIST_HEAD(, loop_watch) removed; /* freed at the end of the turn */
+    LIST_HEAD(, loop_timer) timers;  /* those that are set */
+    uint64_t next_timer_ns;          /* none is earlier; UINT64_MAX: none is set */
     struct loop_task *deferred, **deferred_end;
     _Atomic(struct loop_task *) posted;
 };
@@ -122,9 +122,9 @@ static int wait_events(struct loop *loop, struct epoll_event *events, uint64_t t
 
 static void free_removed(struct loop *loop)
 {
-    while (loop->removed != NULL) {
-        struct loop_watch *watch = loop->removed;
-        loop->removed = watch->next;
+    struct loop_watch *watch;
+    while ((watch = LIST_FIRST(&loop->removed)) != NULL) {
+        LIST_REMOVE(watch, link);
         free(watch);
     }
 }
@@ -139,7 +139,8 @@ static int run_timers(struct loop *loop)
         return 0;
 again:
     loop->next_timer_ns = UINT64_MAX;
-    for (struct loop_timer *timer = loop->timers; timer != NULL; timer = timer->next) {
+    struct loop_timer *timer;
+    LIST_FOREACH (timer, &loop->timers, link) {
         if (timer->at_ns <= now_ns && n < TIMERS_MAX) {
             loop_set_timer(loop, timer, 0);
             timer->run(timer);
@@ -207,10 +208,7 @@ int loop_add(struct loop *loop, int fd, uint32_t events, loop_callback *callback
         free(watch);
         return error;
     }
-    watch->next = loop->watches;
-    if (watch->next != NULL)
-        watch->next->previous = watch;
-    loop->watches = watch;
+    LIST_INSERT_HEAD(&loop->watches, watch, link);
     *ret_watch = watch;
     return 0;
 }
@@ -229,35 +227,19 @@ void loop_remove(struct loop_watch *watch)
     CHECK(!watch->removed);
     struct loop *loop = watch->loop;
     (void)epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
-    if (watch->previous != NULL)
-        watch->previous->next = watch->next;
-    else
-        loop->watches = watch->next;
-    if (watch->next != NULL)
-        watch->next->previous = watch->previous;
+    LIST_REMOVE(watch, link);
     watch->removed = true;
-    watch->next = loop->removed;
-    loop->removed = watch;
+    LIST_INSERT_HEAD(&loop->removed, watch, link);
 }
 
 void loop_set_timer(struct loop *loop, struct loop_timer *timer, uint64_t at_ns)
 {
-    if (timer->at_ns != 0) {
-        if (timer->previous != NULL)
-            timer->previous->next = timer->next;
-        else
-            loop->timers = timer->next;
-        if (timer->next != NULL)
-            timer->next->previous = timer->previous;
-    }
+    if (timer->at_ns != 0)
+        LIST_REMOVE(timer, link);
     timer->at_ns = at_ns;
     if (at_ns == 0)
         return;
-    timer->previous = NULL;
-    timer->next = loop->timers;
-    if (timer->next != NULL)
-        timer->next->previous = timer;
-    loop->timers = timer;
+    LIST_INSERT_HEAD(&loop->timers, timer, link);
     if (at_ns < loop->next_timer_ns)
         loop->next_timer_ns = at_ns;
 }
@@ -320,7 +302,7 @@ void loop_free(struct loop *loop)
     if (loop == NULL)
         return;
     run_tasks(loop);
-    CHECK(loop->watches == NULL && loop->timers == NULL);
+    CHECK(LIST_EMPTY(&loop->watches) && LIST_EMPTY(&loop->timers));
     free_removed(loop);
     if (loop->epoll_fd >= 0)
         close(loop->epoll_fd);

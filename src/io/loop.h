@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 struct loop;
 struct loop_watch;
@@ -27,7 +28,7 @@ struct loop_task {
 struct loop_timer {
     void (*run)(struct loop_timer *timer);
     uint64_t at_ns; /* 0: not set */
-    struct loop_timer *previous, *next;
+    LIST_ENTRY(loop_timer) link; /* among those that are set */
 };
 
 int loop_new(struct loop **ret_loop);

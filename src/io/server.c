@@ -36,8 +36,8 @@ static void *thread_main(void *argument)
         if (spin_ns > 0 && n > 0)
             spin_until_ns = clock_now_ns() + spin_ns;
     }
-    while (thread->first != NULL)
-        server_conn_close(thread->first);
+    while (!TAILQ_EMPTY(&thread->conns))
+        server_conn_close(TAILQ_FIRST(&thread->conns));
     return NULL;
 }
 
@@ -45,8 +45,8 @@ static void hang_up(struct loop_task *task)
 {
     struct server_thread *thread =
         (struct server_thread *)((char *)task - offsetof(struct server_thread, hang_up));
-    for (struct server_conn *conn = thread->first, *next; conn != NULL; conn = next) {
-        next = conn->next;
+    for (struct server_conn *conn = TAILQ_FIRST(&thread->conns), *next; conn != NULL; conn = next) {
+        next = TAILQ_NEXT(conn, link);
         if (conn->purpose == PURPOSE_CHANNEL)
             server_conn_close(conn);
     }
@@ -66,6 +66,7 @@ static int thread_start(struct server *server, uint32_t index, struct server_thr
         return -ENOMEM;
     *ret_thread = thread;
     thread->server = server;
+    TAILQ_INIT(&thread->conns);
     thread->hang_up.run = hang_up;
     thread->make_room.run = make_room;
     int error = loop_new(&thread->loop);

@@ -14,28 +14,13 @@
 
 void server_conn_link(struct server_conn *conn)
 {
-    struct server_thread *thread = conn->thread;
     conn->asked_ns = clock_now_ns();
-    conn->previous = NULL;
-    conn->next = thread->first;
-    if (conn->next != NULL)
-        conn->next->previous = conn;
-    else
-        thread->last = conn;
-    thread->first = conn;
+    TAILQ_INSERT_HEAD(&conn->thread->conns, conn, link);
 }
 
 void server_conn_unlink(struct server_conn *conn)
 {
-    struct server_thread *thread = conn->thread;
-    if (conn->previous != NULL)
-        conn->previous->next = conn->next;
-    else
-        thread->first = conn->next;
-    if (conn->next != NULL)
-        conn->next->previous = conn->previous;
-    else
-        thread->last = conn->previous;
+    TAILQ_REMOVE(&conn->thread->conns, conn, link);
 }
 
 void server_conn_asked(struct server_conn *conn)
@@ -53,9 +38,9 @@ static bool is_idle(const struct server_conn *conn)
 bool server_thread_make_room(struct server_thread *thread)
 {
     uint64_t now_ns = clock_now_ns();
-    struct server_conn *conn = thread->last;
+    struct server_conn *conn = TAILQ_LAST(&thread->conns, server_conn_list);
     while (conn != NULL && !is_idle(conn))
-        conn = conn->previous;
+        conn = TAILQ_PREV(conn, server_conn_list, link);
     if (conn == NULL || now_ns < conn->asked_ns + thread->server->setup.spare_ns)
         return false;
     server_count(&thread->counts.spared, 1);

@@ -36,8 +36,8 @@ struct server_tool;
 
 struct server_conn {
     struct server_thread *thread;
-    struct server_conn *previous, *next;
-    uint64_t asked_ns; /* when something came last; before that, when it arrived */
+    TAILQ_ENTRY(server_conn) link; /* in its thread */
+    uint64_t asked_ns;             /* when something came last; before that, when it arrived */
     int fd;
     enum purpose purpose;
     uint16_t version; /* of the protocol, agreed on */
@@ -63,7 +63,7 @@ struct server_thread {
     struct loop *loop;
     pthread_t id;
     bool is_started;
-    struct server_conn *first, *last; /* the one that asked last is the first */
+    TAILQ_HEAD(server_conn_list, server_conn) conns; /* the one that asked last is the first */
     struct loop_task hang_up, make_room;
     _Atomic uint32_t n_conns;
     struct server_thread_counts counts;
