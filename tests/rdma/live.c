@@ -26,7 +26,7 @@ struct live {
     struct model *model;
     pthread_mutex_t mutex;
     bool is_frozen;
-    atomic_bool holds_memory;
+    _Atomic(uint32_t) held_rights;
     uint32_t memories_until_refusal; /* 0: none is refused */
     void (*on_post)(struct verbs_read *reads, uint32_t n);
     uint32_t n_armed;
@@ -136,7 +136,7 @@ static int live_memory_register(const struct verbs *verbs, struct verbs_device *
                                 struct verbs_memory **ret_memory, struct verbs_keys *ret_keys)
 {
     static const struct timespec pause = {.tv_nsec = 1000000};
-    while (atomic_load(&((struct live *)(uintptr_t)verbs)->holds_memory))
+    while (atomic_load(&((struct live *)(uintptr_t)verbs)->held_rights) & rights)
         nanosleep(&pause, NULL);
     struct live *live = enter(verbs);
     int error = -ENOMEM;
@@ -274,9 +274,9 @@ void live_freeze(struct live *live, bool is_frozen)
     live_unlock(live);
 }
 
-void live_hold_memory(struct live *live, bool holds)
+void live_hold_memory(struct live *live, uint32_t rights)
 {
-    atomic_store(&live->holds_memory, holds);
+    atomic_store(&live->held_rights, rights);
 }
 
 void live_refuse_memory(struct live *live, uint32_t after)

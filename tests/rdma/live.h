@@ -22,8 +22,8 @@ void live_unlock(struct live *live);
 
 /* While it is frozen no time passes, so nothing moves and nothing is told. */
 void live_freeze(struct live *live, bool is_frozen);
-/* Meanwhile no registration ends. */
-void live_hold_memory(struct live *live, bool holds);
+/* Meanwhile no registration with any of these rights ends; 0: all do. */
+void live_hold_memory(struct live *live, uint32_t rights);
 /* Of the coming registrations so many are made, and the one behind them is refused. */
 void live_refuse_memory(struct live *live, uint32_t after);
 /* Called with the READs of each post, which it may spoil; NULL: not any more. */

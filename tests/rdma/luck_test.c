@@ -148,6 +148,33 @@ static void a_peer_on_another_subnet_is_read_by_what_works(void **state)
     nodes_other = NULL;
 }
 
+/* --- a holder that is not ready --------------------------------------------------------------- */
+
+enum { REGISTERS_MS = 4000, NOTICED_MS = 2000 };
+
+/* A large pool takes minutes.  Whoever asks meanwhile has met no failure, and asks on at an even pace. */
+static void a_holder_that_still_registers_is_asked_again_soon(void **state)
+{
+    struct peercache_error error;
+    (void)state;
+    if (nodes_device)
+        skip(); /* a device registers when it likes */
+    make_model(&calm);
+    live_hold_memory(live, VERBS_REMOTE_READ);
+    open_cluster("protocol=auto");
+    set_apart();
+    assert_int_equal(peercache_region_register(nodes[1], bytes, sizeof bytes, &region, &error), 0);
+    set(1, BYTES);
+    for (uint64_t from_ns = clock_now_ns(); elapsed_ms(from_ns) < REGISTERS_MS; poll(NULL, 0, 50))
+        assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_TCP);
+    assert_true(link_is("down", 0, "the peer has registered nothing yet"));
+    live_hold_memory(live, 0);
+    uint64_t from_ns = clock_now_ns();
+    get_by_rdma(1, bytes, BYTES, 4);
+    assert_in_range(elapsed_ms(from_ns), 0, NOTICED_MS);
+    nodes_close();
+}
+
 int main(int argc, char **argv)
 {
     nodes_device = argc > 2 ? argv[1] : NULL;
@@ -158,6 +185,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_peer_with_another_mtu_is_read),
         cmocka_unit_test(a_peer_on_another_link_layer_is_read_by_tcp),
         cmocka_unit_test(a_peer_on_another_subnet_is_read_by_what_works),
+        cmocka_unit_test(a_holder_that_still_registers_is_asked_again_soon),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

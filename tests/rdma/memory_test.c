@@ -220,7 +220,7 @@ static void *add_slowly(void *context)
 static struct memory_range *begin_to_add(struct adding *adding)
 {
     struct memory_range *borrowed;
-    live_hold_memory(live, true);
+    live_hold_memory(live, VERBS_LOCAL_WRITE);
     assert_int_equal(pthread_create(&adding->thread, NULL, add_slowly, adding), 0);
     while (!(borrowed = memory_borrow(memory, bytes, 10)))
         sched_yield();
@@ -234,7 +234,7 @@ static void it_may_be_borrowed_before_it_is_ready(void **state)
     (void)state;
     open_all();
     struct memory_range *borrowed = begin_to_add(&adding);
-    live_hold_memory(live, false);
+    live_hold_memory(live, 0);
     pthread_join(adding.thread, NULL);
     assert_ptr_equal(borrowed, adding.range);
     assert_true(memory_range_is_ready(borrowed, bytes, 10));
@@ -251,7 +251,7 @@ static void what_is_given_up_half_way_is_undone(void **state)
     open_all();
     memory_return(memory, begin_to_add(&adding));
     memory_give_up(memory);
-    live_hold_memory(live, false);
+    live_hold_memory(live, 0);
     pthread_join(adding.thread, NULL);
     assert_int_equal(adding.error, -ECANCELED);
     assert_int_equal(model_counts(model).memories, 0);

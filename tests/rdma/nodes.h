@@ -42,15 +42,19 @@ static inline void open_cluster(const char *option)
     test_await_cluster(nodes, 2);
 }
 
+static inline void make_model(const struct model_settings *settings)
+{
+    model = model_new(settings);
+    live = live_new(model);
+    model_add_device(model, "model0", 1);
+    model_add_device(model, "model1", 2);
+    rdma_module_stand_in(live_verbs(live));
+}
+
 static inline void nodes_open(const struct model_settings *settings, const char *option)
 {
-    if (!nodes_device) {
-        model = model_new(settings);
-        live = live_new(model);
-        model_add_device(model, "model0", 1);
-        model_add_device(model, "model1", 2);
-        rdma_module_stand_in(live_verbs(live));
-    }
+    if (!nodes_device)
+        make_model(settings);
     open_cluster(option);
 }
 

@@ -70,14 +70,14 @@ static void pages_bounce_while_their_memory_is_registered(void **state)
     nodes_open(&calm, "protocol=rdma");
     set(1, sizeof bytes);
     get_by_rdma(1, bytes, sizeof bytes, 3); /* makes the bounce buffer */
-    live_hold_memory(live, true);
+    live_hold_memory(live, VERBS_LOCAL_WRITE);
     assert_int_equal(pthread_create(&thread, NULL, register_slowly, bytes), 0);
     while (!(range = memory_borrow(nodes[1]->node->rails->memory, bytes, sizeof bytes)))
         sched_yield();
     memory_return(nodes[1]->node->rails->memory, range);
     get_by_rdma(1, bytes, sizeof bytes, 3);
     assert_int_equal(counter(1, "peercache_rdma_pages_bounced_total"), 2);
-    live_hold_memory(live, false);
+    live_hold_memory(live, 0);
     pthread_join(thread, NULL);
     get_by_rdma(1, bytes, sizeof bytes, 3);
     assert_int_equal(counter(1, "peercache_rdma_pages_bounced_total"), 2);

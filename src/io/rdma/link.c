@@ -198,12 +198,14 @@ static int open_and_lend(struct link *link, const struct channel_peer *peer,
     link->state = error ? LINK_DOWN : LINK_UP;
     link->used_ns = clock_now_ns();
     set_why(link, error ? ret_reason : "");
-    if (error) {
+    if (error)
         link->is_broken = false;
-        pause(link, link->used_ns);
-    } else {
+    else
         link->users = 1;
-    }
+    if (error == -EAGAIN) /* the holder is registering its pool: no failure */
+        link->retry_at_ns = link->used_ns + LINK_PARTIAL_NS;
+    else if (error)
+        pause(link, link->used_ns);
     pthread_mutex_unlock(&link->mutex);
     return error;
 }

@@ -19,7 +19,7 @@ enum { LINK_REASON_BYTES = 256, LINKS_MAX = RAIL_QUEUES_MAX / PAIR_MAX };
 #define LINK_PAUSE_MAX_NS UINT64_C(30000000000)
 /* A link that nobody used for so long is closed. */
 #define LINK_IDLE_NS UINT64_C(60000000000)
-/* The holder was still registering its pool: then ask again for the rest. */
+/* The holder was still registering its pool: then ask again, for the rest or at all. */
 #define LINK_PARTIAL_NS UINT64_C(1000000000)
 
 struct link;
