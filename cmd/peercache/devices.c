@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* devices.c - `peercache devices`: the RDMA devices of this machine, and which would be used. */
+/* devices.c - `peercache devices`: the RDMA devices of this machine, and which would do. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,7 +32,7 @@ static void print_device(const json_t *device)
     json_t *port, *ports = json_object_get(device, "ports");
     json_int_t numa_node = json_integer_value(json_object_get(device, "numa_node"));
     printf("%s: %s (%s)\n", ask_text(device, "name"),
-           ask_flag(device, "is_used") ? "would be used" : "would not be used",
+           ask_flag(device, "is_used") ? "would do" : "would not be used",
            ask_text(device, "why"));
     printf("  firmware %s, bus %s, NUMA node ",
            *ask_text(device, "firmware") ? ask_text(device, "firmware") : "unknown",
@@ -46,7 +46,7 @@ static void print_device(const json_t *device)
 
 static void print_locked_memory(const json_t *found)
 {
-    printf("locked memory: %s needed for the pool, ",
+    printf("locked memory: %s needed for the pool (an engine's host pool comes beside it), ",
            text_size(ask_number(found, "locked_memory_needed_bytes")).text);
     if (json_is_null(json_object_get(found, "locked_memory_limit_bytes")))
         printf("no limit\n");
@@ -56,9 +56,17 @@ static void print_locked_memory(const json_t *found)
 
 static void print_found(const json_t *found)
 {
-    size_t i;
+    size_t i, n_works = 0;
     json_t *device;
-    json_array_foreach(json_object_get(found, "devices"), i, device) print_device(device);
+    json_array_foreach(json_object_get(found, "devices"), i, device)
+    {
+        print_device(device);
+        n_works += ask_flag(device, "is_used");
+    }
+    if (ask_number(found, "devices_at_once") < n_works)
+        printf("a node without device_names takes one of these %zu: on the NUMA node where it starts, "
+               "by its id\n",
+               n_works);
     print_locked_memory(found);
 }
 

@@ -19,6 +19,8 @@
 struct findings {
     struct survey survey;
     struct choice_wishes wishes;
+    uint32_t n_works; /* devices that would do */
+    bool takes_one;   /* and a node takes one of them */
     uint64_t memlock_bytes, needed_bytes;
     char reason[CHOICE_WHY_BYTES];
 };
@@ -26,6 +28,19 @@ struct findings {
 _Static_assert((int)RDMA_MODULE_ERROR_BYTES <= CHOICE_WHY_BYTES &&
                    (int)MEMLOCK_TEXT_BYTES <= CHOICE_WHY_BYTES,
                "each reason has room in the findings");
+
+/* Each device that a node uses pins its pool once more. */
+static void count_devices(const struct options *options, struct findings *found)
+{
+    for (uint32_t i = 0; i < found->survey.count; i++) {
+        struct choice choice;
+        choice_make(&found->survey.devices[i], &found->wishes, &choice);
+        found->n_works += choice.is_used;
+    }
+    found->takes_one = found->n_works > 1 && !options->device_names[0];
+    if (found->n_works > 1 && !found->takes_one)
+        found->needed_bytes *= found->n_works;
+}
 
 /* 0 also where nothing works: then there is a reason. */
 static int find(const struct options *options, struct findings *ret_findings)
@@ -42,6 +57,7 @@ static int find(const struct options *options, struct findings *ret_findings)
     int error = survey_take(verbs, "", &found->survey);
     if (error == -ENOMEM)
         return error;
+    count_devices(options, found);
     if (error)
         survey_explain(error, found->reason, sizeof found->reason);
     else if (choice_works(&found->survey, &found->wishes, found->reason))
@@ -122,8 +138,9 @@ static json_t *findings_json(const struct findings *found)
     bool is_limited = found->memlock_bytes != MEMLOCK_UNLIMITED;
     for (uint32_t i = 0; i < found->survey.count; i++)
         json_array_append_new(devices, device_json(&found->survey.devices[i], &found->wishes));
-    return json_pack("{s:b, s:s, s:o, s:I, s:o}", "works", !found->reason[0], "reason",
-                     found->reason, "locked_memory_limit_bytes",
+    return json_pack("{s:b, s:s, s:i, s:o, s:I, s:o}", "works", !found->reason[0], "reason",
+                     found->reason, "devices_at_once", found->takes_one ? 1 : (int)found->n_works,
+                     "locked_memory_limit_bytes",
                      is_limited ? json_integer((json_int_t)found->memlock_bytes) : json_null(),
                      "locked_memory_needed_bytes", (json_int_t)found->needed_bytes, "devices",
                      devices);

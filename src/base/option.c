@@ -205,6 +205,18 @@ static void describe(const struct option *option, char *ret_text, size_t size)
     }
 }
 
+/* As much of it as there is room for, in whole parts. */
+static int help_len(const char *help, int room)
+{
+    int len = (int)strlen(help);
+    while (len > room) {
+        do
+            len--;
+        while (len > 0 && help[len] != ';');
+    }
+    return len;
+}
+
 /* A choice is explained, since a word that is not in the list may well be one of another release
  * or another cache. */
 static int refuse_value(const struct option *option, const char *value, char *ret_error)
@@ -214,8 +226,10 @@ static int refuse_value(const struct option *option, const char *value, char *re
     describe(option, accepted, sizeof accepted);
     int len = snprintf(ret_error, OPTION_ERROR_BYTES, "%s: \"%s\" is not %s", option->name,
                        shorten(value).text, accepted);
-    if (is_choice && len < OPTION_ERROR_BYTES)
-        snprintf(ret_error + len, OPTION_ERROR_BYTES - (size_t)len, " (%s)", option->help);
+    int room = OPTION_ERROR_BYTES - 1 - len - (int)strlen(" ()");
+    if (is_choice && room > 0)
+        snprintf(ret_error + len, OPTION_ERROR_BYTES - (size_t)len, " (%.*s)",
+                 help_len(option->help, room), option->help);
     return -EINVAL;
 }
 

@@ -56,7 +56,9 @@ static void *register_pool(void *context)
         return NULL;
     if (error)
         log_event(LOG_LEVEL_ERROR, "rdma_pool_not_registered",
-                  "reason=%s effect=\"others read this node's pages by TCP\"", log_quoted(text));
+                  "reason=%s effect=\"others read this node's pages by TCP, or with protocol=rdma "
+                  "not at all\"",
+                  log_quoted(text));
     else
         log_event(LOG_LEVEL_INFO, "rdma_ready", "devices=%u bytes=%llu after_ms=%llu",
                   node->rails->n, (unsigned long long)bytes,
@@ -82,7 +84,8 @@ int rdma_start(struct node *node, char ret_error[NODE_ERROR_BYTES])
         snprintf(ret_error, NODE_ERROR_BYTES, "protocol=rdma: %.230s", reason);
         return error;
     }
-    log_event(LOG_LEVEL_INFO, "rdma_off", "reason=%s", log_quoted(reason));
+    log_event(node->config.device_names[0] ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "rdma_off",
+              "reason=%s", log_quoted(reason));
     snprintf(node->no_rdma, sizeof node->no_rdma, "%.255s", reason);
     rails_close(node->rails);
     node->rails = NULL;

@@ -167,7 +167,7 @@ static void a_holder_that_still_registers_is_asked_again_soon(void **state)
     set(1, BYTES);
     for (uint64_t from_ns = clock_now_ns(); elapsed_ms(from_ns) < REGISTERS_MS; poll(NULL, 0, 50))
         assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_TCP);
-    assert_true(link_is("down", 0, "the peer has registered nothing yet"));
+    assert_true(link_is("down", 0, "the peer's pool is not registered yet (if it stays so: its log says why)"));
     live_hold_memory(live, 0);
     uint64_t from_ns = clock_now_ns();
     get_by_rdma(1, bytes, BYTES, 4);

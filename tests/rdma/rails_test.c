@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -92,6 +93,31 @@ static void one_that_fails_is_left_out(void **state)
     assert_int_equal(open_rails("zero,one", 0, &rails), 0);
     assert_int_equal(rails->n, 1);
     assert_string_equal(rails->list[0].name, "zero");
+    rails_close(rails);
+}
+
+static void keep_line(void *context, enum log_level level, const char *line)
+{
+    (void)context;
+    if (level == LOG_LEVEL_WARNING && strstr(line, "rdma_device_left_out"))
+        snprintf(reason + strlen(reason), sizeof reason - strlen(reason), "%s\n",
+                 strstr(line, "device="));
+}
+
+/* Whoever names devices counts on all of them. */
+static void named_devices_that_are_not_taken_are_told(void **state)
+{
+    struct log_sink sink = {.write = keep_line};
+    struct rails *rails;
+    (void)state;
+    model_set_port(model, "two", false);
+    log_set_sink(&sink);
+    assert_int_equal(open_rails("zero, four,two", 0, &rails), 0);
+    log_set_sink(NULL);
+    assert_int_equal(rails->n, 1);
+    assert_non_null(strstr(reason, "device=four reason=\"this machine has no device of that name"));
+    assert_non_null(strstr(reason, "device=two reason=\"port 1 is down"));
+    assert_null(strstr(reason, "zero"));
     rails_close(rails);
 }
 
@@ -178,6 +204,7 @@ int main(void)
         TEST(without_names_a_process_takes_one),
         TEST(those_that_are_named_are_taken_all),
         TEST(one_that_fails_is_left_out),
+        TEST(named_devices_that_are_not_taken_are_told),
         TEST(where_none_works_it_says_why),
         cmocka_unit_test(the_least_used_link_makes_room),
         cmocka_unit_test(idle_and_broken_links_are_closed),

@@ -92,7 +92,7 @@ class Devices(unittest.TestCase):
     def test_people_read_the_same(self):
         self.check_status("plain", 0)
         plain = self.text("plain.out")
-        self.assertIn("rxe0: would be used (port 1, GID 1: RoCE v2 10.99.0.1", plain)
+        self.assertIn("rxe0: would do (port 1, GID 1: RoCE v2 10.99.0.1", plain)
         self.assertRegex(plain, r"\* GID 1 +RoCE v2 +IPv4 +10\.99\.1\.1  d1")
 
     def test_options_are_followed(self):

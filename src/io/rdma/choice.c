@@ -22,18 +22,23 @@ __attribute__((format(printf, 2, 3))) static bool refuse(struct choice *choice, 
     return false;
 }
 
+bool choice_next_name(const char **cursor, char ret_name[VERBS_NAME_BYTES])
+{
+    *cursor += strspn(*cursor, ", ");
+    size_t len = strcspn(*cursor, ", ");
+    snprintf(ret_name, VERBS_NAME_BYTES, "%.*s", (int)len, *cursor);
+    *cursor += len;
+    return len > 0;
+}
+
 static bool is_named(const char *names, const char *name)
 {
+    char word[VERBS_NAME_BYTES];
     if (!names[0])
         return true;
-    size_t len = strlen(name);
-    while (*names) {
-        names += strspn(names, ", ");
-        size_t word = strcspn(names, ", ");
-        if (word == len && !memcmp(names, name, len))
+    while (choice_next_name(&names, word))
+        if (strcmp(word, name) == 0)
             return true;
-        names += word;
-    }
     return false;
 }
 

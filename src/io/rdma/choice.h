@@ -23,6 +23,9 @@ struct choice {
 void choice_make(const struct survey_device *device, const struct choice_wishes *wishes,
                  struct choice *ret_choice);
 
+/* The next name of device_names, from *@cursor on; false: that was all. */
+bool choice_next_name(const char **cursor, char ret_name[VERBS_NAME_BYTES]);
+
 /* Whether any device is used; if none is, @ret_reason is a sentence that says why, and what to
  * change. */
 bool choice_works(const struct survey *survey, const struct choice_wishes *wishes,

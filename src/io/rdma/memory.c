@@ -160,7 +160,8 @@ static void describe(const struct memory *memory, const struct memory_range *ran
                      char *ret_text)
 {
     char limit[MEMLOCK_TEXT_BYTES];
-    if (error == -ENOMEM && !memlock_allows(memlock_limit_bytes(""), range->len_bytes, limit))
+    uint64_t pinned_bytes = range->len_bytes * memory->n_rails; /* counted by each device */
+    if (error == -ENOMEM && !memlock_allows(memlock_limit_bytes(""), pinned_bytes, limit))
         snprintf(ret_text, MEMORY_TEXT_BYTES, "%s: %s", range->what, limit);
     else
         snprintf(ret_text, MEMORY_TEXT_BYTES,

@@ -35,27 +35,35 @@ static void find_candidates(const struct survey *survey, const struct choice_wis
     }
 }
 
-static uint32_t keep_near(const struct survey *survey, struct candidates *candidates)
+static void exchange(struct candidates *candidates, uint32_t a, uint32_t b)
+{
+    uint32_t number = candidates->numbers[a];
+    struct choice choice = candidates->choices[a];
+    candidates->numbers[a] = candidates->numbers[b];
+    candidates->choices[a] = candidates->choices[b];
+    candidates->numbers[b] = number;
+    candidates->choices[b] = choice;
+}
+
+/* Those on this NUMA node come first; their number. */
+static uint32_t put_near_first(const struct survey *survey, struct candidates *candidates)
 {
     unsigned cpu, node = 0;
-    uint32_t kept = 0;
+    uint32_t near = 0;
     if (getcpu(&cpu, &node) != 0)
         return 0;
     for (uint32_t i = 0; i < candidates->n; i++)
-        if (survey->devices[candidates->numbers[i]].numa_node == (int32_t)node) {
-            candidates->numbers[kept] = candidates->numbers[i];
-            candidates->choices[kept++] = candidates->choices[i];
-        }
-    return kept;
+        if (survey->devices[candidates->numbers[i]].numa_node == (int32_t)node)
+            exchange(candidates, near++, i);
+    return near;
 }
 
-static void keep_one(const struct survey *survey, struct candidates *candidates, uint64_t spread)
+/* The one that is taken, unless it cannot be opened. */
+static void put_own_first(const struct survey *survey, struct candidates *candidates,
+                          uint64_t spread)
 {
-    uint32_t near = keep_near(survey, candidates);
-    uint32_t index = (uint32_t)(spread % (near ? near : candidates->n));
-    candidates->numbers[0] = candidates->numbers[index];
-    candidates->choices[0] = candidates->choices[index];
-    candidates->n = 1;
+    uint32_t near = put_near_first(survey, candidates);
+    exchange(candidates, 0, (uint32_t)(spread % (near ? near : candidates->n)));
 }
 
 static int open_rail(struct rails *rails, const struct rails_setup *setup,
@@ -84,28 +92,68 @@ static int open_rail(struct rails *rails, const struct rails_setup *setup,
     return 0;
 }
 
+static bool is_open(const struct rails *rails, const char *name)
+{
+    for (uint32_t i = 0; i < rails->n; i++)
+        if (strcmp(rails->list[i].name, name) == 0)
+            return true;
+    return false;
+}
+
+/* Whoever names devices counts on all of them. */
+static void tell_left_out(const struct rails *rails, const struct choice_wishes *wishes,
+                          const struct survey *survey)
+{
+    char name[VERBS_NAME_BYTES];
+    for (const char *cursor = wishes->device_names; choice_next_name(&cursor, name);) {
+        struct choice choice = {.why = "this machine has no device of that name"};
+        if (is_open(rails, name))
+            continue;
+        for (uint32_t i = 0; i < survey->count; i++)
+            if (strcmp(survey->devices[i].name, name) == 0)
+                choice_make(&survey->devices[i], wishes, &choice);
+        if (choice.is_used)
+            snprintf(choice.why, sizeof choice.why, "it cannot be opened, or is one too many of %d",
+                     RAILS_MAX);
+        log_event(LOG_LEVEL_WARNING, "rdma_device_left_out", "device=%s reason=%s",
+                  log_quoted(name), log_quoted(choice.why));
+    }
+}
+
 /* 0 when one at least is open. */
+static int open_some(struct rails *rails, const struct rails_setup *setup,
+                     const struct survey *survey, struct candidates *candidates,
+                     char ret_reason[RAILS_REASON_BYTES])
+{
+    bool has_names = setup->wishes.device_names[0] != 0;
+    int error = -ENODEV;
+    if (!choice_works(survey, &setup->wishes, ret_reason))
+        return error;
+    find_candidates(survey, &setup->wishes, candidates);
+    if (!has_names)
+        put_own_first(survey, candidates, setup->spread);
+    for (uint32_t i = 0; i < candidates->n && rails->n < (has_names ? RAILS_MAX : 1); i++) {
+        const struct survey_device *device = &survey->devices[candidates->numbers[i]];
+        int failed = open_rail(rails, setup, device, &candidates->choices[i]);
+        if (!failed)
+            continue;
+        error = failed;
+        snprintf(ret_reason, RAILS_REASON_BYTES, "%s cannot be opened: %s", device->name,
+                 strerror(-failed));
+    }
+    return rails->n > 0 ? 0 : error;
+}
+
 static int open_chosen(struct rails *rails, const struct rails_setup *setup,
                        const struct survey *survey, char ret_reason[RAILS_REASON_BYTES])
 {
     struct candidates *candidates = malloc(sizeof *candidates);
-    char why[CHOICE_WHY_BYTES];
-    int error = candidates ? -ENODEV : -ENOMEM;
-    snprintf(ret_reason, RAILS_REASON_BYTES, "%s",
-             candidates && !choice_works(survey, &setup->wishes, why) ? why
-                                                                      : "no device can be opened");
-    if (candidates)
-        find_candidates(survey, &setup->wishes, candidates);
-    if (candidates && candidates->n > 1 && !setup->wishes.device_names[0])
-        keep_one(survey, candidates, setup->spread);
-    for (uint32_t i = 0; candidates && i < candidates->n && rails->n < RAILS_MAX; i++) {
-        int failed = open_rail(rails, setup, &survey->devices[candidates->numbers[i]],
-                               &candidates->choices[i]);
-        if (failed)
-            error = failed;
-    }
+    snprintf(ret_reason, RAILS_REASON_BYTES, "out of memory");
+    int error = candidates ? open_some(rails, setup, survey, candidates, ret_reason) : -ENOMEM;
     free(candidates);
-    return rails->n > 0 ? 0 : error;
+    if (!error)
+        tell_left_out(rails, &setup->wishes, survey);
+    return error;
 }
 
 static int open_memory(struct rails *rails)
