@@ -62,6 +62,23 @@ static struct survey take(struct machine *machine)
     return survey;
 }
 
+/* The kernel has a device whose driver's library is missing, or whose file a container has not. */
+static void device_that_libibverbs_does_not_list_is_named(void **state)
+{
+    const struct model_settings settings = model_settings_default(1);
+    struct machine *machine = *state;
+    model_free(machine->model);
+    machine->model = model_new(&settings);
+    struct survey survey = take(machine);
+    assert_int_equal(survey.count, 0);
+    assert_string_equal(survey.unlisted, "");
+    survey_fini(&survey);
+    run("mkdir -p '%s/sys/class/infiniband/%s'", machine->root, "mlx5_0");
+    survey = take(machine);
+    assert_string_equal(survey.unlisted, "mlx5_0");
+    survey_fini(&survey);
+}
+
 static void each_device_says_what_it_is(void **state)
 {
     struct survey survey = take(*state);
@@ -126,6 +143,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(each_device_says_what_it_is),
+        TEST(device_that_libibverbs_does_not_list_is_named),
         TEST(a_port_that_is_down_is_seen),
         TEST(place_is_read_from_sys),
         TEST(the_kernel_may_not_know_the_node),

@@ -137,12 +137,23 @@ void choice_make(const struct survey_device *device, const struct choice_wishes 
     *ret_choice = choice;
 }
 
+static void explain_none(const struct survey *survey, char ret_reason[CHOICE_WHY_BYTES])
+{
+    if (survey->unlisted[0])
+        snprintf(ret_reason, CHOICE_WHY_BYTES,
+                 "the kernel has %s, but libibverbs does not list it: install ibverbs-providers "
+                 "(rdma-core), and give a container the devices in /dev/infiniband",
+                 survey->unlisted);
+    else
+        snprintf(ret_reason, CHOICE_WHY_BYTES, "this machine has no RDMA device");
+}
+
 bool choice_works(const struct survey *survey, const struct choice_wishes *wishes,
                   char ret_reason[CHOICE_WHY_BYTES])
 {
     bool is_any_named = false;
     if (survey->count == 0) {
-        snprintf(ret_reason, CHOICE_WHY_BYTES, "this machine has no RDMA device");
+        explain_none(survey, ret_reason);
         return false;
     }
     for (uint32_t i = 0; i < survey->count; i++) {

@@ -140,6 +140,9 @@ static void a_machine_works_or_says_why_not(void **state)
     const struct choice_wishes none = {"mlx5_7", 1, GID_INDEX_AUTO};
     expect_reason(devices, 2, &none, "device_names=mlx5_7 names no RDMA device");
     expect_reason(NULL, 0, &no_wishes, "no RDMA device");
+    const struct survey unlisted = {.unlisted = "mlx5_0"};
+    assert_false(choice_works(&unlisted, &no_wishes, reason));
+    assert_non_null(strstr(reason, "the kernel has mlx5_0, but libibverbs does not list it"));
     devices[1].error = -EACCES;
     expect_reason(devices, 2, &no_wishes, "mlx5_0: port 1 is down");
 }

@@ -6,6 +6,7 @@
  */
 #include "io/rdma/survey.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
@@ -44,6 +45,21 @@ static void read_pci(const char *root, const char *name, char ret_pci[SURVEY_PCI
     target[len > 0 ? len : 0] = 0;
     const char *slash = strrchr(target, '/');
     snprintf(ret_pci, SURVEY_PCI_BYTES, "%.*s", SURVEY_PCI_BYTES - 1, slash ? slash + 1 : target);
+}
+
+/* Its driver's library, or its file in /dev, is missing. */
+static void find_unlisted(const char *root, char ret_name[VERBS_NAME_BYTES])
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/sys/class/infiniband", root);
+    DIR *folder = opendir(path);
+    struct dirent *entry = NULL;
+    while (folder && (entry = readdir(folder)) && entry->d_name[0] == '.')
+        ;
+    if (entry)
+        snprintf(ret_name, VERBS_NAME_BYTES, "%.*s", VERBS_NAME_BYTES - 1, entry->d_name);
+    if (folder)
+        closedir(folder);
 }
 
 /* --- whose addresses its GIDs are ------------------------------------------------------------- */
@@ -152,6 +168,8 @@ int survey_take(const struct verbs *verbs, const char *root, struct survey *ret_
     }
     freeifaddrs(addresses);
     *ret_survey = (struct survey){.devices = devices, .count = n};
+    if (n == 0)
+        find_unlisted(root, ret_survey->unlisted);
     return 0;
 }
 
