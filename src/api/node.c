@@ -106,7 +106,8 @@ int peercache_region_register(struct peercache_node *handle, void *base, uint64_
                               struct peercache_error *ret_error)
 {
     char text[NODE_ERROR_BYTES];
-    if (!handle || !base || len_bytes == 0 || !ret_region) {
+    if (!handle || !base || len_bytes == 0 || len_bytes > UINTPTR_MAX - (uintptr_t)base ||
+        !ret_region) {
         handle_error(ret_error, "a region needs an address and a length above 0");
         return -EINVAL;
     }

@@ -53,7 +53,7 @@ struct fixture {
     _Atomic int32_t errors[FIXTURE_PAGES]; /* what pin() answers */
     _Atomic int32_t pins[FIXTURE_PAGES];
     _Atomic int32_t pins_now, guests_now, pins_most;
-    atomic_bool pair_hangs; /* as long as it is set */
+    atomic_bool pair_hangs, pair_refuses; /* as long as it is set */
     _Atomic uint32_t pairs_begun;
     _Atomic uint32_t requests;
 };
@@ -165,6 +165,10 @@ static inline void fixture_pair(void *context, const struct server_asker *asker,
     atomic_fetch_add(&fixture->pairs_begun, 1);
     while (atomic_load(&fixture->pair_hangs))
         sched_yield();
+    if (atomic_load(&fixture->pair_refuses)) {
+        *ret_paired = (struct message_paired){.error = -EACCES};
+        return;
+    }
     for (uint32_t i = 0; i < pair->n_queues; i++)
         scratch->queues[i] = pair->queues[i];
     *ret_paired = (struct message_paired){

@@ -43,6 +43,7 @@ struct server_conn {
     uint16_t version; /* of the protocol, agreed on */
     struct server_asker asker;
     bool is_closed, is_blocked; /* is_blocked: the socket takes nothing, so nothing is read */
+    bool has_paired;            /* it has asked for queue pairs */
     struct loop_watch *watch;
     struct loop_timer timer; /* of a blocked output, or of a tool's request */
     struct loop_task task;   /* arrives at its thread; frees */

@@ -27,7 +27,9 @@ bool server_pair_is_elsewhere(const struct server_conn *conn, const struct frame
 void server_pair_move(struct server_conn *conn)
 {
     struct server_thread *there = pair_thread(conn->thread->server);
-    if (atomic_load(&there->n_conns) >= there->server->setup.connections_max) {
+    /* Those beyond the most make room there, if nobody who has queue pairs must go for it. */
+    if (atomic_load(&there->n_conns) >=
+        there->server->setup.connections_max + SERVER_ARRIVALS_MAX) {
         server_conn_close(conn);
         return;
     }
@@ -43,8 +45,9 @@ int server_pair_answer(struct server_conn *conn, const struct message *message)
     struct server_thread *thread = conn->thread;
     const struct server_setup *setup = &thread->server->setup;
     struct message answer = {.type = MESSAGE_paired, .request = message->request};
-    if (conn->guest != NULL || setup->ops.pair == NULL)
-        return -EPROTO;
+    if (conn->has_paired || setup->ops.pair == NULL)
+        return -EPROTO; /* once a channel, whatever came of it: an adapter may take a second for it */
+    conn->has_paired = true;
     setup->ops.pair(setup->context, &conn->asker, &message->u.pair, &thread->answer_scratch,
                     &answer.u.paired, &conn->guest);
     return buffer_put_message(&conn->out, &answer, SERVER_OUTPUT_MAX_BYTES);

@@ -2,13 +2,13 @@
 /* server_pair_test.c - queue pairs that are long in the making hold up nobody else. */
 #include "io/serve_fixture.h"
 
-enum { HOLD_UPS = 4 };
+enum { HOLD_UPS = 4, CONNECTIONS = 4 };
 
 /* One serving thread, so that there is no other that could answer. */
 static int setup(void **state)
 {
     static struct fixture fixture;
-    struct server_setup server = {.threads = 1};
+    struct server_setup server = {.threads = 1, .connections_max = CONNECTIONS, .spare_ns = 1};
     fixture_start(&fixture, &server);
     *state = &fixture;
     return 0;
@@ -96,11 +96,51 @@ static void test_a_channel_goes_on_as_it_was(void **state)
     channel_close(channel);
 }
 
+/* An adapter may take a second for each, and the peer's word is all that is known of it. */
+static void test_a_channel_asks_once(void **state)
+{
+    struct fixture *fixture = *state;
+    struct channel *channel;
+    atomic_store(&fixture->pair_refuses, true);
+    assert_int_equal(fixture_channel(fixture, &channel), 0);
+    assert_int_equal(channel_ask_pair(channel, 1, &wanted), 0);
+    assert_int_equal(channel_wait(&channel, 1, -1, after_ms(10000), 0), 0);
+    assert_int_equal(channel_ask_pair(channel, 2, &wanted), 0);
+    WAIT_FOR(channel_wait(&channel, 1, -1, after_ms(1), 0) != -ETIMEDOUT &&
+             !channel_is_alive(channel));
+    assert_int_equal(atomic_load(&fixture->pairs_begun), 1);
+    channel_close(channel);
+}
+
+/* Strangers that are refused stay connected, and take no place from who is let in. */
+static void test_who_was_refused_makes_room(void **state)
+{
+    struct fixture *fixture = *state;
+    struct channel *refused[CONNECTIONS], *channel;
+    atomic_store(&fixture->pair_refuses, true);
+    for (uint32_t i = 0; i < CONNECTIONS; i++) {
+        assert_int_equal(fixture_channel(fixture, &refused[i]), 0);
+        assert_int_equal(channel_ask_pair(refused[i], i, &wanted), 0);
+        assert_int_equal(channel_wait(&refused[i], 1, -1, after_ms(10000), 0), 0);
+    }
+    atomic_store(&fixture->pair_refuses, false);
+    assert_int_equal(fixture_channel(fixture, &channel), 0);
+    assert_int_equal(channel_ask_pair(channel, 9, &wanted), 0);
+    expect_done(channel, CHANNEL_PAIR, 9);
+    assert_int_equal(atomic_load(&fixture->guests_now), 1);
+    for (uint32_t i = 0; i < CONNECTIONS; i++)
+        channel_close(refused[i]);
+    channel_close(channel);
+    WAIT_FOR(atomic_load(&fixture->guests_now) == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_look_ups_are_answered_meanwhile, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_channel_goes_on_as_it_was, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_channel_asks_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_who_was_refused_makes_room, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -119,7 +119,8 @@ struct node {
     struct rails *rails;
     char no_rdma[NODE_ERROR_BYTES];
     struct memory_range *pool_range;
-    pthread_t register_thread; /* registers the pool, and ends */
+    atomic_bool pool_is_refused; /* it could not be registered */
+    pthread_t register_thread;   /* registers the pool, and ends */
     bool has_register_thread;
 
     pthread_mutex_t core_lock;

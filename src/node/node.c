@@ -136,7 +136,6 @@ static void tick(struct node *node)
 {
     struct core_event event = {.type = CORE_TICK};
     node_step(node, &event, NULL);
-    rdma_tick(node, clock_now_ns());
     peers_tell_held_back(node);
 }
 

@@ -8,11 +8,11 @@
 #include "node/rdma.h"
 
 /* The number of a holder's links in peers[]; READING_PEERS_MAX: it has none that work. */
-static uint32_t find_peer(struct onesided *o, uint8_t *known, uint16_t peer, uint64_t deadline_ns)
+static uint32_t find_peer(struct onesided *o, uint8_t *known, uint16_t peer, uint64_t open_until_ns)
 {
     if (known[peer] == 0) {
         bool works = o->n_peers < READING_PEERS_MAX && peers_may_ask(o->node, peer) &&
-                     rdma_borrow_links(o->node, peer, deadline_ns, &o->peers[o->n_peers]);
+                     rdma_borrow_links(o->node, peer, open_until_ns, &o->peers[o->n_peers]);
         known[peer] = (uint8_t)(works ? 1 + o->n_peers++ : 1 + READING_PEERS_MAX);
     }
     return known[peer] - 1u;
@@ -34,10 +34,11 @@ static void want(struct onesided *o, uint32_t index, uint32_t peer)
     };
 }
 
+/* Also those that are decided already: a queue pair of theirs was broken meanwhile. */
 static void mark(struct onesided *o)
 {
     for (uint32_t i = 0; i < o->n; i++)
-        if (o->wanted[i].error == -EINPROGRESS)
+        if (o->wanted[i].error != -EOPNOTSUPP)
             o->pages[o->origins[i]].via = PEERCACHE_VIA_RDMA;
 }
 
@@ -55,6 +56,7 @@ void onesided_begin(struct onesided *o, struct node *node, struct stream_page *p
                     uint64_t deadline_ns)
 {
     uint8_t known[CORE_PEERS_MAX] = {0};
+    uint64_t open_until_ns = rdma_open_until(deadline_ns);
     o->node = node;
     o->pages = pages;
     o->n = o->n_peers = 0;
@@ -65,7 +67,7 @@ void onesided_begin(struct onesided *o, struct node *node, struct stream_page *p
     o->wanted = malloc(n * sizeof *o->wanted);
     o->origins = malloc(n * sizeof *o->origins);
     for (uint32_t i = 0; i < n && o->wanted && o->origins; i++) {
-        uint32_t peer = find_peer(o, known, pages[i].peer, deadline_ns);
+        uint32_t peer = find_peer(o, known, pages[i].peer, open_until_ns);
         if (peer < READING_PEERS_MAX)
             want(o, i, peer);
     }

@@ -115,8 +115,8 @@ void peers_tell_protocol(struct node_peer *peer, const char *protocol, const cha
         return;
     peer->told_protocol = protocol;
     id128_format(peer->identity.node_id, id);
-    log_event(LOG_LEVEL_INFO, "protocol", "peer=%s protocol=%s reason=\"%s\"", id, protocol,
-              reason);
+    log_event(LOG_LEVEL_INFO, "protocol", "peer=%s protocol=%s reason=%s", id, protocol,
+              log_quoted(reason));
 }
 
 /* With the peer's lock, which it gives up while it waits for the peer: who comes meanwhile finds the

@@ -54,6 +54,7 @@ static void *register_pool(void *context)
                            VERBS_REMOTE_READ, &node->pool_range, text);
     if (error == -ECANCELED)
         return NULL;
+    atomic_store(&node->pool_is_refused, error != 0);
     if (error)
         log_event(LOG_LEVEL_ERROR, "rdma_pool_not_registered",
                   "reason=%s effect=\"others read this node's pages by TCP, or with protocol=rdma "
@@ -108,12 +109,6 @@ void rdma_stop(struct node *node)
     memory_remove(node->rails->memory, node->pool_range);
     rails_close(node->rails);
     node->rails = NULL;
-}
-
-void rdma_tick(struct node *node, uint64_t now_ns)
-{
-    if (node->rails)
-        rails_close_idle(node->rails, now_ns);
 }
 
 /* --- regions of the caller's ------------------------------------------------------------------ */
@@ -192,21 +187,25 @@ static void tell_fails(const struct node *node, struct node_peer *peer, const ch
     tell(peer, node->config.protocol == NODE_PROTOCOL_RDMA ? "none" : "tcp", text);
 }
 
+uint64_t rdma_open_until(uint64_t deadline_ns)
+{
+    uint64_t latest_ns = clock_now_ns() + OPEN_TIMEOUT_NS;
+    return deadline_ns < latest_ns ? deadline_ns : latest_ns;
+}
+
 bool rdma_borrow_links(struct node *node, uint16_t index, uint64_t until_ns,
                        struct reading_peer *ret_links)
 {
     struct node_peer *peer = &node->peers[index];
     struct channel_peer to;
     char reason[LINK_REASON_BYTES] = "";
-    uint64_t latest_ns = clock_now_ns() + OPEN_TIMEOUT_NS;
     struct rails_peer *links = links_of(node, peer, &to);
     ret_links->n = 0;
     if (!links)
         return false;
     struct message_hello mine = life_hello(node);
     for (uint32_t i = 0; i < links->n; i++)
-        if (link_borrow(&links->links[i], &to, &mine, until_ns < latest_ns ? until_ns : latest_ns,
-                        reason) == 0)
+        if (link_borrow(&links->links[i], &to, &mine, until_ns, reason) == 0)
             ret_links->links[ret_links->n++] = &links->links[i];
     if (ret_links->n > 0)
         tell_works(peer, ret_links->links[0]->rail->name);
@@ -262,13 +261,17 @@ void rdma_pair(void *context, const struct server_asker *asker, const struct mes
         refuse_pair(ret_paired, -EOPNOTSUPP, "the peer has no RDMA");
         return;
     }
+    if (atomic_load(&node->pool_is_refused)) {
+        refuse_pair(ret_paired, -ENOMEM, "the peer's pool cannot be registered: its log says why");
+        return;
+    }
     if (PROTECTED(rdma_members_only) && !is_member(node, asker)) {
         metric_add(&node->metrics, METRIC_rdma_strangers_refused, 1);
         refuse_pair(ret_paired, -EACCES, "this node is no member that the peer knows");
         return;
     }
-    guest_welcome(node->rails->list, node->rails->n, node->rails->memory, &node->arena, pair,
-                  scratch->queues, scratch->slices, ret_paired, &guest);
+    guest_welcome(node->rails->list, node->rails->n, node->rails->memory, &node->arena,
+                  asker->node_id, pair, scratch->queues, scratch->slices, ret_paired, &guest);
     *ret_guest = guest;
 }
 

@@ -19,6 +19,8 @@ void rdma_give_up(struct node *node);
 /* No call, server or peer uses it any more. */
 void rdma_stop(struct node *node);
 
+/* Until when links are opened for a call, for all its peers together. */
+uint64_t rdma_open_until(uint64_t deadline_ns);
 /* The links that work to a peer; the first who wants one waits for it, until @until_ns at most.
  * False: none, now. */
 bool rdma_borrow_links(struct node *node, uint16_t peer, uint64_t until_ns,
@@ -35,9 +37,6 @@ void rdma_pair(void *context, const struct server_asker *asker, const struct mes
 void rdma_unpair(void *context, void *guest);
 /* Whether anybody has queue pairs here by which it reads. */
 bool rdma_has_guests(struct node *node);
-
-/* The node thread, now and then. */
-void rdma_tick(struct node *node, uint64_t now_ns);
 
 /* rdma_status.c: {"devices": [...], "links": [...], "why_not"}, for people and programs. */
 json_t *rdma_json(struct node *node);

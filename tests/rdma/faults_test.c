@@ -6,6 +6,8 @@
  */
 #include "apart.h"
 
+#include "io/rdma/pairing.h"
+
 static void a_removed_device_is_left_out(void **state)
 {
     (void)state;
@@ -264,6 +266,7 @@ static void nonsense_is_refused(void **state)
     };
     (void)state;
     open_apart("protocol=auto");
+    get_by_rdma(1, bytes, BYTES, 4); /* the holder's pool is registered */
     struct message_hello hello = life_hello(nodes[1]->node);
     struct server_asker asker = {hello.node_id, hello.incarnation};
     for (size_t i = 0; i < sizeof forged / sizeof *forged; i++) {
@@ -280,6 +283,38 @@ static void nonsense_is_refused(void **state)
         assert_null(guest);
         free(scratch);
     }
+    nodes_close();
+}
+
+/* Nor does it take the places of others. */
+static void a_member_has_so_many_queue_pairs_and_no_more(void **state)
+{
+    enum { MOST = RAIL_GUESTS_OF_ONE_MAX / PAIR_MAX };
+    struct record_queue queues[PAIR_MAX] = {{1, 1}, {2, 2}};
+    struct message_pair pair;
+    struct message_paired paired;
+    void *guests[MOST] = {0};
+    uint32_t n = 0;
+    (void)state;
+    open_apart("protocol=auto");
+    get_by_rdma(1, bytes, BYTES, 4);
+    struct server_scratch *scratch = malloc(sizeof *scratch);
+    struct message_hello hello = life_hello(nodes[1]->node);
+    struct server_asker asker = {hello.node_id, hello.incarnation};
+    struct pairing own = pairing_of(the_link(0)->rail);
+    own.queues = queues;
+    own.n_queues = PAIR_MAX;
+    pairing_to_pair(&own, &pair);
+    do {
+        assert_in_range(n, 0, MOST - 1);
+        paired = (struct message_paired){0};
+        rdma_pair(nodes[0]->node, &asker, &pair, scratch, &paired, &guests[n++]);
+    } while (paired.error == 0);
+    assert_int_equal(paired.error, -ENOSPC);
+    assert_int_equal(n, MOST); /* one link it had */
+    while (n > 0)
+        rdma_unpair(nodes[0]->node, guests[--n]);
+    free(scratch);
     nodes_close();
 }
 
@@ -310,6 +345,7 @@ int main(void)
         cmocka_unit_test(an_idle_link_is_closed_and_made_again),
         cmocka_unit_test(more_peers_than_queue_pairs_take_turns),
         cmocka_unit_test(nonsense_is_refused),
+        cmocka_unit_test(a_member_has_so_many_queue_pairs_and_no_more),
         cmocka_unit_test(nodes_come_and_go_without_a_trace),
     };
     return cmocka_run_group_tests(tests, setup, NULL);

@@ -9,6 +9,8 @@
  */
 #include "apart.h"
 
+#include "io/rdma/guest.h"
+
 enum { PAGES = 64, STEP = 2, PAGE_BYTES = 32 << 10, LONG_READS = 16 };
 
 static const char *other; /* a device on another subnet */
@@ -167,7 +169,7 @@ static void a_holder_that_still_registers_is_asked_again_soon(void **state)
     set(1, BYTES);
     for (uint64_t from_ns = clock_now_ns(); elapsed_ms(from_ns) < REGISTERS_MS; poll(NULL, 0, 50))
         assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_TCP);
-    assert_true(link_is("down", 0, "the peer's pool is not registered yet (if it stays so: its log says why)"));
+    assert_true(link_is("down", 0, GUEST_NOT_READY));
     live_hold_memory(live, 0);
     uint64_t from_ns = clock_now_ns();
     get_by_rdma(1, bytes, BYTES, 4);

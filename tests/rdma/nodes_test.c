@@ -203,6 +203,8 @@ static void callers_share_queue_pairs(void **state)
     (void)state;
     nodes_open(&lossy, "protocol=auto");
     set_apart();
+    assert_int_equal(peercache_region_register(nodes[1], memory, UINT64_MAX, &region, &error),
+                     -EINVAL); /* beyond the end of memory */
     assert_int_equal(peercache_region_register(nodes[1], memory, sizeof memory, &region, &error),
                      0);
     for (uint64_t i = 0; i < CALLER_PAGES; i++)

@@ -118,7 +118,7 @@ static void what_is_wrong_is_said(void **state)
 static void expect_reason(struct survey_device *devices, uint32_t count,
                           const struct choice_wishes *wishes, const char *part)
 {
-    const struct survey survey = {devices, count};
+    const struct survey survey = {.devices = devices, .count = count};
     char reason[CHOICE_WHY_BYTES] = "";
     assert_false(choice_works(&survey, wishes, reason));
     if (!strstr(reason, part))
@@ -131,7 +131,7 @@ static void a_machine_works_or_says_why_not(void **state)
     struct gid gids[2][4];
     struct survey_device devices[2] = {working(gids[0]), working(gids[1])};
     char reason[CHOICE_WHY_BYTES];
-    const struct survey both = {devices, 2};
+    const struct survey both = {.devices = devices, .count = 2};
     strcpy(devices[1].name, "mlx5_1");
     devices[0].ports[0].state = VERBS_PORT_DOWN;
     assert_true(choice_works(&both, &no_wishes, reason));

@@ -15,6 +15,8 @@
 #include "io/rdma/pairing.h"
 
 struct guest {
+    LIST_ENTRY(guest) link; /* among those of the rail */
+    struct id128 member;
     struct rail *rail;
     uint32_t n;
     struct verbs_queue *queues[PAIR_MAX];
@@ -37,12 +39,26 @@ static struct rail *choose_rail(struct rail *rails, uint32_t n_rails, const stru
     return best;
 }
 
-static bool count_guest(struct rail *rail, uint32_t n)
+/* With the rail's mutex. */
+static uint32_t count_of(const struct rail *rail, struct id128 member)
 {
+    uint32_t n = 0;
+    struct guest *guest;
+    LIST_FOREACH (guest, &rail->guests, link)
+        n += id128_equal(guest->member, member) ? PAIR_MAX : 0;
+    return n;
+}
+
+static bool enter(struct guest *guest, struct id128 member, struct rail *rail)
+{
+    *guest = (struct guest){.rail = rail, .member = member};
     pthread_mutex_lock(&rail->mutex);
-    bool has_room = rail->n_guests + n <= RAIL_GUESTS_MAX;
-    if (has_room)
-        rail->n_guests += n;
+    bool has_room = rail->n_guests + PAIR_MAX <= RAIL_GUESTS_MAX &&
+                    count_of(rail, member) + PAIR_MAX <= RAIL_GUESTS_OF_ONE_MAX;
+    if (has_room) {
+        rail->n_guests += PAIR_MAX;
+        LIST_INSERT_HEAD(&rail->guests, guest, link);
+    }
     pthread_mutex_unlock(&rail->mutex);
     return has_room;
 }
@@ -105,7 +121,7 @@ static void describe(const struct guest *guest, const struct arena *arena,
 }
 
 void guest_welcome(struct rail *rails, uint32_t n_rails, struct memory *memory,
-                   const struct arena *arena, const struct message_pair *pair,
+                   const struct arena *arena, struct id128 member, const struct message_pair *pair,
                    struct record_queue *queues, struct record_slice *slices,
                    struct message_paired *ret_paired, struct guest **ret_guest)
 {
@@ -115,12 +131,17 @@ void guest_welcome(struct rail *rails, uint32_t n_rails, struct memory *memory,
         refuse(ret_paired, -EHOSTUNREACH, "no adapter there reaches this one");
         return;
     }
-    struct guest *guest = count_guest(rail, PAIR_MAX) ? calloc(1, sizeof *guest) : NULL;
-    if (!guest) {
+    uint32_t n_slices = list_slices(memory, arena, rail->index, slices);
+    if (n_slices == 0) { /* before anything is made for who will ask again */
+        refuse(ret_paired, -EAGAIN, GUEST_NOT_READY);
+        return;
+    }
+    struct guest *guest = malloc(sizeof *guest);
+    if (!guest || !enter(guest, member, rail)) {
+        free(guest);
         refuse(ret_paired, -ENOSPC, "the peer has too many queue pairs");
         return;
     }
-    guest->rail = rail;
     int error = fill_guest(guest, &theirs, queues);
     if (error) {
         refuse(ret_paired, error, strerror(-error));
@@ -130,7 +151,7 @@ void guest_welcome(struct rail *rails, uint32_t n_rails, struct memory *memory,
     describe(guest, arena, ret_paired);
     ret_paired->queues = queues;
     ret_paired->slices = slices;
-    ret_paired->n_slices = list_slices(memory, arena, rail->index, slices);
+    ret_paired->n_slices = n_slices;
     *ret_guest = guest;
 }
 
@@ -147,6 +168,7 @@ void guest_leave(struct guest *guest)
             nanosleep(&pause, NULL);
     pthread_mutex_lock(&guest->rail->mutex);
     guest->rail->n_guests -= PAIR_MAX;
+    LIST_REMOVE(guest, link);
     pthread_mutex_unlock(&guest->rail->mutex);
     free(guest);
 }

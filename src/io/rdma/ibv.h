@@ -10,11 +10,18 @@
 
 #include <infiniband/verbs.h>
 
+#include "io/rdma/gone.h"
 #include "io/rdma/verbs.h"
 
 struct verbs_device {
     struct ibv_context *context;
     struct ibv_pd *domain;
+    _Atomic(uint64_t) gone_ns; /* gone.h */
+};
+
+struct verbs_memory {
+    struct verbs_device *device;
+    struct ibv_mr *range;
 };
 
 struct verbs_completions {
@@ -23,14 +30,15 @@ struct verbs_completions {
 };
 
 struct verbs_queue {
+    struct verbs_device *device;
     struct ibv_qp *pair;
     uint32_t port;
     uint32_t chain_max;
     struct ibv_send_wr chain[]; /* linked and filled once, as far as every read is alike */
 };
 
-/* A registered range is libibverbs's own object: struct verbs_memory is struct ibv_mr. */
-
+/* What destroying an object of the device has come to: @error, or 0 where the device is gone. */
+int ibv_let_go(struct verbs_device *device, int error);
 /* Makes what reads a descriptor return -EAGAIN instead of waiting. */
 int ibv_set_nonblocking(int fd);
 

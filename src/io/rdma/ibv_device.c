@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "io/rdma/ibv.h"
@@ -19,6 +20,16 @@ int ibv_set_nonblocking(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
     return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+}
+
+int ibv_let_go(struct verbs_device *device, int error)
+{
+    struct ibv_port_attr port;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    uint64_t now_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+    bool is_gone = error == -EIO && ibv_query_port(device->context, 1, &port) == EIO;
+    return gone_judge(&device->gone_ns, error, is_gone, now_ns);
 }
 
 /* libibverbs does not always set errno where it fails. */
@@ -278,19 +289,29 @@ static int memory_register(const struct verbs *verbs, struct verbs_device *devic
     int access = (rights & VERBS_LOCAL_WRITE ? IBV_ACCESS_LOCAL_WRITE : 0) |
                  (rights & VERBS_REMOTE_READ ? IBV_ACCESS_REMOTE_READ : 0);
     (void)verbs;
-    errno = 0;
-    struct ibv_mr *memory = ibv_reg_mr(device->domain, addr, len_bytes, access);
+    struct verbs_memory *memory = malloc(sizeof *memory);
     if (!memory)
-        return last_error();
-    *ret_memory = (struct verbs_memory *)memory;
-    *ret_keys = (struct verbs_keys){.local = memory->lkey, .remote = memory->rkey};
+        return -ENOMEM;
+    errno = 0;
+    memory->device = device;
+    memory->range = ibv_reg_mr(device->domain, addr, len_bytes, access);
+    if (!memory->range) {
+        int error = last_error();
+        free(memory);
+        return error;
+    }
+    *ret_memory = memory;
+    *ret_keys = (struct verbs_keys){.local = memory->range->lkey, .remote = memory->range->rkey};
     return 0;
 }
 
 static int memory_deregister(const struct verbs *verbs, struct verbs_memory *memory)
 {
     (void)verbs;
-    return memory ? -ibv_dereg_mr((struct ibv_mr *)memory) : 0;
+    int error = memory ? ibv_let_go(memory->device, -ibv_dereg_mr(memory->range)) : 0;
+    if (!error)
+        free(memory);
+    return error;
 }
 
 /* --- the table -------------------------------------------------------------------------------- */

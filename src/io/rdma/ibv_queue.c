@@ -179,6 +179,7 @@ int ibv_queue_create(const struct verbs *verbs, struct verbs_device *device,
         ibv_destroy_qp(pair);
         return error ? error : -ENOMEM;
     }
+    queue->device = device;
     *ret_queue = queue;
     *ret_made = (struct verbs_queue_made){
         .number = pair->qp_num, .depth = attr.cap.max_send_wr, .segments = attr.cap.max_send_sge};
@@ -236,7 +237,7 @@ int ibv_queue_connect(const struct verbs *verbs, struct verbs_queue *queue,
 int ibv_queue_destroy(const struct verbs *verbs, struct verbs_queue *queue)
 {
     (void)verbs;
-    int error = queue ? -ibv_destroy_qp(queue->pair) : 0;
+    int error = queue ? ibv_let_go(queue->device, -ibv_destroy_qp(queue->pair)) : 0;
     if (!error)
         free(queue);
     return error;

@@ -175,7 +175,7 @@ static int lend(struct link *link, uint64_t now_ns)
         set_why(link, "the peer has closed its side");
         pause(link, now_ns);
     }
-    bool is_old = now_ns >= link->reopen_at_ns && link->users == 0;
+    bool is_old = now_ns >= link->reopen_at_ns; /* lent no more until it is made again */
     if (link->is_broken || is_old)
         return begin_to_close(link) ? -ENOTCONN : -EAGAIN;
     link->users++;
@@ -210,18 +210,29 @@ static int open_and_lend(struct link *link, const struct channel_peer *peer,
     return error;
 }
 
-int link_borrow(struct link *link, const struct channel_peer *peer,
-                const struct message_hello *mine, uint64_t deadline_ns,
-                char ret_reason[LINK_REASON_BYTES])
+/* As lend(), and for -ENOENT this thread is the one that opens it, while there is time. */
+static int lend_or_begin(struct link *link, uint64_t deadline_ns)
 {
     uint64_t now_ns = clock_now_ns();
     pthread_mutex_lock(&link->mutex);
     int error = lend(link, now_ns);
+    if (error == -ENOENT && now_ns >= deadline_ns)
+        error = -EAGAIN;
     if (error == -ENOENT)
         link->state = LINK_OPENING;
     pthread_mutex_unlock(&link->mutex);
-    if (error == -ENOTCONN)
+    return error;
+}
+
+int link_borrow(struct link *link, const struct channel_peer *peer,
+                const struct message_hello *mine, uint64_t deadline_ns,
+                char ret_reason[LINK_REASON_BYTES])
+{
+    int error = lend_or_begin(link, deadline_ns);
+    if (error == -ENOTCONN) {
         close_rest(link);
+        error = lend_or_begin(link, deadline_ns);
+    }
     if (error == -ENOENT)
         return open_and_lend(link, peer, mine, deadline_ns, ret_reason);
     return error ? -EAGAIN : 0;

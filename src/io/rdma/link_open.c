@@ -87,7 +87,7 @@ static int take_source(struct opening *opening, const struct message_paired *pai
     uint64_t headers_at = paired->headers_addr - paired->base_addr;
     if (paired->headers_addr < paired->base_addr || paired->n_slices == 0 ||
         headers_at / CHAIN_SLICE_BYTES >= paired->n_slices)
-        return fail(opening, -EAGAIN, "the peer's pool is not registered yet (if it stays so: its log says why)");
+        return fail(opening, -EAGAIN, "the peer's pool is not registered");
     link->keys = malloc(paired->n_slices * sizeof *link->keys);
     if (!link->keys)
         return fail(opening, -ENOMEM, "out of memory");

@@ -22,6 +22,9 @@
 
 enum { CHAIN_BITS = 8, PLACE_BITS = 16, SEQUENCE_BITS = 38 };
 
+/* It begins again after weeks; what had a name then is long over. */
+#define SEQUENCE_MASK ((UINT64_C(1) << SEQUENCE_BITS) - 1)
+
 static const struct timespec destroy_pause = {.tv_nsec = 1000000};
 
 static uint64_t landing_bytes(void)
@@ -127,9 +130,9 @@ static void destroy_pair(struct queue *queue)
 void queue_break(struct queue *queue)
 {
     struct rail *rail = queue->rail;
+    atomic_store(&queue->has_failed, true); /* who comes now does not wait for the end of it */
     pthread_mutex_lock(&queue->mutex);
     bool was_whole = queue->pair != NULL;
-    queue->has_failed = true;
     if (PROTECTED(rdma_break))
         destroy_pair(queue);
     for (uint32_t i = 0; i < QUEUE_CHAINS; i++) {
@@ -182,7 +185,7 @@ static struct chain *take_chain(struct queue *queue, uint32_t waiter, uint64_t *
             continue;
         queue->chains_taken |= 1u << i;
         atomic_store(&queue->waiters[i], waiter);
-        CHECK(++queue->last_sequence >> SEQUENCE_BITS == 0);
+        queue->last_sequence = (queue->last_sequence + 1) & SEQUENCE_MASK;
         *ret_id = queue->last_sequence << (PLACE_BITS + CHAIN_BITS) |
                   (uint64_t)queue->index << CHAIN_BITS | i;
         return &queue->chains[i];
@@ -253,6 +256,8 @@ int queue_post(struct queue *queue, struct chain_reads *scratch, const struct ch
     *ret_chain = NULL;
     if (cursor->page == n)
         return -ENODATA;
+    if (atomic_load(&queue->has_failed))
+        return -EIO;
     pthread_mutex_lock(&queue->mutex);
     int error = post_next(queue, scratch, source, pages, n, cursor, waiter, ret_chain);
     pthread_mutex_unlock(&queue->mutex);
@@ -290,7 +295,8 @@ void queue_release(struct queue *queue, struct chain *chain)
 {
     pthread_mutex_lock(&queue->mutex);
     CHECK(chain_end(chain) != CHAIN_UNDER_WAY);
-    bool was_full = queue->chains_taken == (1u << QUEUE_CHAINS) - 1;
+    bool was_full =
+        queue->chains_taken == (1u << QUEUE_CHAINS) - 1 || queue->reads_under_way > QUEUE_DEPTH / 2;
     queue->reads_under_way -= chain->n_reads;
     give_up_chain(queue, chain);
     pthread_mutex_unlock(&queue->mutex);

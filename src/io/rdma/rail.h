@@ -7,6 +7,7 @@
 #define IO_RDMA_RAIL_H
 
 #include <pthread.h>
+#include <sys/queue.h>
 
 #include "base/metric.h"
 #include "io/rdma/chain.h"
@@ -20,6 +21,8 @@ enum {
     RAILS_MAX = MEMORY_RAILS_MAX,
     RAIL_QUEUES_MAX = 128,  /* queue pairs by which this node reads; each holds QUEUE_DEPTH reads */
     RAIL_GUESTS_MAX = 1024, /* queue pairs by which others read from it */
+    RAIL_GUESTS_OF_ONE_MAX =
+        4 * MEMORY_RAILS_MAX, /* and of one member: two links a device of its */
     QUEUE_DEPTH = 256,
     QUEUE_CHAINS = 4,     /* under way on one queue pair: 4 MiB */
     READS_UNDER_WAY = 16, /* of one queue pair, where both adapters can */
@@ -34,7 +37,7 @@ struct queue {
     bool is_taken;            /* under the rail's mutex */
     struct verbs_queue *pair; /* NULL: none, or destroyed */
     struct verbs_queue_made made;
-    bool has_failed;
+    atomic_bool has_failed;                 /* nothing is posted any more */
     uint32_t reads_under_way, chains_taken; /* chains_taken: a bit each */
     uint64_t last_sequence;
     struct chain_landing *landings; /* QUEUE_CHAINS */
@@ -55,9 +58,10 @@ struct rail {
     uint8_t service_level, traffic_class;
     struct verbs_completions *completions, *guest_completions;
     uint32_t queue_limit;  /* of places; the completion queue is as deep as all of them together */
-    pthread_mutex_t mutex; /* of is_taken, n_guests */
+    pthread_mutex_t mutex; /* of is_taken, n_guests, guests */
     uint32_t n_guests;
-    struct queue *queues; /* RAIL_QUEUES_MAX places */
+    LIST_HEAD(, guest) guests; /* n_guests counts their queue pairs */
+    struct queue *queues;      /* RAIL_QUEUES_MAX places */
     struct waiters *waiters;
     struct metrics *metrics;
     /* The poller's. */

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/log.h"
 
 /* The devices that work, by their number in the survey. */
@@ -177,6 +178,55 @@ static void prepare_fork(struct rails *rails)
                   "that from children: pages go through a bounce buffer\"");
 }
 
+/* --- idle links ------------------------------------------------------------------------------- */
+
+void rails_close_idle(struct rails *rails, uint64_t now_ns)
+{
+    for (uint32_t i = 0; i < rails->n; i++)
+        link_table_close_idle(&rails->tables[i], now_ns);
+}
+
+static void *close_now_and_then(void *context)
+{
+    struct rails *rails = context;
+    pthread_mutex_lock(&rails->closer_mutex);
+    while (!rails->closer_ends) {
+        struct timespec next;
+        clock_gettime(CLOCK_REALTIME, &next);
+        next.tv_sec++;
+        pthread_cond_timedwait(&rails->closer_wakes, &rails->closer_mutex, &next);
+        pthread_mutex_unlock(&rails->closer_mutex);
+        rails_close_idle(rails, clock_now_ns());
+        pthread_mutex_lock(&rails->closer_mutex);
+    }
+    pthread_mutex_unlock(&rails->closer_mutex);
+    return NULL;
+}
+
+static int start_closer(struct rails *rails)
+{
+    pthread_mutex_init(&rails->closer_mutex, NULL);
+    pthread_cond_init(&rails->closer_wakes, NULL);
+    int error = -pthread_create(&rails->closer, NULL, close_now_and_then, rails);
+    rails->has_closer = error == 0;
+    return error;
+}
+
+static void stop_closer(struct rails *rails)
+{
+    if (!rails->has_closer)
+        return;
+    pthread_mutex_lock(&rails->closer_mutex);
+    rails->closer_ends = true;
+    pthread_cond_signal(&rails->closer_wakes);
+    pthread_mutex_unlock(&rails->closer_mutex);
+    pthread_join(rails->closer, NULL);
+    pthread_cond_destroy(&rails->closer_wakes);
+    pthread_mutex_destroy(&rails->closer_mutex);
+}
+
+/* --- the beginning ---------------------------------------------------------------------------- */
+
 int rails_open(const struct rails_setup *setup, struct rails **ret_rails,
                char ret_reason[RAILS_REASON_BYTES])
 {
@@ -200,6 +250,8 @@ int rails_open(const struct rails_setup *setup, struct rails **ret_rails,
     survey_fini(&survey);
     if (!error)
         error = open_memory(rails);
+    if (!error)
+        error = start_closer(rails);
     if (error) {
         rails_close(rails);
         return error;
@@ -208,10 +260,13 @@ int rails_open(const struct rails_setup *setup, struct rails **ret_rails,
     return 0;
 }
 
+/* --- the end ---------------------------------------------------------------------------------- */
+
 void rails_close(struct rails *rails)
 {
     if (!rails)
         return;
+    stop_closer(rails);
     if (rails->memory) {
         bounce_fini(&rails->bounce);
         memory_free(rails->memory);
@@ -245,10 +300,4 @@ void rails_peer_break(struct rails_peer *peer)
 {
     for (uint32_t i = 0; i < peer->n; i++)
         link_break(&peer->links[i], "the peer is gone, or has another life");
-}
-
-void rails_close_idle(struct rails *rails, uint64_t now_ns)
-{
-    for (uint32_t i = 0; i < rails->n; i++)
-        link_table_close_idle(&rails->tables[i], now_ns);
 }

@@ -38,6 +38,11 @@ struct rails {
     struct waiters waiters;
     struct memory *memory;
     struct bounce bounce;
+    /* Destroying takes an adapter its time, so idle links are closed on a thread of their own. */
+    pthread_t closer;
+    pthread_mutex_t closer_mutex;
+    pthread_cond_t closer_wakes;
+    bool has_closer, closer_ends;
     bool is_fork_unsafe; /* callers' memory is not read into: a child could take its pages away */
 };
 
@@ -60,7 +65,7 @@ void rails_peer_free(struct rails_peer *peer);
 /* The peer has another life, or is gone. */
 void rails_peer_break(struct rails_peer *peer);
 
-/* Now and then. */
+/* Its own thread does it, too. */
 void rails_close_idle(struct rails *rails, uint64_t now_ns);
 
 #endif

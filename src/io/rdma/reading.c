@@ -49,8 +49,8 @@ static void take_chain(struct reading *reading, struct lane *lane, uint32_t inde
     struct lane_chain *at = &lane->chains[index];
     if (chain_end(at->chain) == CHAIN_FAILED) {
         lane->has_failed = true;
+        link_break(lane->link, "a READ failed"); /* first: nobody borrows what is being destroyed */
         queue_break(at->queue);
-        link_break(lane->link, "a READ failed");
     }
     for (uint32_t i = 0; i < at->chain->n_parts; i++)
         take_part(reading, lane, at->chain, i);
@@ -187,10 +187,11 @@ static void wait_for_all(struct reading *reading, uint64_t deadline_ns,
         if (over)
             return;
         uint64_t now_ns = clock_now_ns();
-        if (has_moved)
-            spin_until_ns = now_ns + reading->rails->spin_ns;
-        else if (now_ns >= deadline_ns || atomic_load(is_stopped))
+        if (now_ns >= deadline_ns ||
+            atomic_load(is_stopped)) /* though something moves all the time */
             give_up_late(reading, now_ns, true);
+        else if (has_moved)
+            spin_until_ns = now_ns + reading->rails->spin_ns;
         else
             await(reading, now_ns, spin_until_ns, deadline_ns, seen);
     }

@@ -23,7 +23,8 @@ struct survey_device {
 struct survey {
     struct survey_device *devices;
     uint32_t count;
-    char unlisted[VERBS_NAME_BYTES]; /* where there is none: one that only the kernel knows; or "" */
+    char
+        unlisted[VERBS_NAME_BYTES]; /* where there is none: one that only the kernel knows; or "" */
 };
 
 /* Opens each device for a moment.  @root stands before /sys: "" but in tests.  -ENOSYS: the kernel
