@@ -150,6 +150,30 @@ static void a_peer_on_another_subnet_is_read_by_what_works(void **state)
     nodes_other = NULL;
 }
 
+static _Atomic(uint32_t) first_read_bytes;
+
+static void note_first(struct verbs_read *reads, uint32_t n)
+{
+    uint32_t none = 0, bytes_asked = 0;
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t j = 0; j < reads[i].segment_count; j++)
+            bytes_asked += reads[i].segments[j].len_bytes;
+    atomic_compare_exchange_strong(&first_read_bytes, &none, bytes_asked);
+}
+
+/* A path whose switches carry small packets only would be believed, and then stall on each page. */
+static void a_link_is_tried_with_the_largest_packet(void **state)
+{
+    (void)state;
+    if (nodes_device)
+        skip(); /* its table of calls is its own */
+    open_apart("protocol=rdma");
+    live_on_post(live, note_first);
+    get_by_rdma(1, bytes, BYTES, 4);
+    assert_int_equal(atomic_load(&first_read_bytes), VERBS_MTU_MAX_BYTES);
+    nodes_close();
+}
+
 /* --- a holder that is not ready --------------------------------------------------------------- */
 
 enum { REGISTERS_MS = 4000, NOTICED_MS = 2000 };
@@ -187,6 +211,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_peer_with_another_mtu_is_read),
         cmocka_unit_test(a_peer_on_another_link_layer_is_read_by_tcp),
         cmocka_unit_test(a_peer_on_another_subnet_is_read_by_what_works),
+        cmocka_unit_test(a_link_is_tried_with_the_largest_packet),
         cmocka_unit_test(a_holder_that_still_registers_is_asked_again_soon),
     };
     return cmocka_run_group_tests(tests, setup, NULL);

@@ -16,7 +16,7 @@ enum {
     RETRIES = 7,
     HOP_LIMIT = 64,
     MTU_LEAST_BYTES = 256,
-    MTU_MOST_BYTES = 4096,
+    MTU_MOST_BYTES = VERBS_MTU_MAX_BYTES,
 };
 
 static uint32_t least(uint32_t a, uint32_t b)

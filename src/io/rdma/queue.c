@@ -264,6 +264,16 @@ int queue_post(struct queue *queue, struct chain_reads *scratch, const struct ch
     return error;
 }
 
+/* As much as fills the largest packet, where the peer has so many headers: a switch that carries only
+ * smaller ones would swallow all payload. */
+static uint32_t probe_bytes(const struct chain_source *source)
+{
+    enum { HEADERS = VERBS_MTU_MAX_BYTES / sizeof(struct slot_header) };
+    _Static_assert((int)HEADERS <= (int)CHAIN_HEADERS_MAX, "it fits the landing");
+    uint32_t n = source->slot_count < HEADERS ? source->slot_count : HEADERS;
+    return (n ? n : 1) * (uint32_t)sizeof(struct slot_header);
+}
+
 int queue_post_probe(struct queue *queue, const struct chain_source *source, uint32_t waiter,
                      struct chain **ret_chain)
 {
@@ -271,7 +281,7 @@ int queue_post_probe(struct queue *queue, const struct chain_source *source, uin
     pthread_mutex_lock(&queue->mutex);
     struct chain *chain = take_chain(queue, waiter, &id);
     CHECK(chain);
-    struct verbs_segment segment = {(uintptr_t)landing_of(queue, chain), sizeof(struct slot_header),
+    struct verbs_segment segment = {(uintptr_t)landing_of(queue, chain), probe_bytes(source),
                                     queue->landing_key};
     struct chain_reads reads = {.n_segments = 1};
     reads.reads[0] = (struct verbs_read){

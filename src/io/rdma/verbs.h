@@ -34,6 +34,7 @@ enum {
     VERBS_NAME_BYTES = 64,     /* of a device, with the NUL */
     VERBS_FIRMWARE_BYTES = 64, /* as its driver writes it */
     VERBS_GID_BYTES = 16,
+    VERBS_MTU_MAX_BYTES = 4096,
     VERBS_DEVICES_MAX = 64,   /* of one machine; more are not looked at */
     VERBS_PORTS_MAX = 4,      /* of one device */
     VERBS_GIDS_MAX = 1024,    /* of one device, all ports */
