@@ -192,7 +192,7 @@ static void *close_now_and_then(void *context)
     pthread_mutex_lock(&rails->closer_mutex);
     while (!rails->closer_ends) {
         struct timespec next;
-        clock_gettime(CLOCK_REALTIME, &next);
+        clock_gettime(CLOCK_MONOTONIC, &next);
         next.tv_sec++;
         pthread_cond_timedwait(&rails->closer_wakes, &rails->closer_mutex, &next);
         pthread_mutex_unlock(&rails->closer_mutex);
@@ -205,8 +205,12 @@ static void *close_now_and_then(void *context)
 
 static int start_closer(struct rails *rails)
 {
+    pthread_condattr_t attributes;
     pthread_mutex_init(&rails->closer_mutex, NULL);
-    pthread_cond_init(&rails->closer_wakes, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&rails->closer_wakes, &attributes);
+    pthread_condattr_destroy(&attributes);
     int error = -pthread_create(&rails->closer, NULL, close_now_and_then, rails);
     rails->has_closer = error == 0;
     return error;
