@@ -137,7 +137,7 @@ static json_t *directory_json(const struct core_inspection *inspection)
                      inspection->ring_nodes, "is_complete", inspection->is_complete);
 }
 
-/* "peercache_pages{op=get,outcome=HIT}" and the like. */
+/* "peercache_pages_total_get_HIT" and the like. */
 static void sample_key(const struct metric_sample *sample, char ret_key[128])
 {
     int len = snprintf(ret_key, 128, "%s", sample->name);

@@ -2,8 +2,8 @@
 /*
  * verbs.h - the few operations of RDMA that this project uses, as a table of functions.
  *
- * Two sides implement it: src/io/rdma/verbs_ibv.c over libibverbs, in a module that is loaded only
- * where it is wanted (module.h), and tests/rdma/model_adapter.c over memory and a modelled wire.
+ * Two sides implement it: ibv_device.c and ibv_queue.c over libibverbs, in a module that is loaded
+ * only where it is wanted (module.h), and tests/rdma/model_*.c over memory and a modelled wire.
  * Whoever posts reads sees this header and neither of them.
  *
  *     verbs          the table; finds devices
