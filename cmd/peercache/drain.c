@@ -37,12 +37,10 @@ static json_t *new_request(const struct invocation *invocation, bool is_first)
     if (invocation->cancel)
         return ask_new(invocation, "stay", false);
     json_t *request = ask_new(invocation, "drain", false);
-    const char *own = peercache_config_get(invocation->config, "drain_timeout"), *name, *usual = "";
-    for (size_t i = 0; (name = peercache_config_option(i, &usual, NULL)) != NULL; i++)
-        if (!strcmp(name, "drain_timeout"))
-            break;
-    if (own && strcmp(own, usual))
-        json_object_set_new(request, "timeout_s", json_real(strtod(own, NULL)));
+    if (invocation->has_drain_timeout) {
+        const char *given = peercache_config_get(invocation->config, "drain_timeout");
+        json_object_set_new(request, "timeout_s", json_real(strtod(given, NULL)));
+    }
     if (!is_first)
         json_object_set_new(request, "begin", json_false());
     return request;

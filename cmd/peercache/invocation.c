@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "common/options.h"
 #include "node_name.h"
@@ -178,8 +179,10 @@ static int take_option(struct invocation *invocation, const struct option_word *
 {
     const struct own_option *own = find_own(word->name);
     const char *value = "";
-    if (!own)
+    if (!own) {
+        invocation->has_drain_timeout |= !strcasecmp(word->name, "drain_timeout");
         return options_take(invocation->config, word, argv, index, ret_error);
+    }
     if (!own->argument && word->value)
         return bad_value(word->name, word->value, "given without a value", ret_error);
     if (own->argument && options_value(word, argv, index, &value, ret_error) < 0)
@@ -223,6 +226,7 @@ int invocation_init(struct invocation *invocation, char **argv, struct peercache
         .seconds = 6,
         .page_bytes = 128 << 10,
         .batch = 32,
+        .has_drain_timeout = getenv("PEERCACHE_DRAIN_TIMEOUT") != NULL,
     };
     if (peercache_config_new(&invocation->config) < 0) {
         snprintf(ret_error->text, sizeof ret_error->text, "not enough memory");

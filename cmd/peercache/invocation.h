@@ -26,6 +26,8 @@ struct invocation {
     bool alone;          /* --alone of bench: no other member is no error */
     char **args;         /* the words behind the subcommand, NULL-terminated */
     int n_args;
+    /* drain_timeout was given, be it with the default's value: it counts then, not the node's. */
+    bool has_drain_timeout;
 };
 
 /* Fills from the environment and the command line.  @args of the result starts with the name of the

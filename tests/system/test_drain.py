@@ -22,8 +22,8 @@ def address_of(node):
     return f"{own['host']}:{own['control_port']}"
 
 
-def drain(address, *more):
-    return run(PEERCACHE, "drain", address, "--cluster_name", CLUSTER, *more)
+def drain(address, *more, **environment):
+    return run(PEERCACHE, "drain", address, "--cluster_name", CLUSTER, *more, **environment)
 
 
 class Drain(test_trouble.Trouble):
@@ -174,6 +174,16 @@ class Drain(test_trouble.Trouble):
         counted = sum(report[name] for name in ("handed_over", "elsewhere", "gone", "left_no_room",
                                                 "left_no_peer", "left_no_time"))
         self.assertEqual(counted, report["pages"], report)
+
+    def test_time_that_is_given_counts_also_if_it_is_the_default(self):
+        """And without one the node's own does, which here leaves no time at all."""
+        for more, environment, left in ((["--drain_timeout=5"], {}, 0),
+                                        ([], {"PEERCACHE_DRAIN_TIMEOUT": "5"}, 0), ([], {}, PAGES)):
+            with self.subTest(more=more, environment=environment):
+                self.discovery = f"127.0.0.1:{free_port()}"
+                _, leaver, _ = self.start({}, drain_timeout="0")
+                report = json.loads(drain(address_of(leaver), "--json", *more, **environment).stdout)
+                self.assertEqual(report["left_no_time"], left, report)
 
     def test_last_node_of_all(self):
         alone = self.caller(discovery_addr="")
