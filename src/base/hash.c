@@ -7,8 +7,6 @@
 
 #include "base/protection.h"
 
-enum { SEED_DIGEST = 1, SEED_RING = 2, SEED_GROUP = 8 };
-
 struct id128 hash_bytes128(const void *bytes, size_t len, uint64_t seed)
 {
     XXH128_hash_t hash = XXH3_128bits_withSeed(bytes, len, seed);

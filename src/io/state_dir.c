@@ -23,7 +23,7 @@
 #include "base/hash.h"
 #include "io/forked.h"
 
-enum { SEED_CHECK = 11, SEED_PLACE = 12, TEXT_BYTES = 256 };
+enum { TEXT_BYTES = 256 };
 
 struct seat {
     int lock_fd;

@@ -9,8 +9,6 @@
 
 #include "base/hash.h"
 
-enum { SEED_IDENTITY = 5, SEED_TAG = 7 };
-
 static int refuse(char ret_error[NODE_ERROR_BYTES], const char *what, const char *field)
 {
     snprintf(ret_error, NODE_ERROR_BYTES, "%s: \"%.100s\"; a field is label=value", what, field);
