@@ -181,6 +181,13 @@ close_file:
     return error;
 }
 
+static const char *advice_on(int error)
+{
+    if (error == -ENOMEM || error == -ENOSPC || error == -EFBIG)
+        return ": lower global_segment_size";
+    return error == -EMFILE ? ": raise the limit of open files (ulimit -n)" : "";
+}
+
 int arena_create(uint64_t payload_bytes, uint32_t slot_count, struct arena *ret_arena,
                  char ret_error[ARENA_ERROR_BYTES])
 {
@@ -195,8 +202,8 @@ int arena_create(uint64_t payload_bytes, uint32_t slot_count, struct arena *ret_
         return error;
     error = make_file(bytes, &fd, &start);
     if (error) {
-        snprintf(ret_error, ARENA_ERROR_BYTES, "cannot make a pool of %.2f GiB in memory: %s",
-                 gib(bytes), strerror(-error));
+        snprintf(ret_error, ARENA_ERROR_BYTES, "cannot make a pool of %.2f GiB in memory: %s%s",
+                 gib(bytes), strerror(-error), advice_on(error));
         return error;
     }
     *ret_arena = (struct arena){

@@ -239,7 +239,8 @@ static int create_without_fds(void)
     char error[ARENA_ERROR_BYTES];
     struct rlimit limit = {3, 3};
     setrlimit(RLIMIT_NOFILE, &limit);
-    return arena_create(payload_bytes, SLOTS, &arena, error) == -EMFILE && strlen(error) > 0;
+    return arena_create(payload_bytes, SLOTS, &arena, error) == -EMFILE &&
+           strstr(error, "ulimit -n");
 }
 
 static void no_descriptor_is_an_error_in_words(void **state)
@@ -248,6 +249,31 @@ static void no_descriptor_is_an_error_in_words(void **state)
     pid_t child = fork();
     if (child == 0)
         _exit(create_without_fds());
+    assert_int_equal(exit_status(child), 1);
+}
+
+/* Less than the pool may be mapped beyond what there is. */
+static int create_without_addresses(void)
+{
+    struct arena arena;
+    char error[ARENA_ERROR_BYTES];
+    unsigned long pages = 0;
+    FILE *sizes = fopen("/proc/self/statm", "r");
+    if (!sizes || fscanf(sizes, "%lu", &pages) != 1)
+        return 0;
+    fclose(sizes);
+    struct rlimit limit = {pages * 4096 + MIB, pages * 4096 + MIB};
+    setrlimit(RLIMIT_AS, &limit);
+    return arena_create(payload_bytes, SLOTS, &arena, error) == -ENOMEM &&
+           strstr(error, "cannot make a pool") && strstr(error, "global_segment_size");
+}
+
+static void no_addresses_are_an_error_that_says_what_to_change(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+    if (child == 0)
+        _exit(create_without_addresses());
     assert_int_equal(exit_status(child), 1);
 }
 
@@ -313,6 +339,7 @@ int main(void)
         COUNTED(too_much_memory_says_how_much),
         COUNTED(file_limit_is_an_error_and_no_signal),
         COUNTED(no_descriptor_is_an_error_in_words),
+        COUNTED(no_addresses_are_an_error_that_says_what_to_change),
         COUNTED(child_does_not_inherit_the_pool),
         COUNTED(prefault_takes_the_memory),
         COUNTED(a_hundred_times_leaves_nothing),
