@@ -35,8 +35,17 @@ struct seat {
 
 static int refuse(int error, const char *what, const char *path, char *ret_reason)
 {
-    snprintf(ret_reason, STATE_DIR_REASON_BYTES, "%s %.80s: %s", what, path, strerror(-error));
+    snprintf(ret_reason, STATE_DIR_REASON_BYTES, "%s %.80s: %s%s", what, path, strerror(-error),
+             error == -ENAMETOOLONG ? ": use a shorter path" : "");
     return error;
+}
+
+static int refuse_full(const char *folder, char *ret_reason)
+{
+    snprintf(ret_reason, STATE_DIR_REASON_BYTES,
+             "state_dir: all seats are taken in %.80s, %d at most: give another state_dir", folder,
+             STATE_DIR_SEATS_MAX);
+    return -EBUSY;
 }
 
 /* --- the file ------------------------------------------------------------------------------- */
@@ -257,7 +266,7 @@ int seat_take(const char *state_dir, struct id128 wanted, struct seat **ret_seat
     }
     free(seat);
     if (error == -ENOENT)
-        return refuse(-EBUSY, "state_dir: all seats are taken in", folder, ret_reason);
+        return refuse_full(folder, ret_reason);
     return refuse(error, "state_dir: cannot lock a seat in", folder, ret_reason);
 }
 

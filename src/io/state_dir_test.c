@@ -142,6 +142,7 @@ static void all_seats_are_taken(void **state)
     } else {
         assert_int_equal(seat_take(folder, nobody, &seat, reason), -EBUSY);
         assert_non_null(strstr(reason, "all seats are taken"));
+        assert_non_null(strstr(reason, "256 at most: give another state_dir"));
     }
     while (n > 0)
         seat_leave(seats[--n]);
@@ -439,6 +440,10 @@ static void what_cannot_be_a_directory_is_refused_with_a_sentence(void **state)
     static char too_long[5000];
     memset(too_long, 'x', sizeof too_long - 1);
     assert_refused(too_long, -ENAMETOOLONG);
+    assert_non_null(strstr(reason, "use a shorter path"));
+    too_long[300] = 0; /* that is the name of one folder */
+    assert_refused(too_long, -ENAMETOOLONG);
+    assert_non_null(strstr(reason, "use a shorter path"));
 }
 
 static void directory_that_is_read_only_is_refused(void **state)
