@@ -170,7 +170,8 @@ static int wait_returned(struct channel_pool *pool, uint64_t deadline_ns, char *
                              .tv_nsec = (long)(deadline_ns % CLOCK_NS_PER_S)};
     if (pthread_cond_timedwait(&pool->returned, &pool->mutex, &until) == 0)
         return 0;
-    snprintf(ret_reason, HELLO_REASON_BYTES, "all %u channels to the peer are in use",
+    snprintf(ret_reason, HELLO_REASON_BYTES,
+             "all %u channels to the peer are in use: raise max_channels_per_peer",
              pool->max_channels);
     return -ETIMEDOUT;
 }

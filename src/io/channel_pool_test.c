@@ -34,7 +34,8 @@ static void test_channels_are_used_again(void **state)
     assert_ptr_not_equal(first, second);
     assert_int_equal(channel_pool_borrow(pool, 0, &third, reason), -EAGAIN);
     assert_int_equal(channel_pool_borrow(pool, after_ms(5), &third, reason), -ETIMEDOUT);
-    assert_string_equal(reason, "all 2 channels to the peer are in use");
+    assert_string_equal(reason,
+                        "all 2 channels to the peer are in use: raise max_channels_per_peer");
     channel_pool_return(pool, first);
     assert_int_equal(channel_pool_borrow(pool, 0, &third, reason), 0);
     assert_ptr_equal(first, third);
