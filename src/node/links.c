@@ -271,6 +271,17 @@ static int open_shm(struct node *node, char ret_error[NODE_ERROR_BYTES])
     return 0;
 }
 
+/* Where it is not the port that is in the way, it is the host. */
+static void explain_no_port(const struct node *node, int error, const char *reason,
+                            char ret_error[NODE_ERROR_BYTES])
+{
+    if (error == -EADDRINUSE || error == -EACCES)
+        snprintf(ret_error, NODE_ERROR_BYTES, "%.200s: give another control_port", reason);
+    else
+        snprintf(ret_error, NODE_ERROR_BYTES, "%.200s (the address comes from %s)", reason,
+                 node->discovery.host_option);
+}
+
 int links_open(struct node *node, char ret_error[NODE_ERROR_BYTES])
 {
     static const struct conn_callbacks callbacks = {.on_open = on_open,
@@ -286,8 +297,7 @@ int links_open(struct node *node, char ret_error[NODE_ERROR_BYTES])
     int error =
         listener_open(node->loop, node->conns, &node->config.control, &node->listener, reason);
     if (error) {
-        snprintf(ret_error, NODE_ERROR_BYTES, "%.200s (the address comes from %s)", reason,
-                 node->discovery.host_option);
+        explain_no_port(node, error, reason, ret_error);
         return error;
     }
     node->config.control.port = listener_port(node->listener);

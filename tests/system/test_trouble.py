@@ -296,6 +296,7 @@ class Discovery(Trouble):
         second = run(PEERCACHED, *self.options(control_port=first.port))
         self.assertEqual(second.returncode, 1)
         self.assertIn(first.port, second.stderr.decode())
+        self.assertIn("control_port", second.stderr.decode())
 
     def test_another_cluster_has_the_port(self):
         first = self.daemon()
