@@ -111,6 +111,7 @@ static void second_reader_keeps_the_page(void **state)
     assert_int_equal(live_pages(&cluster, 1), 0);
     assert_int_equal(counter(&cluster, 2, "peercache_hot_pages_published_total"), 1);
     long long served = counter(&cluster, 0, "peercache_pages_served_total");
+    assert_int_equal(counter(&cluster, 0, "peercache_bytes_served_total"), served * PAGE_BYTES);
     for (int i = 0; i < 5; i++)
         get(&cluster, 2, number);
     assert_int_equal(counter(&cluster, 0, "peercache_pages_served_total"), served);

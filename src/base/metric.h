@@ -53,9 +53,7 @@
     M(COUNTER, rdma_links_failed, "attempts at that which failed")                                 \
     M(COUNTER, rdma_strangers_refused, "RDMA refused to one that is no member known here")         \
     M(COUNTER, heartbeats_sent, "joins and heartbeats sent to masters")                            \
-    M(COUNTER, member_records_received, "members in the answers of masters")                       \
-    M(COUNTER, connections_opened, "connections made or accepted")                                 \
-    M(COUNTER, connections_broken, "connections that ended by an error")
+    M(COUNTER, member_records_received, "members in the answers of masters")
 
 enum metric {
 #define M(kind, name, help) METRIC_##name,

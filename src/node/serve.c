@@ -92,6 +92,7 @@ static void pin(void *context, const struct record_wanted *wanted, struct record
     ret_status->length_bytes = wanted->place.length_bytes;
     ret_status->checksum = checksum;
     metric_add(&node->metrics, METRIC_pages_served, 1);
+    metric_add(&node->metrics, METRIC_bytes_served, wanted->place.length_bytes);
 }
 
 static void unpin(void *context, uint32_t slot)
