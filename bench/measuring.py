@@ -14,11 +14,11 @@ import shutil
 import statistics
 import subprocess
 import sys
-import time
 
 sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent / "demo"))
 
 from ports import free_port
+from waiting import WaitedInVain, knows_all, wait_for
 
 KIB, MIB = 1024, 1024 * 1024
 JOIN_TIMEOUT_S = 20
@@ -67,12 +67,11 @@ class Program:
 def joined(nodes):
     """Nodes that know each other; they are closed in the end."""
     try:
-        until = time.monotonic() + JOIN_TIMEOUT_S
-        while not all(knows_all(node("status"), len(nodes)) for node in nodes):
-            if time.monotonic() > until:
-                raise Failure(f"{len(nodes)} nodes have not found each other in {JOIN_TIMEOUT_S} s")
-            time.sleep(0.05)
+        wait_for(lambda: all(knows_all(node("status"), len(nodes)) for node in nodes),
+                 f"{len(nodes)} nodes to find each other", JOIN_TIMEOUT_S)
         yield nodes
+    except WaitedInVain as error:
+        raise Failure(error) from error
     finally:
         for node in nodes:
             node.close()
@@ -105,13 +104,6 @@ class Bench:
             side()
         figures = [[side() for side in sides] for _ in range(self.rounds)]
         return [list(column) for column in zip(*figures)]
-
-
-def knows_all(status, n):
-    others = [member for member in status["members"] if not member["is_self"]]
-    directory = status["directory"]
-    return (len(others) == n - 1 and all(member["is_connected"] for member in others)
-            and directory["ring_nodes"] == n and directory["is_complete"])
 
 
 def speed(answer):

@@ -21,11 +21,19 @@ def wait_for(condition, what, limit_s=WAIT_S):
     return answer
 
 
+def lacks(status, count):
+    """What a node that says this of itself lacks of a whole cluster of @count members, itself included;
+    an empty list: nothing."""
+    members = status.get("members", ())
+    directory = status.get("directory", {"ring_nodes": 0, "is_complete": False})
+    return ([f"{len(members)} members"] * (len(members) != count)
+            + [f"{directory['ring_nodes']} on the ring"] * (directory["ring_nodes"] != count)
+            + ["a complete directory"] * (not directory["is_complete"])
+            + [member for member in members
+               if not (member["is_connected"] and member["is_trusted"]
+                       and member["state"] == "alive")])
+
+
 def knows_all(status, count):
-    """Whether a node that says this of itself is connected to @count members, itself included, and
-    its part of the directory is whole.  Where all say so, what one stores the others find at once.
-    """
-    met = [member for member in status.get("members", ())
-           if member["state"] == "alive" and member["is_connected"]]
-    directory = status.get("directory", {"is_complete": False})
-    return len(met) == count == directory["ring_nodes"] and directory["is_complete"]
+    """Whether it lacks nothing.  Where all say so, what one stores the others find at once."""
+    return not lacks(status, count)

@@ -12,7 +12,7 @@ import tempfile
 import unittest
 
 from processes import WAIT_S, check_log, clean_environment, end_process, wait_for
-from waiting import WaitedInVain
+from waiting import WaitedInVain, knows_all, lacks
 
 CALLER = os.environ["CALLER"]
 # How much later than its deadline a call may return; a sanitizer makes everything slower.
@@ -86,16 +86,6 @@ class Caller:
         check_log(self.log())
 
 
-def lacks(status, count):
-    """What a node that says this of itself lacks of a whole cluster of so many."""
-    members = status["members"]
-    return ([f"{len(members)} members"] * (len(members) != count)
-            + ["a complete directory"] * (not status["directory"]["is_complete"])
-            + [member for member in members
-               if not (member["is_connected"] and member["is_trusted"]
-                       and member["state"] == "alive")])
-
-
 class ClusterCase(unittest.TestCase):
     """What tests of a cluster expect of its nodes, which have .status() and .call()."""
 
@@ -104,7 +94,7 @@ class ClusterCase(unittest.TestCase):
         is."""
         count = count or len(nodes)
         try:
-            wait_for(lambda: not any(lacks(node.status(), count) for node in nodes),
+            wait_for(lambda: all(knows_all(node.status(), count) for node in nodes),
                      f"{count} nodes to meet")
         except WaitedInVain as error:
             seen = [(status["node"]["node_id"], lacks(status, count))
