@@ -105,6 +105,12 @@ class ClusterCase(unittest.TestCase):
         called = caller.call("set", name, 0, n, size, 5000)
         self.assertEqual(called.outcomes, ["STORED"] * n)
 
+    def store_in_turn(self, callers, name, n, size):
+        """One page after the other, each by the next of @callers."""
+        for page in range(n):
+            called = callers[page % len(callers)].call("set", name, page, 1, size, 5000)
+            self.assertEqual(called.outcomes, ["STORED"])
+
     def assert_in_time(self, called, timeout_ms):
         self.assertEqual(called.error, 0)
         self.assertEqual(called.wrong, 0)

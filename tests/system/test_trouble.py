@@ -157,9 +157,7 @@ class Hung(Trouble):
             with self.subTest(protocol):
                 self.discovery = f"127.0.0.1:{free_port()}"
                 _, holder, other, reader = self.cluster(protocol=protocol)
-                for page in range(32):
-                    called = (holder, other)[page % 2].call("set", "a", page, 1, 4096, 5000)
-                    self.assertEqual(called.outcomes, ["STORED"])
+                self.store_in_turn((holder, other), "a", 32, 4096)
                 holder.signal(signal.SIGSTOP)
                 called = reader.call("get", "a", 0, 32, 4096, self.TIMEOUT_MS)
                 self.assert_in_time(called, self.TIMEOUT_MS)
@@ -183,9 +181,7 @@ class Hung(Trouble):
             with self.subTest(protocol):
                 self.discovery = f"127.0.0.1:{free_port()}"
                 _, hung, other, reader = self.cluster(protocol=protocol)
-                for page in range(32):
-                    called = (hung, other)[page % 2].call("set", "a", page, 1, 4096, 5000)
-                    self.assertEqual(called.outcomes, ["STORED"])
+                self.store_in_turn((hung, other), "a", 32, 4096)
                 # One good try of several shows that it is the machine that was busy, not the code.
                 self.assertTrue(any(self.is_fast_without(hung, reader, protocol)
                                     for _ in range(4)))
@@ -211,9 +207,7 @@ class Hung(Trouble):
                 self.discovery = f"127.0.0.1:{free_port()}"
                 nodes = [self.caller(protocol=protocol, directory_replicas=4) for _ in range(6)]
                 self.await_whole(*nodes)
-                for page in range(60):
-                    called = nodes[page % 5].call("set", "a", page, 1, 4096, 5000)
-                    self.assertEqual(called.outcomes, ["STORED"])
+                self.store_in_turn(nodes[:5], "a", 60, 4096)
                 for hung in nodes[1:4]:
                     hung.signal(signal.SIGSTOP)
                 called = nodes[5].call("get", "a", 0, 60, 4096, 2000)
