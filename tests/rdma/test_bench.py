@@ -30,6 +30,8 @@ def rows(*options):
     """What the benchmark says, by name and by what stands beside it."""
     done = subprocess.run([vm.TREE / "bench/rdma", "--build", BUILD, "--json", "--rounds", "1",
                            "--seconds", "0.4", *options], text=True, capture_output=True)
+    if "the machine is too busy" in done.stderr + done.stdout:
+        raise unittest.SkipTest("ib_read_bw has no figure: the machine is too busy")
     if done.returncode not in (0, 1): # 1: far from an aim
         raise AssertionError(done.stdout + done.stderr)
     answer = json.loads(done.stdout[done.stdout.index("{"):]) # behind what it complains of
