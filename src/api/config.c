@@ -210,6 +210,16 @@ static void fill_times(const struct options *options, struct node_config *config
     config->spin_ns = SPIN_NS;
 }
 
+static void fill_texts(const struct options *options, struct node_config *config)
+{
+    snprintf(config->device_names, sizeof config->device_names, "%s", options->device_names);
+    snprintf(config->state_dir, sizeof config->state_dir, "%s", options->state_dir);
+    snprintf(config->cluster, sizeof config->cluster, "%.63s", options->cluster_name);
+    snprintf(config->control.host, sizeof config->control.host, "%.63s", options->bind_host);
+    snprintf(config->advertised_host, sizeof config->advertised_host, "%.63s",
+             options->local_hostname);
+}
+
 int handle_node_config(const struct options *options, struct node_config *ret_config,
                        struct peercache_error *ret_error)
 {
@@ -243,14 +253,7 @@ int handle_node_config(const struct options *options, struct node_config *ret_co
         error = parse_discovery(options, ret_config, ret_error);
     if (error)
         return error;
-    snprintf(ret_config->device_names, sizeof ret_config->device_names, "%s",
-             options->device_names);
-    snprintf(ret_config->state_dir, sizeof ret_config->state_dir, "%s", options->state_dir);
-    snprintf(ret_config->cluster, sizeof ret_config->cluster, "%.63s", options->cluster_name);
-    snprintf(ret_config->control.host, sizeof ret_config->control.host, "%.63s",
-             options->bind_host);
-    snprintf(ret_config->advertised_host, sizeof ret_config->advertised_host, "%.63s",
-             options->local_hostname);
+    fill_texts(options, ret_config);
     fill_times(options, ret_config);
     return 0;
 }

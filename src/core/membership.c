@@ -3,38 +3,17 @@
  * membership.c - join, heartbeat, answers, leave; and the steps in which beliefs follow from them.
  *
  * A tick goes one way: the own table grows older, what it says joins what the masters said, beliefs
- * are judged, the masters are chosen from them, and then is dialled and said what is due.
+ * are judged, the masters are chosen from them, and then is dialled and said what is due.  The own
+ * table's part of it stands in membership_table.c.
  */
-#include "core/membership.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/metric.h"
-#include "core/contacts.h"
 #include "core/member.h"
-#include "core/news.h"
-#include "core/roster.h"
+#include "core/membership_internal.h"
 #include "core/service.h"
-
-enum { OWN_TABLE = 0, LINK_SELF = 0xfffffffe };
-_Static_assert((int)CONTACTS_MAX < (int)BELIEFS_MASTERS_MAX,
-               "each contact and the own table have a number");
-
-struct membership {
-    struct core_config config;
-    struct membership_sink sink;
-    struct beliefs *beliefs;
-    struct roster *roster;
-    bool serves, is_leaving, must_choose;
-    uint8_t state; /* of the own record, and its version */
-    uint64_t version;
-    uint64_t heartbeat_at_ns, heartbeat_ns, counter; /* the next, the last, their number */
-    struct news news;                                /* of the own table */
-    uint64_t own_table, own_known_version;           /* of the own table, in the beliefs already */
-    struct contacts contacts;
-};
 
 /* --- from beliefs to the core, and to the own table --- */
 
@@ -86,7 +65,7 @@ void membership_free(struct membership *m)
     free(m);
 }
 
-static struct record_member own_record(const struct membership *m)
+struct record_member membership_own_record(const struct membership *m)
 {
     const struct core_config *config = &m->config;
     return (struct record_member){
@@ -118,7 +97,7 @@ static void say_join(struct membership *m, struct update *update, struct contact
 {
     struct message *message = update_send(update, contact->link, MESSAGE_join);
     struct record_member *member = update_allocate(update, sizeof *member);
-    *member = own_record(m);
+    *member = membership_own_record(m);
     message->u.join = (struct message_join){.table = contact->table,
                                             .known_version = known_version(contact),
                                             .members = member,
@@ -166,36 +145,6 @@ static void say_to_all(struct membership *m, struct update *update)
 
 /* --- what masters answer --- */
 
-static bool is_twin(const struct membership *m, const struct record_member *member)
-{
-    return id128_equal(member->node_id, m->config.node_id) &&
-           (member->incarnation != m->config.incarnation || member->seat != m->config.seat);
-}
-
-/* Whoever else goes by this node's id is no matter of belief. */
-static void meet_twins(struct membership *m, struct update *update,
-                       const struct message_members *answer)
-{
-    for (uint32_t i = 0; i < answer->n_members; i++) {
-        const struct record_member *member = &answer->members[i];
-        if (!is_twin(m, member))
-            continue;
-        if (!member_is_gone(member->state))
-            contacts_met_twin(&m->contacts, update, member);
-        m->sink.report(m->sink.context, update, member);
-    }
-}
-
-static void ask_unheard(struct membership *m)
-{
-    uint32_t unheard = beliefs_unheard(m->beliefs);
-    for (uint32_t i = 0; i < CONTACTS_MAX; i++)
-        if (unheard >> contacts_number(&m->contacts, &m->contacts.contacts[i]) & 1)
-            m->contacts.contacts[i].must_hear_all = true;
-    if (unheard >> OWN_TABLE & 1)
-        m->own_known_version = 0;
-}
-
 /* Who is not listed joins: at once in answer to a heartbeat, and otherwise, since the master does not
  * want it now, at the pace of heartbeats. */
 static void take_answer(struct membership *m, struct update *update, struct contact *contact,
@@ -211,12 +160,12 @@ static void take_answer(struct membership *m, struct update *update, struct cont
         say(m, update, contact);
     if (!is_sequel)
         return;
-    meet_twins(m, update, answer);
+    membership_meet_twins(m, update, answer);
     bool all = beliefs_take(m->beliefs, update, contacts_number(&m->contacts, contact), answer);
     contact->table = answer->table;
     contact->version = answer->version;
     contact->must_hear_all |= !all;
-    ask_unheard(m);
+    membership_ask_unheard(m);
     metric_add(m->config.metrics, METRIC_member_records_received, answer->n_members);
 }
 
@@ -227,9 +176,7 @@ static void hear_news(struct membership *m)
         m->heartbeat_at_ns = m->heartbeat_ns + NEWS_PAUSE_NS;
 }
 
-/* How long a master may take for an answer: what a hung one said counts no longer well before those
- * that it says are alive could be suspect. */
-static uint64_t patience_ns(const struct membership *m)
+uint64_t membership_patience_ns(const struct membership *m)
 {
     return m->config.member_ttl_ns / 4;
 }
@@ -238,7 +185,8 @@ static bool answers(const struct membership *m, const struct contact *contact, u
 {
     return contact->has_link && contact->answered_ns > 0 &&
            now_ns - contact->answered_ns < m->config.member_ttl_ns &&
-           (contact->owes_since_ns == 0 || now_ns - contact->owes_since_ns < patience_ns(m));
+           (contact->owes_since_ns == 0 ||
+            now_ns - contact->owes_since_ns < membership_patience_ns(m));
 }
 
 static bool any_answers(const struct membership *m, uint64_t now_ns)
@@ -268,56 +216,18 @@ static uint32_t fresh_masters(const struct membership *m, struct update *update)
         if (contact->is_fresh)
             fresh |= 1u << contacts_number(&m->contacts, contact);
         if (contact->owes_since_ns)
-            update_wake_at(update, contact->owes_since_ns + patience_ns(m));
+            update_wake_at(update, contact->owes_since_ns + membership_patience_ns(m));
     }
     if (m->serves && roster_is_fresh(m->roster, now_ns) && !m->contacts.is_deserted)
         fresh |= 1u << OWN_TABLE;
     return fresh;
 }
 
-/* --- the own table --- */
-
-/* Only what it judges itself: a table that repeats what this node believes is no reason to believe. */
-static void take_own_table(struct membership *m, struct update *update)
-{
-    struct message_members answer;
-    if (!m->contacts.is_master)
-        return;
-    roster_answer(m->roster, update, m->own_table, m->own_known_version, &answer);
-    m->own_table = answer.table;
-    m->own_known_version = answer.version;
-    meet_twins(m, update, &answer);
-    if ((answer.whole || answer.n_members > 0) &&
-        !beliefs_take(m->beliefs, update, OWN_TABLE, &answer))
-        m->own_known_version = 0;
-    ask_unheard(m);
-}
-
-static void tick_own_table(struct membership *m, struct update *update)
-{
-    uint64_t now_ns = update_now_ns(update);
-    struct record_member self = own_record(m);
-    roster_age(m->roster, now_ns);
-    roster_join(m->roster, now_ns, LINK_SELF, &self);
-    take_own_table(m, update);
-    update_wake_at(update, roster_age_at_ns(m->roster));
-    update_wake_at(update, now_ns + patience_ns(m)); /* else it would seem to have been stopped */
-}
-
-/* From now on the own table repeats what this node believes. */
-static void starve_own_table(struct membership *m, struct update *update)
-{
-    uint32_t cursor = 0;
-    roster_feed(m->roster, update_now_ns(update), false);
-    for (const struct record_member *member; (member = beliefs_next(m->beliefs, &cursor));)
-        roster_hear(m->roster, update_now_ns(update), member);
-}
-
 void membership_serve(struct membership *m, struct update *update)
 {
     m->serves = m->contacts.serves = m->must_choose = true;
-    starve_own_table(m, update);
-    tick_own_table(m, update);
+    membership_starve_table(m, update);
+    membership_tick_table(m, update);
 }
 
 /* --- events --- */
@@ -381,7 +291,7 @@ static void choose_masters(struct membership *m, struct update *update)
         return;
     m->own_table = 0;
     if (was_master) {
-        starve_own_table(m, update);
+        membership_starve_table(m, update);
         beliefs_forget_master(m->beliefs, update, OWN_TABLE);
     } else {
         roster_feed(m->roster, update_now_ns(update), true);
@@ -401,7 +311,7 @@ void membership_tick(struct membership *m, struct update *update)
     if (m->is_leaving || (m->config.n_seeds == 0 && !m->serves))
         return;
     if (m->serves)
-        tick_own_table(m, update);
+        membership_tick_table(m, update);
     m->must_choose |= contacts_review(&m->contacts, update, is_deserted(m, update_now_ns(update)));
     beliefs_judge(m->beliefs, update, fresh_masters(m, update));
     if (m->must_choose)
