@@ -38,8 +38,9 @@ bool log_limit_pass(struct log_limit *limit, uint64_t now_ns)
 uint32_t log_limit_held_back(struct log_limit *limit, uint64_t now_ns)
 {
     uint32_t n = limit->held_back;
-    if (n == 0 || !take(limit, now_ns))
+    if (n == 0 || now_ns < limit->told_ns + LINE_NS)
         return 0;
+    limit->told_ns = now_ns;
     limit->held_back = 0;
     return n;
 }

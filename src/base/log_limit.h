@@ -14,6 +14,7 @@
 /* Zeroed at first. */
 struct log_limit {
     uint64_t since_ns; /* left was true then; 0: no line was asked for yet */
+    uint64_t told_ns;  /* of lines that were held back */
     uint32_t left, held_back;
 };
 
@@ -24,8 +25,8 @@ enum {
 
 /* Whether a line may be written now; else it is counted. */
 bool log_limit_pass(struct log_limit *limit, uint64_t now_ns);
-/* How many were held back since it was last asked, if the line that tells of it may be written now;
- * else 0. */
+/* How many were held back since it was last told, if the line that tells of it may be written now; else
+ * 0.  It may once in the time of a line: those that go on coming do not take its place. */
 uint32_t log_limit_held_back(struct log_limit *limit, uint64_t now_ns);
 
 #endif

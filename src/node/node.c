@@ -287,6 +287,7 @@ void node_close(struct node *node)
     server_stop(node->server); /* nobody hands connections to it any more */
     if (node->loop)
         links_close(node);
+    rdma_stop_closing(node);
     peers_close(node);
     rdma_stop(node);
     loop_free(node->loop);

@@ -99,6 +99,12 @@ void rdma_give_up(struct node *node)
         memory_give_up(node->rails->memory);
 }
 
+void rdma_stop_closing(struct node *node)
+{
+    if (node->rails)
+        rails_stop_closing(node->rails);
+}
+
 void rdma_stop(struct node *node)
 {
     if (!node->rails)

@@ -16,6 +16,8 @@
 int rdma_start(struct node *node, char ret_error[NODE_ERROR_BYTES]);
 /* The node stops: what is still being registered is given up, so that nothing waits for it. */
 void rdma_give_up(struct node *node);
+/* The peers are about to be freed: nobody else closes their links any more. */
+void rdma_stop_closing(struct node *node);
 /* No call, server or peer uses it any more. */
 void rdma_stop(struct node *node);
 

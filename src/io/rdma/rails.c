@@ -216,10 +216,11 @@ static int start_closer(struct rails *rails)
     return error;
 }
 
-static void stop_closer(struct rails *rails)
+void rails_stop_closing(struct rails *rails)
 {
     if (!rails->has_closer)
         return;
+    rails->has_closer = false;
     pthread_mutex_lock(&rails->closer_mutex);
     rails->closer_ends = true;
     pthread_cond_signal(&rails->closer_wakes);
@@ -270,7 +271,7 @@ void rails_close(struct rails *rails)
 {
     if (!rails)
         return;
-    stop_closer(rails);
+    rails_stop_closing(rails);
     if (rails->memory) {
         bounce_fini(&rails->bounce);
         memory_free(rails->memory);

@@ -65,6 +65,8 @@ void rails_peer_free(struct rails_peer *peer);
 /* The peer has another life, or is gone. */
 void rails_peer_break(struct rails_peer *peer);
 
+/* Before the first peer is freed: from then on no other thread closes links. */
+void rails_stop_closing(struct rails *rails);
 /* Its own thread does it, too. */
 void rails_close_idle(struct rails *rails, uint64_t now_ns);
 
