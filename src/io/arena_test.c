@@ -64,6 +64,15 @@ static int exit_status(pid_t child)
     return WEXITSTATUS(status);
 }
 
+/* Of a process of its own, whose limits it may change. */
+static void assert_in_child(int (*holds)(void))
+{
+    pid_t child = fork();
+    if (child == 0)
+        _exit(holds());
+    assert_int_equal(exit_status(child), 1);
+}
+
 static void headers_come_first_and_are_void(void **state)
 {
     (void)state;
@@ -227,10 +236,7 @@ static int create_under_file_limit(void)
 static void file_limit_is_an_error_and_no_signal(void **state)
 {
     (void)state;
-    pid_t child = fork();
-    if (child == 0)
-        _exit(create_under_file_limit());
-    assert_int_equal(exit_status(child), 1);
+    assert_in_child(create_under_file_limit);
 }
 
 static int create_without_fds(void)
@@ -246,10 +252,7 @@ static int create_without_fds(void)
 static void no_descriptor_is_an_error_in_words(void **state)
 {
     (void)state;
-    pid_t child = fork();
-    if (child == 0)
-        _exit(create_without_fds());
-    assert_int_equal(exit_status(child), 1);
+    assert_in_child(create_without_fds);
 }
 
 /* Less than the pool may be mapped beyond what there is. */
@@ -271,10 +274,7 @@ static int create_without_addresses(void)
 static void no_addresses_are_an_error_that_says_what_to_change(void **state)
 {
     (void)state;
-    pid_t child = fork();
-    if (child == 0)
-        _exit(create_without_addresses());
-    assert_int_equal(exit_status(child), 1);
+    assert_in_child(create_without_addresses);
 }
 
 static int maps_a_pool(void)

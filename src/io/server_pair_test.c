@@ -33,6 +33,13 @@ static void ask_lookup(struct channel *channel, uint32_t request)
     assert_int_equal(channel_ask_lookup(channel, request, &lookup), 0);
 }
 
+/* On a new channel. */
+static void ask_pair(struct fixture *fixture, struct channel **ret_channel, uint32_t request)
+{
+    assert_int_equal(fixture_channel(fixture, ret_channel), 0);
+    assert_int_equal(channel_ask_pair(*ret_channel, request, &wanted), 0);
+}
+
 static void expect_done(struct channel *channel, enum channel_kind kind, uint32_t request)
 {
     struct channel_done done;
@@ -49,8 +56,7 @@ static void test_look_ups_are_answered_meanwhile(void **state)
     struct channel *pairs[HOLD_UPS], *other;
     atomic_store(&fixture->pair_hangs, true);
     for (uint32_t i = 0; i < HOLD_UPS; i++) {
-        assert_int_equal(fixture_channel(fixture, &pairs[i]), 0);
-        assert_int_equal(channel_ask_pair(pairs[i], i, &wanted), 0);
+        ask_pair(fixture, &pairs[i], i);
     }
     /* It is the wait that sends what was asked first. */
     WAIT_FOR(channel_wait(pairs, HOLD_UPS, -1, after_ms(1), 0) == -ETIMEDOUT &&
@@ -102,8 +108,7 @@ static void test_a_channel_asks_once(void **state)
     struct fixture *fixture = *state;
     struct channel *channel;
     atomic_store(&fixture->pair_refuses, true);
-    assert_int_equal(fixture_channel(fixture, &channel), 0);
-    assert_int_equal(channel_ask_pair(channel, 1, &wanted), 0);
+    ask_pair(fixture, &channel, 1);
     assert_int_equal(channel_wait(&channel, 1, -1, after_ms(10000), 0), 0);
     assert_int_equal(channel_ask_pair(channel, 2, &wanted), 0);
     WAIT_FOR(channel_wait(&channel, 1, -1, after_ms(1), 0) != -ETIMEDOUT &&
@@ -119,13 +124,11 @@ static void test_who_was_refused_makes_room(void **state)
     struct channel *refused[CONNECTIONS], *channel;
     atomic_store(&fixture->pair_refuses, true);
     for (uint32_t i = 0; i < CONNECTIONS; i++) {
-        assert_int_equal(fixture_channel(fixture, &refused[i]), 0);
-        assert_int_equal(channel_ask_pair(refused[i], i, &wanted), 0);
+        ask_pair(fixture, &refused[i], i);
         assert_int_equal(channel_wait(&refused[i], 1, -1, after_ms(10000), 0), 0);
     }
     atomic_store(&fixture->pair_refuses, false);
-    assert_int_equal(fixture_channel(fixture, &channel), 0);
-    assert_int_equal(channel_ask_pair(channel, 9, &wanted), 0);
+    ask_pair(fixture, &channel, 9);
     expect_done(channel, CHANNEL_PAIR, 9);
     assert_int_equal(atomic_load(&fixture->guests_now), 1);
     for (uint32_t i = 0; i < CONNECTIONS; i++)
