@@ -236,6 +236,7 @@ struct core_update {
     size_t n_peer_changes;
     struct core_damage damage;
     struct core_yield yield;
+    bool has_failures; /* a breaker was opened: it is to be seen when its peer is back */
     uint64_t wake_at_ns; /* step again no later than this; the event's time: there is more */
 };
 

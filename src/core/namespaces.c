@@ -344,14 +344,14 @@ void namespaces_pass_on(struct peers *peers, struct update *update,
 /* Members that had failed before the round hang, and at its time limit those that have not answered.
  * A connection that breaks meanwhile is no such thing: the next one is asked again. */
 static void judge(struct clear *clear, struct peers *peers, const struct core_view *view,
-                  uint64_t now_ns)
+                  struct update *update)
 {
-    bool is_late = now_ns >= clear->begun_ns + HEAR_TIMEOUT_NS;
+    bool is_late = update_now_ns(update) >= clear->begun_ns + HEAR_TIMEOUT_NS;
     for (uint16_t i = 1; peers_next(peers, &i); i++) {
         if (!clear->waiting[i])
             continue;
         if (is_late && peers_get(peers, i)->link != LINK_NONE)
-            breaker_failed(&view->breakers[i], now_ns);
+            update_peer_failed(update, &view->breakers[i]);
         clear->hung[i] |= is_late || (!clear->is_judged && !view_peer_trusted(view, i));
     }
     clear->is_judged = true;
@@ -369,9 +369,8 @@ static bool waits_for_hung_ones_only(const struct clear *clear, struct peers *pe
 static bool look(struct namespaces *namespaces, struct peers *peers, const struct core_view *view,
                  struct update *update, struct clear *clear)
 {
-    uint64_t now_ns = update_now_ns(update);
-    if (!clear->is_judged || now_ns >= clear->begun_ns + HEAR_TIMEOUT_NS)
-        judge(clear, peers, view, now_ns);
+    if (!clear->is_judged || update_now_ns(update) >= clear->begun_ns + HEAR_TIMEOUT_NS)
+        judge(clear, peers, view, update);
     if (!waits_for_hung_ones_only(clear, peers))
         return true;
     update_complete(update,

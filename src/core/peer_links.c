@@ -76,7 +76,7 @@ void peer_links_down(struct core *core, uint32_t number)
         sync_peer_down(core->sync, peer);
         credit_end(&core->credit, link->peer);
         if (PROTECTED(suspect_on_hangup))
-            breaker_suspect(&core->view.breakers[link->peer], update_now_ns(core->update));
+            update_peer_suspected(core->update, &core->view.breakers[link->peer]);
         publish_peer_down(core->publish, core->update, link->peer);
     }
     *link = (struct link){.peer = CORE_PEER_NONE};

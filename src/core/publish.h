@@ -44,7 +44,7 @@ void publish_open(struct publish *publish);
  * once all their owners that readers would ask have replied, or ends here if nobody waits. */
 void publish_copied(struct publish *publish, struct update *update, uint32_t op,
                     const struct core_page *pages, uint32_t n, bool is_unawaited);
-void publish_cancel(struct publish *publish, const struct update *update, uint32_t op);
+void publish_cancel(struct publish *publish, struct update *update, uint32_t op);
 
 /* An owner's reply to an announce of a set. */
 void publish_announced(struct publish *publish, struct update *update, uint16_t peer,

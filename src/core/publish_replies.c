@@ -19,15 +19,15 @@
 /* --- giving up --- */
 
 /* Owners that had time enough to reply are not waited for by the next operation. */
-static void give_up_on(struct publish *publish, const struct update *update, uint32_t number)
+static void give_up_on(struct publish *publish, struct update *update, uint32_t number)
 {
     for (uint32_t i = 0; i < BATCHES_MAX; i++)
         if (publish->batches[i].used && publish->batches[i].op == number)
-            breaker_failed(&publish->rooms.view->breakers[publish->batches[i].peer],
-                           update_now_ns(update));
+            update_peer_failed(update,
+                               &publish->rooms.view->breakers[publish->batches[i].peer]);
 }
 
-void publish_cancel(struct publish *publish, const struct update *update, uint32_t number)
+void publish_cancel(struct publish *publish, struct update *update, uint32_t number)
 {
     struct op *op = publish_op_find(publish, number);
     if (!op || !op->is_copied)
@@ -150,7 +150,7 @@ void publish_tick(struct publish *publish, struct update *update)
             const struct batch *batch = &publish->batches[i];
             if (batch->used && now_ns >= due_ns(batch)) {
                 if (!batch->is_lost)
-                    breaker_failed(&publish->rooms.view->breakers[batch->peer], now_ns);
+                    update_peer_failed(update, &publish->rooms.view->breakers[batch->peer]);
                 publish_peer_gone(publish, update, batch->peer);
             } else if (batch->used) {
                 publish_check_by(publish, due_ns(batch));

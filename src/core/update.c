@@ -17,6 +17,7 @@ struct update {
     struct core_peer_change peer_changes[UPDATE_PEER_CHANGES_MAX];
     struct core_damage damage;
     struct core_yield yield;
+    bool has_failures;
     _Alignas(16) uint8_t scratch[UPDATE_SCRATCH_BYTES];
 };
 
@@ -38,6 +39,7 @@ void update_begin(struct update *update, uint64_t now_ns)
     update->n_completions = update->n_peer_changes = update->scratch_used = 0;
     update->damage.n = 0;
     update->yield.kind = CORE_YIELD_NOT;
+    update->has_failures = false;
 }
 
 void update_end(struct update *update, struct core_update *ret_update)
@@ -55,6 +57,7 @@ void update_end(struct update *update, struct core_update *ret_update)
         .n_peer_changes = update->n_peer_changes,
         .damage = update->damage,
         .yield = update->yield,
+        .has_failures = update->has_failures,
         .wake_at_ns = update->wake_at_ns,
     };
 }
@@ -129,6 +132,18 @@ void update_damage(struct update *update, struct id128 reader, struct id128 dige
 {
     update->damage = (struct core_damage){
         .n = update->damage.n + 1, .reader = reader, .digest = digest, .place = *place};
+}
+
+void update_peer_failed(struct update *update, struct breaker *breaker)
+{
+    breaker_failed(breaker, update->now_ns);
+    update->has_failures = true;
+}
+
+void update_peer_suspected(struct update *update, struct breaker *breaker)
+{
+    breaker_suspect(breaker, update->now_ns);
+    update->has_failures = true;
 }
 
 void update_yield(struct update *update, enum core_yield_kind kind,

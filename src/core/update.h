@@ -9,6 +9,7 @@
 #ifndef CORE_UPDATE_H
 #define CORE_UPDATE_H
 
+#include "core/breaker.h"
 #include "core/core.h"
 
 enum {
@@ -48,6 +49,9 @@ void update_peer_change(struct update *update, const struct core_peer_change *ch
 /* One more page, of which @reader says that it is damaged. */
 void update_damage(struct update *update, struct id128 reader, struct id128 digest,
                    const struct location *place);
+/* A peer has failed, or may have: opens its breaker, and the node looks when the peer is back. */
+void update_peer_failed(struct update *update, struct breaker *breaker);
+void update_peer_suspected(struct update *update, struct breaker *breaker);
 /* This node has to go, because of @other. */
 void update_yield(struct update *update, enum core_yield_kind kind,
                   const struct record_member *other);

@@ -234,15 +234,17 @@ bool peers_may_ask(struct node *node, uint16_t peer);
 /* How long a call may wait until it has a channel to a peer. */
 uint64_t peers_channel_until(uint64_t now_ns, uint64_t deadline_ns);
 
-/* probe.c: the node thread, but for probe_request() and probe_silent() */
-void probe_start(struct node *node);
+/* probe.c: before the node thread runs, and after it */
+void probe_init(struct node *node);
 void probe_stop(struct node *node);
+/* any thread */
+/* A breaker was opened by the core. */
+void probe_look(struct node *node);
 /* It is time to look whether this peer is back. */
 void probe_request(struct node *node, uint16_t peer);
 /* A call has waited for the peer in vain: it is suspected, and looked for at once if it may be. */
 void probe_silent(struct node *node, uint16_t peer);
-/* Breakers may have been opened by the core. */
-void probe_look_now(struct node *node);
+/* the node thread */
 bool probe_owns(const struct conn *conn);
 void probe_opened(struct node *node, struct conn *conn, const struct message_hello *theirs);
 void probe_answered(struct node *node, struct conn *conn, const struct message *message);

@@ -62,7 +62,6 @@ static void link_down(struct node *node, const struct link_user *user)
         node->discovery.n_links--;
     node->links[link] = NULL;
     node_step(node, &event, NULL);
-    probe_look_now(node); /* the core suspects a peer that has hung up */
 }
 
 void links_hangup(struct node *node, uint32_t link)
@@ -302,7 +301,7 @@ int links_open(struct node *node, char ret_error[NODE_ERROR_BYTES])
     }
     node->config.control.port = listener_port(node->listener);
     discovery_open(node);
-    probe_start(node);
+    probe_init(node);
     return open_shm(node, ret_error);
 }
 

@@ -4,11 +4,11 @@
  *
  * No call waits for a peer that has failed once.  Who finds that it is time to look (the breaker is
  * half open) leaves it to the node thread, by probe_request(); the node thread looks by itself too,
- * so that the pages of a peer that nobody asks count again.  A probe is what a caller would do: a
+ * while any breaker is open, so that the pages of a peer that nobody asks count again.  A probe is what a caller would do: a
  * channel, and on it a look-up, of no keys, which the peer's serving threads answer.  It lives until
  * the breaker is half open again; a process that is continued answers the probe that waits for it.
  *
- * All on the node thread but probe_request() and probe_silent().
+ * All on the node thread but probe_request(), probe_silent() and probe_look().
  */
 #include <stddef.h>
 #include <stdlib.h>
@@ -27,6 +27,13 @@ struct probe {
     uint64_t incarnation;
 };
 
+/* For as long as a breaker is open. */
+static void look_again(struct node *node)
+{
+    if (node->probe_timer.at_ns == 0)
+        loop_set_timer(node->loop, &node->probe_timer, clock_now_ns() + LOOK_INTERVAL_NS);
+}
+
 /* Only what is found out about the present meaning of the index counts. */
 static void report(struct node *node, const struct probe *probe, bool has_answered)
 {
@@ -40,6 +47,7 @@ static void report(struct node *node, const struct probe *probe, bool has_answer
         breaker_succeeded(breaker);
     else if (is_same)
         breaker_failed(breaker, clock_now_ns());
+    look_again(node);
 }
 
 /* The connection is the caller's to close, if it is not closed already. */
@@ -82,8 +90,12 @@ static void look(struct node *node)
     for (uint16_t i = 1; i < CORE_PEERS_MAX; i++) {
         struct node_peer *peer = &node->peers[i];
         struct breaker *breaker = &node->view->breakers[i];
-        bool is_due = !breaker_is_closed(breaker) && breaker_allows(breaker, now_ns);
-        bool is_wanted = atomic_exchange(&peer->wants_probe, false) && !peer->probe;
+        bool is_open = !breaker_is_closed(breaker);
+        bool is_due = is_open && breaker_allows(breaker, now_ns);
+        bool is_wanted = atomic_load(&peer->wants_probe) &&
+                         atomic_exchange(&peer->wants_probe, false) && !peer->probe;
+        if (is_open)
+            look_again(node);
         if (is_due)
             give_up(node, i);
         if (is_due || is_wanted)
@@ -93,9 +105,7 @@ static void look(struct node *node)
 
 static void on_timer(struct loop_timer *timer)
 {
-    struct node *node = (struct node *)((char *)timer - offsetof(struct node, probe_timer));
-    look(node);
-    loop_set_timer(node->loop, timer, clock_now_ns() + LOOK_INTERVAL_NS);
+    look((struct node *)((char *)timer - offsetof(struct node, probe_timer)));
 }
 
 static void on_wanted(struct loop_task *task)
@@ -103,11 +113,10 @@ static void on_wanted(struct loop_task *task)
     look((struct node *)((char *)task - offsetof(struct node, probe_task)));
 }
 
-void probe_start(struct node *node)
+void probe_init(struct node *node)
 {
     node->probe_task.run = on_wanted;
     node->probe_timer.run = on_timer;
-    loop_set_timer(node->loop, &node->probe_timer, clock_now_ns() + LOOK_INTERVAL_NS);
 }
 
 void probe_stop(struct node *node)
@@ -116,22 +125,22 @@ void probe_stop(struct node *node)
         loop_set_timer(node->loop, &node->probe_timer, 0);
 }
 
+void probe_look(struct node *node)
+{
+    loop_post(node->loop, &node->probe_task);
+}
+
 void probe_request(struct node *node, uint16_t peer)
 {
     atomic_store(&node->peers[peer].wants_probe, true);
-    loop_post(node->loop, &node->probe_task);
+    probe_look(node);
 }
 
 /* The peer may be tried at once, and the node thread sees that it may. */
 void probe_silent(struct node *node, uint16_t peer)
 {
     breaker_silent(&node->view->breakers[peer], clock_now_ns());
-    loop_post(node->loop, &node->probe_task);
-}
-
-void probe_look_now(struct node *node)
-{
-    look(node);
+    probe_look(node);
 }
 
 /* --- from the connection --- */

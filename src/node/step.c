@@ -228,6 +228,8 @@ static void apply(struct node *node, const struct core_update *update)
 {
     if (update->damage.n > 0)
         log_damage(&update->damage);
+    if (update->has_failures)
+        probe_look(node);
     if (update->yield.kind != CORE_YIELD_NOT)
         node->yield = update->yield;
     for (size_t i = 0; i < update->n_peer_changes; i++)

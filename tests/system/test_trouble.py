@@ -13,6 +13,7 @@ import unittest
 from callers import LATE_MS, STORED, Called, Caller, ClusterCase
 from hostile import CHANNEL, CONTROL, DISCOVERY, HELLO, JOIN, LOOKUP, READ, REQUEST, TOOL, frame, hello
 from processes import PEERCACHED, WAIT_S, Node, free_port, run, wait_for
+from waiting import knows_all
 
 CLUSTER = f"trouble-{os.getpid()}"
 
@@ -255,6 +256,16 @@ class Hung(Trouble):
     def test_owner(self):
         _, first, second, owner = self.cluster()
         self.assert_goes_on_without(owner, first, second)
+
+    def test_owner_that_nobody_asks(self):
+        """Who learns by a set that an owner hangs, and asks it no more, counts on it again as well."""
+        first, owner = (self.caller(heartbeat_interval="2") for _ in range(2))
+        self.await_whole(first, owner)
+        owner.signal(signal.SIGSTOP)
+        self.assert_in_time(first.call("set", "a", 0, 8, 4096, self.TIMEOUT_MS), self.TIMEOUT_MS)
+        self.assertFalse(knows_all(first.status(), 2))
+        owner.signal(signal.SIGCONT)
+        self.await_whole(first, owner)
 
     def test_head(self):
         head, first, second, _ = self.cluster()

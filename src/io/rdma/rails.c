@@ -17,6 +17,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 
+/* How late an idle link, or a broken one that nobody returns, may be closed. */
+enum { CLOSE_INTERVAL_S = 10 };
+
 /* The devices that work, by their number in the survey. */
 struct candidates {
     uint32_t n;
@@ -193,7 +196,7 @@ static void *close_now_and_then(void *context)
     while (!rails->closer_ends) {
         struct timespec next;
         clock_gettime(CLOCK_MONOTONIC, &next);
-        next.tv_sec++;
+        next.tv_sec += CLOSE_INTERVAL_S;
         pthread_cond_timedwait(&rails->closer_wakes, &rails->closer_mutex, &next);
         pthread_mutex_unlock(&rails->closer_mutex);
         rails_close_idle(rails, clock_now_ns());
