@@ -3,9 +3,10 @@
  * sync_cost.c - what a reconnect and a join cost a holder of many pages: `bench-sync-cost [PAGES]`.
  *
  * Real cores in one process, one of them with PAGES pages (default 1,000,000), ten members, then an
- * eleventh that joins.  Messages are encoded, decoded and delivered at once, so that the figures are
- * the work and the bytes, without a network.  Prints the Markdown table of docs/directory.md: CPU time
- * of the holder's steps, of all owners' steps, the longest step of each, messages and bytes.
+ * eleventh that joins.  Messages are encoded, decoded and delivered at once, so that the figures
+ * are the work and the bytes, without a network.  Prints the Markdown table of docs/directory.md:
+ * CPU time of the holder's steps, of all owners' steps, the longest step of each, messages and
+ * bytes.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -68,14 +68,15 @@ void peercache_node_stop(struct peercache_node *node);
  * and regions too.  NULL is allowed. */
 void peercache_node_close(struct peercache_node *node);
 /* Before a close that is no hurry: tells the others that the node will leave, refuses to store
- * anything new (REFUSED_DRAINING), and hands the pages that only this node has to others, the hottest
- * first, as far as they have room, for @timeout_ms at most (PEERCACHE_TIMEOUT_DEFAULT: the option
- * drain_timeout).  get and exists go on as before, and others find its pages until it is closed.
- * A second call waits for the first.  -ECANCELED: `peercache drain --cancel` said meanwhile that the
- * node is to stay, and it stores again.  *@ret_json, unless NULL, says
- * how many pages went and why others did not; the caller frees it with free(). */
+ * anything new (REFUSED_DRAINING), and hands the pages that only this node has to others, the
+ * hottest first, as far as they have room, for @timeout_ms at most (PEERCACHE_TIMEOUT_DEFAULT: the
+ * option drain_timeout).  get and exists go on as before, and others find its pages until it is
+ * closed. A second call waits for the first.  -ECANCELED: `peercache drain --cancel` said meanwhile
+ * that the node is to stay, and it stores again.  *@ret_json, unless NULL, says how many pages went
+ * and why others did not; the caller frees it with free(). */
 int peercache_node_drain(struct peercache_node *node, uint32_t timeout_ms, char **ret_json);
-/* 1 once a drain is over, also one that `peercache drain` asked for: the process may close the node. */
+/* 1 once a drain is over, also one that `peercache drain` asked for: the process may close the
+ * node. */
 int peercache_node_is_drained(const struct peercache_node *node);
 /* 0: it serves, or was stopped.  -ESTALE: it has ended by itself, for good, because another process
  * has its node id; @ret_error says which. */
@@ -85,13 +86,15 @@ int peercache_node_status(struct peercache_node *node, char **ret_json);
 
 /* --- memory --------------------------------------------------------------------------------- */
 
-/* 1: the node reads by RDMA, and regions are of use to it; 0: peercache_region_register() does nothing. */
+/* 1: the node reads by RDMA, and regions are of use to it; 0: peercache_region_register() does
+ * nothing. */
 int peercache_node_has_rdma(const struct peercache_node *node);
-/* Tells the transports about memory that pages will use: RDMA reads straight into it, and into other
- * memory through a bounce buffer.  Not needed for shared memory and TCP.  Takes up to a second a GiB;
- * calls may read into it meanwhile, and peercache_node_stop() cuts it short.  The caller keeps
- * ownership, and unmaps only after peercache_region_release(), which waits for calls that read into
- * it.  Memory that cannot be registered with the devices is an error with protocol=rdma only. */
+/* Tells the transports about memory that pages will use: RDMA reads straight into it, and into
+ * other memory through a bounce buffer.  Not needed for shared memory and TCP.  Takes up to a
+ * second a GiB; calls may read into it meanwhile, and peercache_node_stop() cuts it short.  The
+ * caller keeps ownership, and unmaps only after peercache_region_release(), which waits for calls
+ * that read into it.  Memory that cannot be registered with the devices is an error with
+ * protocol=rdma only. */
 int peercache_region_register(struct peercache_node *node, void *base, uint64_t len_bytes,
                               struct peercache_region **ret_region,
                               struct peercache_error *ret_error);
@@ -106,16 +109,16 @@ int peercache_namespace_open(struct peercache_node *node, const char *const *fie
                              struct peercache_namespace **ret_namespace,
                              struct peercache_error *ret_error);
 void peercache_namespace_close(struct peercache_namespace *ns);
-/* 0: gone on all alive members.  -ETIMEDOUT: goes on by itself; also before the time is up, when only
- * members that hang have not answered. */
+/* 0: gone on all alive members.  -ETIMEDOUT: goes on by itself; also before the time is up, when
+ * only members that hang have not answered. */
 int peercache_namespace_clear(struct peercache_namespace *ns, uint32_t timeout_ms);
 
 /* --- pages ---------------------------------------------------------------------------------- */
 
 enum {
-    PEERCACHE_NAME_MAX = 255,            /* bytes of a page's name, at least 1 */
-    PEERCACHE_SEGMENTS_MAX = 65536,      /* segments of one page */
-    PEERCACHE_PAGE_MAX_BYTES = 127 << 20, /* bytes of one page, at least 1; a location has 27 bits for it */
+    PEERCACHE_NAME_MAX = 255,             /* bytes of a page's name, at least 1 */
+    PEERCACHE_SEGMENTS_MAX = 65536,       /* segments of one page */
+    PEERCACHE_PAGE_MAX_BYTES = 127 << 20, /* of one page, at least 1; a location has 27 bits */
     PEERCACHE_GROUP_MAX = 16,             /* pages of one group that leave a pool together */
 };
 
@@ -133,8 +136,8 @@ struct peercache_page { /* in; 72 bytes, fixed for a soname */
     uint32_t ttl_s; /* must be 0 (no limit) in this release */
     /* 0: none.  Pages of this node that share a name and a group number are parts of one hybrid
      * page (the components KV, indexer, Mamba ... live in different namespaces), up to
-     * PEERCACHE_GROUP_MAX: when one of them leaves the pool, the others are withdrawn with it.  Only
-     * set looks at it. */
+     * PEERCACHE_GROUP_MAX: when one of them leaves the pool, the others are withdrawn with it.
+     * Only set looks at it. */
     uint64_t group;
     uint32_t flags, reserved[5]; /* must be 0 */
 };
@@ -200,7 +203,8 @@ int peercache_exists(struct peercache_namespace *ns, const struct peercache_page
 
 struct peercache_request {
     const char *node; /* "host:port" of a node; NULL: the discovery address */
-    const char *json; /* {"ask": "status" | "keys" | "exists" | "put" | "get" | "drain" | "stay", ...} */
+    /* {"ask": "status" | "keys" | "exists" | "put" | "get" | "drain" | "stay", ...} */
+    const char *json;
     const void *body; /* the bytes of a put */
     uint64_t body_len_bytes;
 };

@@ -32,8 +32,7 @@ static void print_device(const json_t *device)
     json_t *port, *ports = json_object_get(device, "ports");
     json_int_t numa_node = json_integer_value(json_object_get(device, "numa_node"));
     printf("%s: %s (%s)\n", ask_text(device, "name"),
-           ask_flag(device, "is_used") ? "would do" : "would not be used",
-           ask_text(device, "why"));
+           ask_flag(device, "is_used") ? "would do" : "would not be used", ask_text(device, "why"));
     printf("  firmware %s, bus %s, NUMA node ",
            *ask_text(device, "firmware") ? ask_text(device, "firmware") : "unknown",
            *ask_text(device, "pci") ? ask_text(device, "pci") : "none");
@@ -64,9 +63,10 @@ static void print_found(const json_t *found)
         n_works += ask_flag(device, "is_used");
     }
     if (ask_number(found, "devices_at_once") < n_works)
-        printf("a node without device_names takes one of these %zu: on the NUMA node where it starts, "
-               "by its id\n",
-               n_works);
+        printf(
+            "a node without device_names takes one of these %zu: on the NUMA node where it starts, "
+            "by its id\n",
+            n_works);
     print_locked_memory(found);
 }
 

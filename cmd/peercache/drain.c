@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * drain.c - `peercache drain NODE`: the node hands its pages to others, and is then ready to go; or,
- * with --cancel, it stays after all.
+ * drain.c - `peercache drain NODE`: the node hands its pages to others, and is then ready to go;
+ * or, with --cancel, it stays after all.
  *
  * The node does it by itself once it was told; this program asks again and again how far it is, in
  * words that do not begin it anew when somebody else has cancelled it meanwhile.

@@ -207,8 +207,8 @@ static int take_words(struct invocation *invocation, char **argv, struct peercac
     return 0;
 }
 
-/* Before the options are taken, so that they win.  A key of that name does no harm: whoever asks for
- * it needs no pool. */
+/* Before the options are taken, so that they win.  A key of that name does no harm: whoever asks
+ * for it needs no pool. */
 static int set_bench_pool(char **argv, struct peercache_config *config,
                           struct peercache_error *ret_error)
 {

@@ -3,11 +3,12 @@
  * main.c - peercached: a node of the cluster without an engine.
  *
  * The main thread opens the node, waits for SIGTERM or SIGINT (or for the end of a drain that
- * `peercache drain` asked for, or for the end of the node itself), drains and closes the node.  Both
- * signals are blocked before the node starts its threads, so that sigtimedwait() is the one place that
- * sees the first of them; while the node leaves the cluster, a second one ends the process at once.
- * While it opens, which may take its time (a state directory that hangs, a large pool), a thread waits
- * for the signals: nobody knows the node yet, and there is nothing to be left.
+ * `peercache drain` asked for, or for the end of the node itself), drains and closes the node.
+ * Both signals are blocked before the node starts its threads, so that sigtimedwait() is the one
+ * place that sees the first of them; while the node leaves the cluster, a second one ends the
+ * process at once. While it opens, which may take its time (a state directory that hangs, a large
+ * pool), a thread waits for the signals: nobody knows the node yet, and there is nothing to be
+ * left.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -113,8 +114,8 @@ static const char *text_at(const json_t *object, const char *name)
     return text && *text ? text : "none";
 }
 
-/* The first signal, or 0: a drain that was asked for over the network is over, or the node has ended
- * by itself. */
+/* The first signal, or 0: a drain that was asked for over the network is over, or the node has
+ * ended by itself. */
 static int wait_for_end(struct peercache_node *node, const sigset_t *signals)
 {
     static const struct timespec look = {.tv_nsec = 100000000};
@@ -170,8 +171,8 @@ static void let_signals_end_us(const sigset_t *signals)
     pthread_sigmask(SIG_UNBLOCK, signals, NULL);
 }
 
-/* A connection of each member, and of each thread that reads, is one; the limit that a shell gives is
- * made for programs that use select(). */
+/* A connection of each member, and of each thread that reads, is one; the limit that a shell gives
+ * is made for programs that use select(). */
 static void raise_descriptor_limit(void)
 {
     struct rlimit limit;

@@ -4,8 +4,8 @@
  *
  * An exception ends SGLang's storage threads (up to 0.5.16) or its server (get_stats).  A wrapper
  * in Python could itself fail, if only for want of memory; this one has no line of Python between
- * the caller and the answer.  What goes wrong is handed to report(self, name, error), and the answer
- * is the miss that fits the method:
+ * the caller and the answer.  What goes wrong is handed to report(self, name, error), and the
+ * answer is the miss that fits the method:
  *
  *     Guard(method, report, miss)              miss itself, or miss() where it can be called
  *     Guard(method, report, miss, "keys")      [miss] for each of the keys that were given
@@ -164,8 +164,8 @@ static int guard_report(const struct guard_object *self, PyObject *args)
         PyException_SetTraceback(value, trace);
     name = PyObject_GetAttrString(self->method, "__name__");
     if (name && value && PyTuple_Size(args) > 0)
-        done = PyObject_CallFunctionObjArgs(self->report, PyTuple_GetItem(args, 0), name, value,
-                                            NULL);
+        done =
+            PyObject_CallFunctionObjArgs(self->report, PyTuple_GetItem(args, 0), name, value, NULL);
     Py_XDECREF(done);
     Py_XDECREF(name);
     Py_XDECREF(type);

@@ -45,7 +45,8 @@ int native_config(PyObject *options, int environment, struct peercache_config **
 /* 0: the node stays open until native_node_leave().  -ECHILD, -ESHUTDOWN. */
 int native_node_enter(struct node_object *self);
 void native_node_leave(struct node_object *self);
-/* Waits until a node that is closing is closed.  Without the interpreter lock, outside of a call. */
+/* Waits until a node that is closing is closed.  Without the interpreter lock, outside of a
+ * call. */
 void native_node_await_end(struct node_object *self);
 
 PyMODINIT_FUNC PyInit__native(void);

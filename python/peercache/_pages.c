@@ -286,14 +286,15 @@ static PyObject *request_run(PyObject *object, const struct request *request, ba
 
 static PyObject *move_pages(PyObject *self, PyObject *args, PyObject *keywords, batch_call call)
 {
-    static char *names[] = {"keys",    "addresses",  "lengths", "segments_per_page", "parent",
-                            "chained", "timeout_ms", "group",   NULL};
+    static char *names[] = {"keys",   "addresses", "lengths",    "segments_per_page",
+                            "parent", "chained",   "timeout_ms", "group",
+                            NULL};
     struct request request = {.parent = Py_None, .timeout_ms = PEERCACHE_TIMEOUT_DEFAULT};
 
-    if (!PyArg_ParseTupleAndKeywords(
-            args, keywords, "OOOn|OpLK", names, &request.keys, &request.addresses,
-            &request.lengths, &request.segments_per_page, &request.parent, &request.chained,
-            &request.timeout_ms, &request.group))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OOOn|OpLK", names, &request.keys,
+                                     &request.addresses, &request.lengths,
+                                     &request.segments_per_page, &request.parent, &request.chained,
+                                     &request.timeout_ms, &request.group))
         return NULL;
     return request_run(self, &request, call, true);
 }

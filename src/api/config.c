@@ -52,8 +52,8 @@ int peercache_config_set(struct peercache_config *config, const char *name, cons
     return error;
 }
 
-/* Others' variables may begin like ours (Kubernetes makes PEERCACHE_PORT of a service), so what names no
- * option is no error; but it may be meant for one. */
+/* Others' variables may begin like ours (Kubernetes makes PEERCACHE_PORT of a service), so what
+ * names no option is no error; but it may be meant for one. */
 static void tell_ignored(const char *variable, int len, const char *name)
 {
     const char *nearest = option_nearest(name);

@@ -138,12 +138,11 @@ static json_t *findings_json(const struct findings *found)
     bool is_limited = found->memlock_bytes != MEMLOCK_UNLIMITED;
     for (uint32_t i = 0; i < found->survey.count; i++)
         json_array_append_new(devices, device_json(&found->survey.devices[i], &found->wishes));
-    return json_pack("{s:b, s:s, s:i, s:o, s:I, s:o}", "works", !found->reason[0], "reason",
-                     found->reason, "devices_at_once", found->takes_one ? 1 : (int)found->n_works,
-                     "locked_memory_limit_bytes",
-                     is_limited ? json_integer((json_int_t)found->memlock_bytes) : json_null(),
-                     "locked_memory_needed_bytes", (json_int_t)found->needed_bytes, "devices",
-                     devices);
+    return json_pack(
+        "{s:b, s:s, s:i, s:o, s:I, s:o}", "works", !found->reason[0], "reason", found->reason,
+        "devices_at_once", found->takes_one ? 1 : (int)found->n_works, "locked_memory_limit_bytes",
+        is_limited ? json_integer((json_int_t)found->memlock_bytes) : json_null(),
+        "locked_memory_needed_bytes", (json_int_t)found->needed_bytes, "devices", devices);
 }
 
 int peercache_devices(const struct peercache_config *config, struct peercache_answer *ret_answer,

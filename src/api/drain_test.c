@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* drain_test.c - a node drains by call, and what a node that is asked to take pages over believes. */
+/* drain_test.c - a node drains by call, and what a node that is asked to take pages over
+ * believes. */
 #include "api/api_test_harness.h"
 
 #include "base/protection.h"

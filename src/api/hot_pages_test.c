@@ -167,8 +167,8 @@ static void damage(struct cluster *cluster, int number)
     *at ^= 1;
 }
 
-/* What the readers make of pages that are damaged at their holder: the outcome of the reader that is
- * invited to keep one, and whether it did. */
+/* What the readers make of pages that are damaged at their holder: the outcome of the reader that
+ * is invited to keep one, and whether it did. */
 static uint16_t read_damaged(struct cluster *cluster, bool *ret_was_kept)
 {
     for (int number = 0; number < TRIES; number++) {

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* identity_test.c - who a node is over its starts, and what an application sees when it has ended. */
+/* identity_test.c - who a node is over its starts, and what an application sees when it has
+ * ended. */
 #include "api/api_test_harness.h"
 
 #include "io/state_dir.h"

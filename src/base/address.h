@@ -34,8 +34,9 @@ int address_parse_list(const char *text, uint16_t default_port, uint32_t most,
                        struct address *ret_addresses, uint32_t *ret_n,
                        char ret_error[ADDRESS_ERROR_BYTES]);
 
-/* Writes "host:port", with brackets where the host is an IPv6 address.  A host may be what a stranger
- * said: of that only printable ASCII without blanks gets into a line of a log or a file. */
+/* Writes "host:port", with brackets where the host is an IPv6 address.  A host may be what a
+ * stranger said: of that only printable ASCII without blanks gets into a line of a log or a
+ * file. */
 void address_format(const struct address *address, char ret_text[ADDRESS_TEXT_BYTES]);
 
 #endif

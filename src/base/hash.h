@@ -12,13 +12,14 @@
 
 #include "base/id128.h"
 
-/* The seeds, which tell uses apart.  All nodes must hash alike, and seats are kept on disk: a value never
- * changes, and a new use takes one that is neither here nor in the next lines.
+/* The seeds, which tell uses apart.  All nodes must hash alike, and seats are kept on disk: a value
+ * never changes, and a new use takes one that is neither here nor in the next lines.
  *
  * The core's own stand beside their uses: SEED_POINT 3 and SEED_NODES 4 (ring.c), SEED_EPOCH 6
- * (namespaces.c), SEED_MASTERS 11 (masters.c, which adds a port), SEED_TABLE 12 (roster.c).  That 11
- * and 12 are taken twice does no harm: nothing compares a seat's hashes with those of the core.
- * 0 is for the name of a cluster, which is hashed nowhere else, and for what only one process compares. */
+ * (namespaces.c), SEED_MASTERS 11 (masters.c, which adds a port), SEED_TABLE 12 (roster.c).  That
+ * 11 and 12 are taken twice does no harm: nothing compares a seat's hashes with those of the core.
+ * 0 is for the name of a cluster, which is hashed nowhere else, and for what only one process
+ * compares. */
 enum {
     SEED_DIGEST = 1,
     SEED_RING = 2,

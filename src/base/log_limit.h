@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * log_limit.h - how often a kind of line is written that others can bring about: many at once, few in
- * the long run, and a word about those that were not.
+ * log_limit.h - how often a kind of line is written that others can bring about: many at once, few
+ * in the long run, and a word about those that were not.
  *
  * The owner's; one thread at a time.
  */
@@ -25,8 +25,8 @@ enum {
 
 /* Whether a line may be written now; else it is counted. */
 bool log_limit_pass(struct log_limit *limit, uint64_t now_ns);
-/* How many were held back since it was last told, if the line that tells of it may be written now; else
- * 0.  It may once in the time of a line: those that go on coming do not take its place. */
+/* How many were held back since it was last told, if the line that tells of it may be written now;
+ * else 0.  It may once in the time of a line: those that go on coming do not take its place. */
 uint32_t log_limit_held_back(struct log_limit *limit, uint64_t now_ns);
 
 #endif

@@ -84,7 +84,7 @@ enum option_write_policy { OPTION_WRITE_POLICIES(OPTION_ENUM) };
     O(TEXT, node_id, "", 0, 32, NULL,                                                              \
       "32 hexadecimal digits; empty: that of a seat in state_dir, or a random one")                \
     O(TEXT, state_dir, "", 0, 255, NULL,                                                           \
-      "folder in which the nodes of a host keep over restarts their ids, a locked seat each, and "  \
+      "folder in which the nodes of a host keep over restarts their ids, a locked seat each, and " \
       "whom they knew; empty: a new id at every start")                                            \
     O(TEXT, local_hostname, "", 0, 63, NULL,                                                       \
       "name or address under which others reach this node; empty: chosen by the way to "           \
@@ -100,7 +100,7 @@ enum option_write_policy { OPTION_WRITE_POLICIES(OPTION_ENUM) };
       "other users, rdma those to which there is no RDMA; a protocol that is named and does not "  \
       "work on this node is an error")                                                             \
     O(TEXT, device_names, "", 0, 255, NULL,                                                        \
-      "RDMA devices to use, separated by commas, all at once; empty: one that works, near by")                            \
+      "RDMA devices to use, separated by commas, all at once; empty: one that works, near by")     \
     O(COUNT, ib_port, "1", 1, 255, NULL,                                                           \
       "port of the RDMA devices")                                                                  \
     O(INDEX, gid_index, "auto", 0, 255, NULL,                                                      \
@@ -110,7 +110,7 @@ enum option_write_policy { OPTION_WRITE_POLICIES(OPTION_ENUM) };
     O(COUNT, traffic_class, "0", 0, 255, NULL,                                                     \
       "traffic class of RDMA connections: with RoCE v2 the DSCP in its upper six bits")            \
     O(PORT, rdma_port, "0", 0, 65535, NULL,                                                        \
-      "0, or what control_port is: RDMA is set up over that port, and another one is refused")                                           \
+      "0, or what control_port is: RDMA is set up over that port, and another one is refused")     \
     O(COUNT, max_channels_per_peer, "4", 1, 64, NULL,                                              \
       "data connections to one peer; a call borrows one")                                          \
     O(COUNT, serve_threads, "2", 1, 16, NULL,                                                      \
@@ -120,7 +120,7 @@ enum option_write_policy { OPTION_WRITE_POLICIES(OPTION_ENUM) };
     O(COUNT, directory_limit, "0", 0, UINT32_MAX, NULL,                                            \
       "entries that this node keeps for others; 0: derived from global_segment_size")              \
     O(COUNT, directory_replicas, "2", 1, 4, NULL,                                                  \
-      "nodes that know where a page is; the same on all nodes")                                                           \
+      "nodes that know where a page is; the same on all nodes")                                    \
     O(COUNT, vnodes, "160", 1, 1024, NULL,                                                         \
       "points of each node on the ring; the same on all nodes")                                    \
     O(FLAG, hot_pages, "true", 0, 0, NULL,                                                         \

@@ -249,7 +249,8 @@ static void choices(void **state)
     static const char *const bad[] = {"", "TCP", "tc", "tcpp", "tcp|shm", "|", "auto|", "udp"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         refuse("protocol", bad[i], "is not auto, tcp, shm or rdma (how page bytes travel");
-    refuse("protocol", "tpc", "and TCP otherwise)"); /* what does not fit is left out in whole parts */
+    /* What does not fit is left out in whole parts. */
+    refuse("protocol", "tpc", "and TCP otherwise)");
 }
 
 /* Words of other caches: taken where they mean what is done anyway, explained otherwise. */

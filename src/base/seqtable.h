@@ -57,8 +57,9 @@ int seqtable_remove(struct seqtable *table, struct id128 key);
 int seqtable_walk(const struct seqtable *table, uint64_t *cursor, uint32_t max_buckets,
                   struct id128 *ret_key, struct seqtable_value *ret_value);
 /* The writer only.  Walks entries that lie where @key lies, or would: from its home bucket on, then
- * from the start of its segment.  @cursor starts at 0; returns 1 with an entry, or 0 when @max_buckets
- * have been looked at since then, or all of the segment.  Nothing is put or removed meanwhile. */
+ * from the start of its segment.  @cursor starts at 0; returns 1 with an entry, or 0 when
+ * @max_buckets have been looked at since then, or all of the segment.  Nothing is put or removed
+ * meanwhile. */
 int seqtable_walk_near(const struct seqtable *table, struct id128 key, uint32_t *cursor,
                        uint32_t max_buckets, struct id128 *ret_key,
                        struct seqtable_value *ret_value);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * splitmix.h - numbers that look random: SplitMix64, a counter that is stirred (Steele, Lea and Flood,
- * "Fast splittable pseudorandom number generators", 2014).  Not for secrets.
+ * splitmix.h - numbers that look random: SplitMix64, a counter that is stirred (Steele, Lea and
+ * Flood, "Fast splittable pseudorandom number generators", 2014).  Not for secrets.
  */
 #ifndef BASE_SPLITMIX_H
 #define BASE_SPLITMIX_H

@@ -21,7 +21,7 @@ enum { ENTRIES_MAX = 2 * MEMBERS_MAX, UNSAID = 0 };
 
 struct entry {
     struct record_member member; /* its state is what is believed; 0: nothing yet */
-    char host[64];
+    char host[ADDRESS_HOST_BYTES];
     bool is_told;              /* the sink knows it */
     uint64_t unknown_since_ns; /* no fresh master knows it; 0: one does */
     uint64_t gone_ns;
@@ -146,8 +146,8 @@ static uint8_t judge_unknown(struct beliefs *beliefs, struct entry *entry, uint6
     return now_ns >= suspect_ns ? MEMBER_SUSPECT : believed;
 }
 
-/* Where no fresh master knows it any word brings it, also back: else two nodes that differ about who is
- * a master could wait for each other's for ever. */
+/* Where no fresh master knows it any word brings it, also back: else two nodes that differ about
+ * who is a master could wait for each other's for ever. */
 static uint8_t judge(struct beliefs *beliefs, struct entry *entry, uint64_t now_ns)
 {
     struct words words = gather(beliefs, entry);
@@ -169,7 +169,8 @@ static uint8_t judge(struct beliefs *beliefs, struct entry *entry, uint64_t now_
     return judge_unknown(beliefs, entry, now_ns);
 }
 
-/* A master that says it is there does not say it twice, and was not believed for one that had left. */
+/* A master that says it is there does not say it twice, and was not believed for one that had
+ * left. */
 static void forget(struct beliefs *beliefs, uint32_t at)
 {
     for (uint32_t i = 0; i < BELIEFS_MASTERS_MAX; i++)
@@ -248,8 +249,8 @@ void beliefs_rename(struct beliefs *beliefs, struct id128 node_id)
     beliefs->config.node_id = node_id;
 }
 
-/* Another life takes the entry.  What masters said of the former one is void; where that is no older
- * life but a copy, they may be right all the same, and do not say it twice. */
+/* Another life takes the entry.  What masters said of the former one is void; where that is no
+ * older life but a copy, they may be right all the same, and do not say it twice. */
 static void begin_anew(struct beliefs *beliefs, struct entry *entry,
                        const struct record_member *member)
 {

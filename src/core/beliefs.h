@@ -18,8 +18,8 @@ struct beliefs;
 
 enum { BELIEFS_MASTERS_MAX = 32 };
 
-/* Where changes go.  A member that is gone is reported as MEMBER_LEFT or MEMBER_DEAD.  Returns false
- * when there was no room for the member: it is told again. */
+/* Where changes go.  A member that is gone is reported as MEMBER_LEFT or MEMBER_DEAD.  Returns
+ * false when there was no room for the member: it is told again. */
 struct membership_sink {
     bool (*report)(void *context, struct update *update, const struct record_member *member);
     void *context;
@@ -29,11 +29,12 @@ int beliefs_new(const struct core_config *config, const struct membership_sink *
                 struct beliefs **ret_beliefs);
 void beliefs_free(struct beliefs *beliefs);
 
-/* A master's answer.  False: it must be given again as a whole, for not all of it could be taken. */
+/* A master's answer.  False: it must be given again as a whole, for not all of it could be
+ * taken. */
 bool beliefs_take(struct beliefs *beliefs, struct update *update, uint32_t master,
                   const struct message_members *answer);
-/* Which masters, as bits, must be asked for the whole again, because another spoke of a copy (twin.h)
- * of a member that they had told of; asked once, they are forgotten here. */
+/* Which masters, as bits, must be asked for the whole again, because another spoke of a copy
+ * (twin.h) of a member that they had told of; asked once, they are forgotten here. */
 uint32_t beliefs_unheard(struct beliefs *beliefs);
 /* What this master said is void. */
 void beliefs_forget_master(struct beliefs *beliefs, struct update *update, uint32_t master);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* beliefs_test.c - who is believed to be there, when masters agree, differ, or have nothing to say. */
+/* beliefs_test.c - who is believed to be there, when masters agree, differ, or have nothing to
+ * say. */
 #include "core/beliefs.h"
 
 #include "core/core_test_harness.h"
@@ -222,7 +223,8 @@ static void who_has_left_is_not_brought_back(void **state)
     assert_int_equal(believed(f, 5), MEMBER_ALIVE);
 }
 
-/* The goodbye was not its own, or it came back: once it is forgotten, who lists it is asked again. */
+/* The goodbye was not its own, or it came back: once it is forgotten, who lists it is asked
+ * again. */
 static void master_that_lists_one_that_left_is_asked_again(void **state)
 {
     struct fixture *f = *state;
@@ -248,7 +250,8 @@ static void goodbye_is_believed(void **state)
     assert_int_equal(believed(f, 5) + believed(f, 6), 0);
 }
 
-/* A young master that heard of it from others must not bring back who is dead for all fresh ones. */
+/* A young master that heard of it from others must not bring back who is dead for all fresh
+ * ones. */
 static void dead_member_comes_back_by_a_fresh_word_only(void **state)
 {
     struct fixture *f = *state;

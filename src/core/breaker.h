@@ -3,11 +3,11 @@
  * breaker.h - what callers found out about a peer themselves, shared by all of them.
  *
  * A peer that failed to answer is left alone for a while, which doubles with each further failure.
- * Then one caller, and only one, may try it (half open); its success closes the breaker.  A peer that
- * has hung up may be tried again at once: either it is dead or it answers.  So may one that was silent
- * for a call's patience: where packets get lost a live peer is silent now and then, and a probe tells
- * within a journey.  One that answers probes but not calls gains nothing by it: it is tried at once
- * only if it was not so lately.  Atomic words, any thread.
+ * Then one caller, and only one, may try it (half open); its success closes the breaker.  A peer
+ * that has hung up may be tried again at once: either it is dead or it answers.  So may one that
+ * was silent for a call's patience: where packets get lost a live peer is silent now and then, and
+ * a probe tells within a journey.  One that answers probes but not calls gains nothing by it: it is
+ * tried at once only if it was not so lately.  Atomic words, any thread.
  */
 #ifndef CORE_BREAKER_H
 #define CORE_BREAKER_H

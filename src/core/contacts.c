@@ -17,7 +17,8 @@ static struct core_service service_of(const struct record_member *member)
     return service;
 }
 
-/* Who answers there is not known, and need not be the member that gives that address for its own. */
+/* Who answers there is not known, and need not be the member that gives that address for its
+ * own. */
 static void add_candidates(struct contacts *contacts, const struct core_service *services,
                            uint32_t n)
 {
@@ -177,8 +178,8 @@ static struct core_service head_alias(struct contacts *contacts, const struct be
     return is_same ? service_of(member) : (struct core_service){0};
 }
 
-/* Where nobody was ever met it is likely that nobody is there, and the next in the order may be dead
- * as well. */
+/* Where nobody was ever met it is likely that nobody is there, and the next in the order may be
+ * dead as well. */
 static uint64_t patience_ns(const struct contacts *contacts, const struct contact *contact)
 {
     uint64_t ttl_ns = contacts->config.member_ttl_ns;
@@ -208,8 +209,8 @@ static bool fails(const struct contacts *contacts, const struct core_service *se
     return contact && contact->is_failing;
 }
 
-/* The others do not know of a service to which nobody speaks: whom they have instead is found without
- * it, and told of this node. */
+/* The others do not know of a service to which nobody speaks: whom they have instead is found
+ * without it, and told of this node. */
 static bool offers_own(const struct contacts *contacts)
 {
     return contacts->own.port != 0 && !contacts->is_deserted &&
@@ -289,8 +290,8 @@ void contacts_choose(struct contacts *contacts, struct update *update, struct be
 
 /* --- dialling --- */
 
-/* Calls to a hung process pile up there until it goes on, so one that has long been silent is called
- * at the pace of heartbeats. */
+/* Calls to a hung process pile up there until it goes on, so one that has long been silent is
+ * called at the pace of heartbeats. */
 static uint64_t redial_pause_ns(const struct contacts *contacts, const struct contact *contact)
 {
     uint64_t interval_ns = contacts->config.heartbeat_interval_ns;
@@ -312,8 +313,9 @@ static void dial(const struct contacts *contacts, struct update *update, struct 
     update_wake_at(update, contact->dial_at_ns);
 }
 
-/* Only where nobody is known to be.  Where one was lost another node of its host may be a member, and
- * yet who answers there may not.  Behind a name with several hosts there may always be another. */
+/* Only where nobody is known to be.  Where one was lost another node of its host may be a member,
+ * and yet who answers there may not.  Behind a name with several hosts there may always be
+ * another. */
 static bool is_worth_a_try(struct contacts *contacts, const struct beliefs *beliefs,
                            const struct candidate *candidate)
 {
@@ -354,8 +356,9 @@ static bool send_scout(struct contacts *contacts, struct update *update,
     return add(contacts, update, &candidate->at) != NULL;
 }
 
-/* Without any connection all are tried, as many at a time as there is room for.  Masters go on slowly
- * when they have each other, but for who has just been lost; ordinary nodes learn from them. */
+/* Without any connection all are tried, as many at a time as there is room for.  Masters go on
+ * slowly when they have each other, but for who has just been lost; ordinary nodes learn from
+ * them. */
 static void scout(struct contacts *contacts, struct update *update, const struct beliefs *beliefs)
 {
     uint64_t now_ns = update_now_ns(update);
@@ -374,8 +377,8 @@ static void scout(struct contacts *contacts, struct update *update, const struct
     update_wake_at(update, contacts->scout_at_ns);
 }
 
-/* Of those that do not fail.  Who is no master any more is heard until then: what it says may be why
- * another one is, and without its word that one would not be. */
+/* Of those that do not fail.  Who is no master any more is heard until then: what it says may be
+ * why another one is, and without its word that one would not be. */
 static bool all_masters_answer(const struct contacts *contacts)
 {
     for (uint32_t i = 0; i < CONTACTS_MAX; i++) {

@@ -4,11 +4,11 @@
  *
  * Contacts are the masters (masters.h), dialled until they are there.  One other than the head that
  * does not answer for member_ttl is passed over by this node, which goes on calling it: if it is
- * dead, so do all, and the next one becomes a master who can say that it is.  For a head that does not
- * answer there is one master more.  And there are scouts: services that are
- * tried because no master is connected, or, slowly and by masters only, because a part of the
- * cluster may live on there of which nobody here knows any more.  Scouted are the seeds, the members
- * of a former life, and members that died; not those that are members.
+ * dead, so do all, and the next one becomes a master who can say that it is.  For a head that does
+ * not answer there is one master more.  And there are scouts: services that are tried because no
+ * master is connected, or, slowly and by masters only, because a part of the cluster may live on
+ * there of which nobody here knows any more.  Scouted are the seeds, the members of a former life,
+ * and members that died; not those that are members.
  *
  * One service may have two names (a seed by its host name, a member's record by its address): who
  * answered tells, so it is no master twice.
@@ -70,8 +70,8 @@ struct contacts {
 };
 
 void contacts_init(struct contacts *contacts, const struct core_config *config);
-/* Notices who has failed, or answers again, or whether this node's own service @is_deserted: then masters
- * must be chosen anew. */
+/* Notices who has failed, or answers again, or whether this node's own service @is_deserted: then
+ * masters must be chosen anew. */
 bool contacts_review(struct contacts *contacts, struct update *update, bool is_deserted);
 /* The member list has changed: who are the masters now.  Gives up connections that nobody needs. */
 void contacts_choose(struct contacts *contacts, struct update *update, struct beliefs *beliefs);
@@ -92,8 +92,8 @@ void contacts_lost(struct contacts *contacts, const struct record_member *member
 void contacts_found(struct contacts *contacts, const struct record_member *member);
 /* A member left: somebody else may answer where it was met, or its next life. */
 void contacts_left(struct contacts *contacts, struct id128 node_id);
-/* Another life with this node's id (twin.h) is there.  Its service is no member's here, and may yet be
- * the master of all the others: it is called once. */
+/* Another life with this node's id (twin.h) is there.  Its service is no member's here, and may yet
+ * be the master of all the others: it is called once. */
 void contacts_met_twin(struct contacts *contacts, struct update *update,
                        const struct record_member *member);
 /* A master other than this node is connected and has answered. */

@@ -144,7 +144,8 @@ static void service_of_a_silent_member_is_scouted_though_another_shares_it(void 
     assert_null(strchr(dials(f, 20000), '5')); /* a member answered */
 }
 
-/* Its next life may know of nobody; and where another of its host answers, that is the end of it. */
+/* Its next life may know of nobody; and where another of its host answers, that is the end of
+ * it. */
 static void service_where_one_was_met_that_left_is_tried_at_once(void **state)
 {
     struct fixture *f = *state;

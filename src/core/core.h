@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/address.h"
 #include "base/id128.h"
 #include "wire/schema.h"
 #include "wire/slot_header.h"
@@ -38,7 +39,7 @@ enum {
 
 /* A discovery service: where the nodes of one host answer for it.  Equal texts are one service. */
 struct core_service {
-    char host[64];
+    char host[ADDRESS_HOST_BYTES];
     uint16_t port;
 };
 
@@ -47,7 +48,7 @@ struct core_config {
     uint64_t incarnation;
     uint64_t seat; /* where the id is kept (twin.h); 0: it was given, or is random */
     uint32_t uid;
-    char host[64]; /* where others reach the control port */
+    char host[ADDRESS_HOST_BYTES]; /* where others reach the control port */
     uint16_t control_port;
     uint16_t discovery_port; /* of the service of this host; 0: it has none */
     uint32_t max_masters;
@@ -85,8 +86,8 @@ struct core_page {
     uint8_t claim; /* enum core_claim, in: what may go for it */
 };
 
-/* The room that a page may have: any; what is free or of retired pages (for a copy, or a hot page of
- * a node that leaves); or what is free and not needed soon (for what else that node has). */
+/* The room that a page may have: any; what is free or of retired pages (for a copy, or a hot page
+ * of a node that leaves); or what is free and not needed soon (for what else that node has). */
 enum core_claim { CORE_CLAIM_ANY, CORE_CLAIM_RETIRED, CORE_CLAIM_FREE };
 
 enum core_event_type {
@@ -107,8 +108,8 @@ enum core_event_type {
     CORE_REBORN,        /* go on as another life: what was said so far is void */
 };
 
-/* At most CORE_BATCH_MAX live pages of one heat (replacement_heat(); CORE_HEAT_ANY: of any), from slot
- * *@cursor on, which is CORE_SLOT_NONE after the last. */
+/* At most CORE_BATCH_MAX live pages of one heat (replacement_heat(); CORE_HEAT_ANY: of any), from
+ * slot *@cursor on, which is CORE_SLOT_NONE after the last. */
 enum { CORE_HEAT_ANY = 0xffffffff };
 struct core_list {
     uint32_t heat, *cursor, *ret_n;
@@ -196,7 +197,7 @@ struct core_peer_change {
     struct id128 node_id, boot_id;
     uint64_t incarnation;
     uint32_t uid;
-    char host[64];
+    char host[ADDRESS_HOST_BYTES];
     uint16_t control_port, discovery_port;
     uint8_t state; /* enum member_state */
 };
@@ -218,7 +219,7 @@ enum core_yield_kind {
 struct core_yield {
     enum core_yield_kind kind;
     uint64_t incarnation; /* of the other, and where it is reached */
-    char host[64];
+    char host[ADDRESS_HOST_BYTES];
     uint16_t control_port;
 };
 
@@ -236,7 +237,7 @@ struct core_update {
     size_t n_peer_changes;
     struct core_damage damage;
     struct core_yield yield;
-    bool has_failures; /* a breaker was opened: it is to be seen when its peer is back */
+    bool has_failures;   /* a breaker was opened: it is to be seen when its peer is back */
     uint64_t wake_at_ns; /* step again no later than this; the event's time: there is more */
 };
 

@@ -3,8 +3,8 @@
  * credit.h - the owner's side of a sync: how much all holders together may have under way to it.
  *
  * Eight hundred holders that name their pages to one joiner at the same time share one amount; a
- * single one has a fixed share of it.  The ordinary announces of a set are bounded by themselves and
- * do not count.  The core only.
+ * single one has a fixed share of it.  The ordinary announces of a set are bounded by themselves
+ * and do not count.  The core only.
  */
 #ifndef CORE_CREDIT_H
 #define CORE_CREDIT_H

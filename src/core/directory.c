@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * directory.c - entries in two seqtables, with a stamp of 7 bits a location: five of age (the shard's
- * clock moves once each time that a 24th of its limit was inserted, so that it does not come round
- * while a full shard is renewed) and two of the sync round in which the holder named it.  Four
- * rounds, because a sync that breaks off leaves entries of its own round behind, beside those of the
- * round before: the next one must be told from both.
+ * directory.c - entries in two seqtables, with a stamp of 7 bits a location: five of age (the
+ * shard's clock moves once each time that a 24th of its limit was inserted, so that it does not
+ * come round while a full shard is renewed) and two of the sync round in which the holder named it.
+ * Four rounds, because a sync that breaks off leaves entries of its own round behind, beside those
+ * of the round before: the next one must be told from both.
  *
  * The overflow has a bucket for a key only while both places of the key's entry are taken, so that
  * who walks the entries sees everything.  Of a change that concerns both buckets the entry's is
@@ -175,8 +175,8 @@ static bool overflow_has_room(const struct directory *directory, struct id128 di
            seqtable_find(directory->overflow, digest, &value) == 0;
 }
 
-/* -ENOSPC: one of the two tables has no room, and all is as it was before: what stands there already
- * is always overwritten, and who comes third comes behind the first two. */
+/* -ENOSPC: one of the two tables has no room, and all is as it was before: what stands there
+ * already is always overwritten, and who comes third comes behind the first two. */
 static int store(struct directory *directory, struct id128 digest, const struct entry *entry)
 {
     struct seqtable_value value, more;
@@ -217,8 +217,8 @@ static uint8_t entry_age(const struct directory *directory, const struct entry *
     return youngest;
 }
 
-/* Makes room for a key: of some entries that lie where it would, the oldest goes.  Looking at all of
- * them would let who sends keys of one place hold up the step. */
+/* Makes room for a key: of some entries that lie where it would, the oldest goes.  Looking at all
+ * of them would let who sends keys of one place hold up the step. */
 static void drop_oldest(struct directory *directory, struct id128 digest)
 {
     struct id128 key, oldest_key = {0};
@@ -344,9 +344,10 @@ static void want_sweep(struct directory *directory, uint16_t holder, enum doom d
     directory->has_wanted = true;
 }
 
-/* An unfinished sweep of the round before would now hit what is being named: it is called off.  When
- * the rounds are used up, after three syncs that broke off, this one goes on in the round of the last.
- * What only that one named stays until the next sync, and that is asked for after the sweep. */
+/* An unfinished sweep of the round before would now hit what is being named: it is called off.
+ * When the rounds are used up, after three syncs that broke off, this one goes on in the round of
+ * the last. What only that one named stays until the next sync, and that is asked for after the
+ * sweep. */
 void directory_sync_begin(struct directory *directory, uint16_t holder)
 {
     struct holder *h = &directory->holders[holder];

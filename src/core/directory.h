@@ -3,9 +3,9 @@
  * directory.h - the own shard of the directory: which holders have a page.
  *
  * An entry is one 64-byte bucket: the page's digest and two packed locations.  A page with more
- * holders has a second bucket in a smaller table, under the same digest, with up to two more.  Only a
- * holder's own words change its locations; the shard itself drops what belongs to holders that are
- * gone, what a holder did not name in its last whole sync, and its oldest entries at the limit.
+ * holders has a second bucket in a smaller table, under the same digest, with up to two more.  Only
+ * a holder's own words change its locations; the shard itself drops what belongs to holders that
+ * are gone, what a holder did not name in its last whole sync, and its oldest entries at the limit.
  */
 #ifndef CORE_DIRECTORY_H
 #define CORE_DIRECTORY_H
@@ -26,8 +26,8 @@ struct seqtable *directory_overflow(const struct directory *directory);
 int directory_find(const struct seqtable *table, const struct seqtable *overflow,
                    struct id128 digest, struct location ret_locations[CORE_HOLDERS_MAX]);
 
-/* Upsert of (key, holder); location.holder is a peer index.  0; negative: refused.  Where four holders
- * are known, or two and the overflow is full, the one named longest ago makes room. */
+/* Upsert of (key, holder); location.holder is a peer index.  0; negative: refused.  Where four
+ * holders are known, or two and the overflow is full, the one named longest ago makes room. */
 int directory_put(struct directory *directory, struct id128 digest,
                   const struct location *location);
 /* Removes exactly this filling of this holder; 0 or -ENOENT. */
@@ -37,8 +37,8 @@ int directory_remove(struct directory *directory, struct id128 digest, uint16_t 
 /* A holder begins to name all it has; at the end what it did not name is swept. */
 void directory_sync_begin(struct directory *directory, uint16_t holder);
 void directory_sync_end(struct directory *directory, uint16_t holder);
-/* A holder, once, whose syncs broke off so often that what it let go cannot be told from what it has:
- * it must begin to name all again.  CORE_PEER_NONE: none. */
+/* A holder, once, whose syncs broke off so often that what it let go cannot be told from what it
+ * has: it must begin to name all again.  CORE_PEER_NONE: none. */
 uint16_t directory_muddled(struct directory *directory);
 /* The holder is gone for good: its locations are swept, then its index is free again. */
 void directory_drop_holder(struct directory *directory, uint16_t holder);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * handover.c - a node that is about to leave: it says so, stores nothing new, and lists what it has,
- * the hottest pages first, for others to take over (node/drain.c).
+ * handover.c - a node that is about to leave: it says so, stores nothing new, and lists what it
+ * has, the hottest pages first, for others to take over (node/drain.c).
  */
 #include "core/replacement.h"
 #include "core/rooms.h"

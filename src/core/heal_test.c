@@ -141,8 +141,8 @@ static void sync_breaks_off(uint64_t page)
     name(page);
 }
 
-/* After so many broken syncs the stamps of entries do not tell any more which of them was last.  The
- * next sync is taken, and then asked for once more, over a new connection. */
+/* After so many broken syncs the stamps of entries do not tell any more which of them was last.
+ * The next sync is taken, and then asked for once more, over a new connection. */
 static void holder_with_many_broken_syncs_is_asked_again(void **state)
 {
     (void)state;

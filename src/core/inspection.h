@@ -10,7 +10,7 @@
 struct core_member {
     struct id128 node_id;
     uint64_t incarnation, pool_bytes;
-    char host[64];
+    char host[ADDRESS_HOST_BYTES];
     uint16_t control_port, discovery_port;
     uint8_t state;
     uint16_t protocol_version; /* of the control connection; 0: there is none */

@@ -3,9 +3,9 @@
  * lease.h - how long a node may go on under its incarnation without having run.
  *
  * The node thread renews the lease whenever it runs, several times in a term.  The term is
- * member_ttl, so by the time that a lease is over the others may have given the node up: its process
- * was stopped, its machine was suspended, or it had no processor for so long.  Whoever is about to
- * speak for the node asks first, and where the lease is over the node begins a new life
+ * member_ttl, so by the time that a lease is over the others may have given the node up: its
+ * process was stopped, its machine was suspended, or it had no processor for so long.  Whoever is
+ * about to speak for the node asks first, and where the lease is over the node begins a new life
  * (CORE_REBORN) before anything else.
  *
  * Times are of one clock that goes on while the machine is suspended.

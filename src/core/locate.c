@@ -2,8 +2,9 @@
 /*
  * locate.c - own pool, own shard, then the owners one after another until one is sure.
  *
- * "Not here" is final only from an owner by the newest ring that knows all: its ring is the asker's,
- * and every alive member has named its pages to it.  Owners by the ring before are asked last.  An owner that cannot be asked costs the other keys nothing.
+ * "Not here" is final only from an owner by the newest ring that knows all: its ring is the
+ * asker's, and every alive member has named its pages to it.  Owners by the ring before are asked
+ * last.  An owner that cannot be asked costs the other keys nothing.
  */
 #include "core/locate.h"
 
@@ -222,8 +223,8 @@ void locate_fill_lookup(const struct locate *locate, const struct locate_ask *as
                                           .n_keys = ask->n};
 }
 
-/* Holders that this node does not know, or only in another life, are no holders, nor is this node, which
- * has looked: false, and then another owner may name one that is. */
+/* Holders that this node does not know, or only in another life, are no holders, nor is this node,
+ * which has looked: false, and then another owner may name one that is. */
 static bool take_found(struct locate *locate, const struct locate_ask *ask,
                        const struct message_locations *answer, const struct record_found *found)
 {

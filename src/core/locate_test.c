@@ -261,7 +261,8 @@ static void probe_carries_all_keys_of_the_call(void **state)
     assert_int_equal(after, before);
 }
 
-/* An owner that names only such ones knows the page all the same: another may name one that is known. */
+/* An owner that names only such ones knows the page all the same: another may name one that is
+ * known. */
 static void holder_of_another_life_or_unknown_is_none(void **state)
 {
     struct fixture *fixture = *state;
@@ -410,7 +411,8 @@ static void complete_own_shard(struct fixture *fixture)
     assert_true(view_is_complete(view_of(fixture), end.u.sync.ring_hash));
 }
 
-/* It knows all, and names this node, whose pool has the page no more: the other owner may know better. */
+/* It knows all, and names this node, whose pool has the page no more: the other owner may know
+ * better. */
 static void own_shard_is_not_believed_about_this_node(void **state)
 {
     struct fixture *fixture = *state;
@@ -430,8 +432,8 @@ static void own_shard_is_not_believed_about_this_node(void **state)
     assert_int_equal(fixture->keys[0].state, LOCATE_UNKNOWN);
 }
 
-/* Nobody needs to fall back behind the present ring; then one joins.  A page that it owns now, in place
- * of another. */
+/* Nobody needs to fall back behind the present ring; then one joins.  A page that it owns now, in
+ * place of another. */
 static uint64_t page_that_changed_hands(struct fixture *fixture)
 {
     struct record_member members[7];
@@ -448,8 +450,8 @@ static uint64_t page_that_changed_hands(struct fixture *fixture)
     }
 }
 
-/* The new owner has not been told yet and the other one happens not to answer: who owned the page by
- * the ring before is asked, and its word that a page is there counts, but not that it is not. */
+/* The new owner has not been told yet and the other one happens not to answer: who owned the page
+ * by the ring before is asked, and its word that a page is there counts, but not that it is not. */
 static void owner_by_the_ring_before_is_asked_last(void **state)
 {
     struct fixture *fixture = *state;

@@ -2,9 +2,10 @@
 /*
  * masters.h - which discovery services are masters: a pure function of the member list.
  *
- * It only says to whom heartbeats go, so nodes whose lists differ for a moment do no harm.  The head
- * is pinned: it stands first even while it is dead.  The others are the hosts in a fixed order, so a
- * dead one is replaced by the next and nothing else moves.  A small cluster has all hosts.
+ * It only says to whom heartbeats go, so nodes whose lists differ for a moment do no harm.  The
+ * head is pinned: it stands first even while it is dead.  The others are the hosts in a fixed
+ * order, so a dead one is replaced by the next and nothing else moves.  A small cluster has all
+ * hosts.
  */
 #ifndef CORE_MASTERS_H
 #define CORE_MASTERS_H

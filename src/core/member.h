@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/address.h"
 #include "wire/schema.h"
 
 /* Who left or died is remembered for so long: words that were on their way cannot bring it back. */
@@ -24,7 +25,7 @@ static inline bool member_is_gone(uint8_t state)
 
 /* Copies a record whose host text lies in a frame to one whose text lies in @ret_host. */
 static inline void member_keep(const struct record_member *member, struct record_member *ret_member,
-                               char ret_host[64])
+                               char ret_host[ADDRESS_HOST_BYTES])
 {
     *ret_member = *member;
     memset(ret_host, 0, 64);

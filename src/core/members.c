@@ -42,7 +42,8 @@ static void replace_peer(struct core *core, uint16_t former, uint16_t present)
         ring_set_replace(core->rings.set, former, present);
 }
 
-/* Whichever life of it is here: another may have taken its place in the beliefs, and gone unseen. */
+/* Whichever life of it is here: another may have taken its place in the beliefs, and gone
+ * unseen. */
 static void member_gone(struct core *core, const struct record_member *member)
 {
     uint16_t index = peers_find(core->peers, member->node_id);
@@ -93,8 +94,8 @@ static void build_ring(struct core *core)
     metric_set(core->config.metrics, METRIC_members, n);
 }
 
-/* What rings have cost so far is paid off by then: a node does not fall behind that by more than the
- * burst. */
+/* What rings have cost so far is paid off by then: a node does not fall behind that by more than
+ * the burst. */
 void members_renew_ring(struct core *core)
 {
     uint64_t now_ns = update_now_ns(core->update), paid_ns = core->ring_paid_ns;
@@ -123,8 +124,8 @@ void members_judge_completeness(struct core *core)
                           memory_order_release);
 }
 
-/* Calls that are under way hold places by the index of their holder, so it does not mean another node
- * at once: only when the directory has swept it, and no call can be that old. */
+/* Calls that are under way hold places by the index of their holder, so it does not mean another
+ * node at once: only when the directory has swept it, and no call can be that old. */
 static bool is_forgettable(const struct core *core, uint16_t index)
 {
     return update_now_ns(core->update) >= core->dropped_ns[index] + core->config.ring_grace_ns &&

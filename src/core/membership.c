@@ -145,8 +145,8 @@ static void say_to_all(struct membership *m, struct update *update)
 
 /* --- what masters answer --- */
 
-/* Who is not listed joins: at once in answer to a heartbeat, and otherwise, since the master does not
- * want it now, at the pace of heartbeats. */
+/* Who is not listed joins: at once in answer to a heartbeat, and otherwise, since the master does
+ * not want it now, at the pace of heartbeats. */
 static void take_answer(struct membership *m, struct update *update, struct contact *contact,
                         const struct message_members *answer)
 {
@@ -197,8 +197,8 @@ static bool any_answers(const struct membership *m, uint64_t now_ns)
     return false;
 }
 
-/* Another service answers, and yet nobody speaks here: this node is a master in no other eyes than its
- * own (it has not met the head, say), and the silence says nothing of others. */
+/* Another service answers, and yet nobody speaks here: this node is a master in no other eyes than
+ * its own (it has not met the head, say), and the silence says nothing of others. */
 static bool is_deserted(const struct membership *m, uint64_t now_ns)
 {
     return m->serves && !roster_is_spoken_to(m->roster, now_ns) && any_answers(m, now_ns);
@@ -334,7 +334,8 @@ void membership_set_state(struct membership *m, struct update *update, uint8_t s
         m->contacts.contacts[i].must_join = true;
 }
 
-/* Who was silent while this node was stopped is not known: its table is that of a restarted master. */
+/* Who was silent while this node was stopped is not known: its table is that of a restarted
+ * master. */
 void membership_reborn(struct membership *m, struct update *update, struct id128 node_id,
                        uint64_t incarnation)
 {

@@ -6,9 +6,9 @@
  *     beliefs.h     what follows from their answers
  *     service.h     its answers to others, from the table of roster.h
  *
- * A node joins each of its masters with its own record and then sends heartbeats, to all at the same
- * time; an answer brings what has changed.  A master that does not answer soon counts no longer, and
- * costs nothing else.  The node's own table is one master more, without a connection.
+ * A node joins each of its masters with its own record and then sends heartbeats, to all at the
+ * same time; an answer brings what has changed.  A master that does not answer soon counts no
+ * longer, and costs nothing else.  The node's own table is one master more, without a connection.
  */
 #ifndef CORE_MEMBERSHIP_H
 #define CORE_MEMBERSHIP_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * membership_cluster_test.c - clusters of cores whose masters die, hang, begin anew, and lose sight of
- * each other.
+ * membership_cluster_test.c - clusters of cores whose masters die, hang, begin anew, and lose sight
+ * of each other.
  */
 #include "core/membership.h"
 
@@ -211,7 +211,8 @@ static void halves_find_each_other_again(void **state)
     world_free(world);
 }
 
-/* Ranks of one host: those that do not serve talk to the one that does; it dies, another takes over. */
+/* Ranks of one host: those that do not serve talk to the one that does; it dies, another takes
+ * over. */
 static void ranks_of_a_host_share_its_service(void **state)
 {
     struct world *world = world_new();

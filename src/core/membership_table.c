@@ -39,7 +39,8 @@ void membership_ask_unheard(struct membership *m)
 
 /* --- the own table --- */
 
-/* Only what it judges itself: a table that repeats what this node believes is no reason to believe. */
+/* Only what it judges itself: a table that repeats what this node believes is no reason to
+ * believe. */
 static void take_own_table(struct membership *m, struct update *update)
 {
     struct message_members answer;

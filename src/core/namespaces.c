@@ -8,10 +8,10 @@
  *
  * Epochs of two clears differ, also when they begin at the same time on two nodes: above stands a
  * count, below the node's life.  Without that, pages set after the one clear would survive the
- * other.  Who is told of a clear and has a higher epoch says so before it answers; then the clear goes on, in
- * another round, beyond that epoch.  Only what a member has when it is first told counts: what it
- * hears of later has no pages there that are older than the clear.  So two clears do not chase each
- * other.
+ * other.  Who is told of a clear and has a higher epoch says so before it answers; then the clear
+ * goes on, in another round, beyond that epoch.  Only what a member has when it is first told
+ * counts: what it hears of later has no pages there that are older than the clear.  So two clears
+ * do not chase each other.
  */
 #include "core/namespaces.h"
 
@@ -93,8 +93,8 @@ uint64_t namespaces_epoch(const struct namespaces *namespaces, struct id128 iden
     return entry ? entry->epoch : 0;
 }
 
-/* Counts rise by one a clear: what is this far ahead of all that is known was not cleared, but would
- * leave no room for the clears to come. */
+/* Counts rise by one a clear: what is this far ahead of all that is known was not cleared, but
+ * would leave no room for the clears to come. */
 static bool is_plausible(const struct namespaces *namespaces, const struct record_epoch *epoch)
 {
     uint64_t known = namespaces_epoch_count(namespaces_epoch(namespaces, epoch->identity));
@@ -198,8 +198,8 @@ static void begin_round(struct namespaces *namespaces, struct peers *peers, stru
     clear->is_judged = false;
     for (uint16_t i = 1; peers_next(peers, &i); i++) {
         const struct peer *peer = peers_get(peers, i);
-        /* A suspect member is not waited for, unless it was there when the clear began, but told: it
-         * may be back without a new connection. */
+        /* A suspect member is not waited for, unless it was there when the clear began, but told:
+         * it may be back without a new connection. */
         clear->waiting[i] |= member_is_there(peer->state);
         clear->n_waiting += clear->waiting[i];
         if (peer->link != LINK_NONE)
@@ -238,8 +238,9 @@ static bool goes_too_fast(const struct clear *clear, uint64_t now_ns)
     return clear->n_rounds > QUICK_ROUNDS && now_ns < clear->begun_ns + ROUND_PAUSE_NS;
 }
 
-/* Of several of one namespace the newest goes on for all; the callers of the others see a timeout.  An
- * epoch of this life is no other's: what was set under it was set after the clear that it is of. */
+/* Of several of one namespace the newest goes on for all; the callers of the others see a timeout.
+ * An epoch of this life is no other's: what was set under it was set after the clear that it is
+ * of. */
 bool namespaces_overtaken(struct namespaces *namespaces, struct peers *peers, struct update *update,
                           const struct record_epoch *epoch, uint16_t from)
 {
@@ -341,8 +342,8 @@ void namespaces_pass_on(struct peers *peers, struct update *update,
     }
 }
 
-/* Members that had failed before the round hang, and at its time limit those that have not answered.
- * A connection that breaks meanwhile is no such thing: the next one is asked again. */
+/* Members that had failed before the round hang, and at its time limit those that have not
+ * answered. A connection that breaks meanwhile is no such thing: the next one is asked again. */
 static void judge(struct clear *clear, struct peers *peers, const struct core_view *view,
                   struct update *update)
 {

@@ -190,8 +190,8 @@ static void own_clears_do_not_chase_each_other(void **state)
     assert_true(epoch_of(world, identity) == epoch);
 }
 
-/* It was there when the clear began, and has not heard of it, whichever round it is by now: that not
- * all have heard is what the caller is told. */
+/* It was there when the clear began, and has not heard of it, whichever round it is by now: that
+ * not all have heard is what the caller is told. */
 static void member_that_falls_silent_counts_in_later_rounds(void **state)
 {
     struct world *world = *state;
@@ -208,8 +208,8 @@ static void member_that_falls_silent_counts_in_later_rounds(void **state)
     assert_int_equal(world_done(world, SELF, op)->error, -ETIMEDOUT);
 }
 
-/* Nor do those of two nodes at the speed of the network: whoever waits sees a timeout, and the clear
- * goes on at leisure. */
+/* Nor do those of two nodes at the speed of the network: whoever waits sees a timeout, and the
+ * clear goes on at leisure. */
 static void clears_of_two_nodes_chase_each_other_slowly(void **state)
 {
     struct world *world = *state;

@@ -2,9 +2,9 @@
 /*
  * news.h - a master tells those who speak to it that its table has changed.
  *
- * Without it a change would wait for each node's next heartbeat.  What is told is only that there is
- * something: a `members` of no table.  Who hears it says its heartbeat now, and the answer has what is
- * new to it, as always; so nothing depends on this word, and it may be lost or forged.
+ * Without it a change would wait for each node's next heartbeat.  What is told is only that there
+ * is something: a `members` of no table.  Who hears it says its heartbeat now, and the answer has
+ * what is new to it, as always; so nothing depends on this word, and it may be lost or forged.
  */
 #ifndef CORE_NEWS_H
 #define CORE_NEWS_H

@@ -6,9 +6,9 @@
  * told of that member; a newer one replaces it.  Every new connection begins with a sync.
  *
  * A peer that hangs up is dead, or had a reason that is none of its pages' business.  Until it is
- * known which (a probe takes a journey, or is refused; a new connection tells too), it is suspected:
- * exists and set do not count on its pages, and nobody waits for it.  Its silence alone would keep
- * them true for member_ttl.
+ * known which (a probe takes a journey, or is refused; a new connection tells too), it is
+ * suspected: exists and set do not count on its pages, and nobody waits for it.  Its silence alone
+ * would keep them true for member_ttl.
  */
 #include "core/rooms.h"
 

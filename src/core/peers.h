@@ -37,7 +37,7 @@ struct peer {
     uint32_t uid;
     uint16_t control_port, discovery_port;
     uint64_t pool_bytes;
-    char host[64];
+    char host[ADDRESS_HOST_BYTES];
     uint32_t link;             /* the control connection, or LINK_NONE */
     uint64_t dial_at_ns;       /* not before */
     uint8_t dials;             /* since the last connection, as far as it matters */

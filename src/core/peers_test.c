@@ -221,8 +221,8 @@ static void forged_ids_do_no_harm(void **state)
     assert_int_equal(peers_count(fixture->peers), 601);
 }
 
-/* Which life is there beliefs decide.  Two copies of a state directory: the master lists the one, and
- * when that has another id, the other, whose incarnation may be lower. */
+/* Which life is there beliefs decide.  Two copies of a state directory: the master lists the one,
+ * and when that has another id, the other, whose incarnation may be lower. */
 static void life_that_is_reported_replaces_the_one_that_is_here(void **state)
 {
     struct fixture *fixture = *state;

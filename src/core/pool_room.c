@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pool_room.c - a slot and room for a page that comes: from what is free, else from the coldest page
- * (a retired one, where there is one) and as few of its neighbours as are needed (room.h).
+ * pool_room.c - a slot and room for a page that comes: from what is free, else from the coldest
+ * page (a retired one, where there is one) and as few of its neighbours as are needed (room.h).
  */
 #include "core/pool_internal.h"
 

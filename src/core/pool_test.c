@@ -116,7 +116,8 @@ static void copy_takes_no_live_pages_slot(void **state)
     teardown((void **)&few);
 }
 
-/* What another node cannot keep must not drive anything out here, now or by what follows from it. */
+/* What another node cannot keep must not drive anything out here, now or by what follows from
+ * it. */
 static void page_that_claims_free_room_leaves_some(void **state)
 {
     struct fixture *fixture = *state;

@@ -2,13 +2,13 @@
 /*
  * publish.c - from reserve to visible, and back.
  *
- * Messages go out one an owner: publish_fan_out() turns a list of pages into pairs of (owner, page),
- * sorted by owner.  The own shard is written at once.  An announce that waits for its reply stands in
- * the table of batches under the number that the reply repeats; numbers of sync (sync.c) have
- * SYNC_BATCH set and never come here.
+ * Messages go out one an owner: publish_fan_out() turns a list of pages into pairs of (owner,
+ * page), sorted by owner.  The own shard is written at once.  An announce that waits for its reply
+ * stands in the table of batches under the number that the reply repeats; numbers of sync (sync.c)
+ * have SYNC_BATCH set and never come here.
  *
- * While a change of the ring lasts the owners by the rings before are told as well (rings.h): there are
- * readers that have not heard of it.
+ * While a change of the ring lasts the owners by the rings before are told as well (rings.h): there
+ * are readers that have not heard of it.
  *
  * An operation waits for every owner that readers would ask: a reader believes the first complete
  * owner that does not know the page, so with one reply of two the page could still be missed.

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * publish_internal.h - what the files of publishing share: publish.c (from reserve to the announce),
- * publish_replies.c (what comes of it, or does not come), publish_retract.c (the way back).
+ * publish_internal.h - what the files of publishing share: publish.c (from reserve to the
+ * announce), publish_replies.c (what comes of it, or does not come), publish_retract.c (the way
+ * back).
  */
 #ifndef CORE_PUBLISH_INTERNAL_H
 #define CORE_PUBLISH_INTERNAL_H
@@ -61,8 +62,8 @@ uint32_t publish_batch_number(const struct publish *publish, const struct batch 
 /* publish_tick() looks at the batches at this time, or before. */
 void publish_check_by(struct publish *publish, uint64_t at_ns);
 
-/* The pairs of a list of pages: added page by page behind @n of them, sorted, and taken in runs that
- * share a peer and fit into one message. */
+/* The pairs of a list of pages: added page by page behind @n of them, sorted, and taken in runs
+ * that share a peer and fit into one message. */
 uint32_t publish_add_pairs(struct publish *publish, const uint16_t *owners, uint32_t n_owners,
                            uint16_t page, uint32_t n);
 int publish_compare_pairs(const void *a, const void *b);

@@ -2,9 +2,9 @@
 /*
  * publish_replies.c - what owners say to announces, and what is done when they do not.
  *
- * An owner that owes a reply for too long is suspected, and its batches end as not recorded.  Batches
- * whose connection broke wait a little: a peer that is alive is connected to again at once, and then
- * the pages that are still there are announced to it once more.
+ * An owner that owes a reply for too long is suspected, and its batches end as not recorded.
+ * Batches whose connection broke wait a little: a peer that is alive is connected to again at once,
+ * and then the pages that are still there are announced to it once more.
  */
 #include <string.h>
 
@@ -23,8 +23,7 @@ static void give_up_on(struct publish *publish, struct update *update, uint32_t 
 {
     for (uint32_t i = 0; i < BATCHES_MAX; i++)
         if (publish->batches[i].used && publish->batches[i].op == number)
-            update_peer_failed(update,
-                               &publish->rooms.view->breakers[publish->batches[i].peer]);
+            update_peer_failed(update, &publish->rooms.view->breakers[publish->batches[i].peer]);
 }
 
 void publish_cancel(struct publish *publish, struct update *update, uint32_t number)

@@ -171,8 +171,8 @@ static void silent_owner_is_waited_for_once(void **state)
     assert_int_equal(world->nodes[SELF]->n_done, 1);
 }
 
-/* The set does not go on until its deadline: what the other owner said counts, and the silent one is
- * suspected. */
+/* The set does not go on until its deadline: what the other owner said counts, and the silent one
+ * is suspected. */
 static void owner_silent_for_too_long_is_not_waited_for(void **state)
 {
     struct world *world = *state = world_with(2, 3);

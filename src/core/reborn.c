@@ -4,8 +4,8 @@
  *
  * To the others it is a node that was restarted.  They drop all that its former life said, and hear
  * of its pages again by the syncs of new connections.  Here pages, slots and generations stay as
- * they are; what others have said to the former life is named anew by them as well, so the own shard
- * does not call itself complete before.
+ * they are; what others have said to the former life is named anew by them as well, so the own
+ * shard does not call itself complete before.
  */
 #include "core/rooms.h"
 

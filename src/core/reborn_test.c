@@ -201,7 +201,8 @@ static void words_for_the_former_life_are_dropped(void **state)
 
 /* --- others with this node's id --- */
 
-/* What the core of @config says when a list shows @other; the list has itself first if @is_listed. */
+/* What the core of @config says when a list shows @other; the list has itself first if
+ * @is_listed. */
 static struct core_yield shown(const struct core_config *config, bool is_listed,
                                struct record_member other)
 {

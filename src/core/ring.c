@@ -3,9 +3,9 @@
  * ring.c - points in order of position, found through an index by their first bits.
  *
  * Positions, the nodes they belong to, and the index lie apart, so that a look-up touches little
- * memory.  The index also sorts: points are counted by their first bits, dealt out, and put in order
- * among the one or two that share them.  So a ring of 1,024 nodes is built in some milliseconds, and
- * is built anew at every change rather than changed.
+ * memory.  The index also sorts: points are counted by their first bits, dealt out, and put in
+ * order among the one or two that share them.  So a ring of 1,024 nodes is built in some
+ * milliseconds, and is built anew at every change rather than changed.
  *
  * A reader takes a snapshot by raising its count and looking whether it is still the one that it
  * wanted.  The core builds only into a snapshot that is neither the newest nor the one to fall back

@@ -4,9 +4,9 @@
  *
  * Every node has `vnodes` points on a circle of 64-bit positions.  A key has a few places on it; a
  * node is the nearer to the key the shorter the way is from one of these places on to one of the
- * node's points, and the nearest nodes are the key's owners.  How near a node is depends on that node
- * alone: who joins takes keys from all and moves none between others.  docs/directory.md has the
- * figures by which the number of points and places was chosen.
+ * node's points, and the nearest nodes are the key's owners.  How near a node is depends on that
+ * node alone: who joins takes keys from all and moves none between others.  docs/directory.md has
+ * the figures by which the number of points and places was chosen.
  *
  * A ring is immutable once built, but for the peer index of a node that begins a new life.  Whom
  * it names is a pure function of the set of node ids and `vnodes`, so all nodes that see the same
@@ -43,7 +43,8 @@ void ring_set_replace(struct ring_set *set, uint16_t old_peer, uint16_t new_peer
 void ring_set_fall_back(struct ring_set *set, const struct ring *ring);
 bool ring_set_has_before(const struct ring_set *set);
 
-/* Any thread; never waits.  Each borrow is returned once, soon; the core may keep one for longer. */
+/* Any thread; never waits.  Each borrow is returned once, soon; the core may keep one for
+ * longer. */
 const struct ring *ring_borrow(struct ring_set *set);
 /* NULL: there is none to fall back to. */
 const struct ring *ring_borrow_before(struct ring_set *set);

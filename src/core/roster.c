@@ -4,8 +4,9 @@
  *
  * Records stand in a list by the version of their last change, the newest first, so an answer costs
  * what has changed and not what is there.  Who left or died stays in the table for
- * MEMBER_GONE_KEPT_NS: its readers must hear of it, and a heartbeat that was on its way cannot bring
- * back who left.  A reader that knows less than the table still remembers gets the whole list.
+ * MEMBER_GONE_KEPT_NS: its readers must hear of it, and a heartbeat that was on its way cannot
+ * bring back who left.  A reader that knows less than the table still remembers gets the whole
+ * list.
  */
 #include "core/roster.h"
 
@@ -22,7 +23,7 @@ enum { RECORDS_MAX = MEMBERS_MAX, NOBODY = 0xffff, LINK_UNKNOWN = 0xffffffff, SE
 
 struct record {
     struct record_member member; /* its host text lies in `host` */
-    char host[64];
+    char host[ADDRESS_HOST_BYTES];
     uint8_t said; /* the member's own word, while member.state is the judgement */
     uint32_t link;
     uint64_t heard_ns, counter, version;
@@ -302,8 +303,8 @@ bool roster_is_spoken_to(const struct roster *roster, uint64_t now_ns)
 
 /* --- what members say --- */
 
-/* The other life is there: it speaks here or, where members do not speak, it is believed to be.  A table
- * that only repeats what is believed does not decide between two lives: their masters do. */
+/* The other life is there: it speaks here or, where members do not speak, it is believed to be.  A
+ * table that only repeats what is believed does not decide between two lives: their masters do. */
 static bool is_taken(const struct roster *roster, const struct record *record,
                      const struct record_member *member, uint64_t now_ns)
 {

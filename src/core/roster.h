@@ -8,9 +8,9 @@
  *
  * A record is its member's own word (alive, draining, left; the higher incarnation, then the higher
  * version wins).  A table that is *fed*, because its host is a master, judges by its own clock and
- * never by hearsay who is silent: for member_ttl suspect, for ring_grace dead.  One that has not been
- * fed for member_ttl and a heartbeat yet, or was stopped for a while, is not fresh, and its readers
- * take nobody away on its word.  A table that is not fed repeats what its node believes.
+ * never by hearsay who is silent: for member_ttl suspect, for ring_grace dead.  One that has not
+ * been fed for member_ttl and a heartbeat yet, or was stopped for a while, is not fresh, and its
+ * readers take nobody away on its word.  A table that is not fed repeats what its node believes.
  */
 #ifndef CORE_ROSTER_H
 #define CORE_ROSTER_H
@@ -37,8 +37,8 @@ bool roster_heartbeat(struct roster *roster, uint64_t now_ns, uint32_t link,
 void roster_leave(struct roster *roster, uint64_t now_ns, struct id128 node_id,
                   uint64_t incarnation);
 /* Where members are not heard for long, nobody is there because it spoke once.  True: a member that
- * spoke on this link now counts as dead here, unless it is heard of (roster_hear()); and there may be
- * another one. */
+ * spoke on this link now counts as dead here, unless it is heard of (roster_hear()); and there may
+ * be another one. */
 bool roster_link_down(struct roster *roster, uint64_t now_ns, uint32_t link,
                       struct id128 *ret_node_id);
 /* What other masters say of a member, as this node believes it. */
@@ -49,7 +49,8 @@ uint64_t roster_age_at_ns(const struct roster *roster);
 
 /* Of the last change. */
 uint64_t roster_version(const struct roster *roster);
-/* The link of one more member that speaks here; false: there is none behind *@cursor, at first 0. */
+/* The link of one more member that speaks here; false: there is none behind *@cursor, at first
+ * 0. */
 bool roster_next_link(const struct roster *roster, uint32_t *cursor, uint32_t *ret_link);
 bool roster_is_fresh(const struct roster *roster, uint64_t now_ns);
 /* Another member speaks here, and has done so within member_ttl. */

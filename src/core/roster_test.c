@@ -440,7 +440,8 @@ static void unfed_table_repeats_the_copy_that_is_believed(void **state)
     assert_int_equal(ask(f, 0, 0)->members[0].seat, 2);
 }
 
-/* It would hide the life that all the others believe in, their only master perhaps, from the new one. */
+/* It would hide the life that all the others believe in, their only master perhaps, from the new
+ * one. */
 static void unfed_table_does_not_decide_between_two_lives(void **state)
 {
     struct fixture *f = *state;

@@ -4,14 +4,15 @@
  *
  * What is noted is sent by sync_notes.c; that old owners forget is seen to by sync_forget.c.
  *
- * The walk goes round and round in pieces of SYNC_PIECE slots, and a peer rides along: it gets on where
- * the walk is and off when it has been round once.  What is for it is noted, and sent as its credit
- * allows; a peer with too many notes waits where it is, so that there may be several places from
- * which the walk goes on, each for those who wait there.  So a ring change costs one walk and not one
- * for each peer.
+ * The walk goes round and round in pieces of SYNC_PIECE slots, and a peer rides along: it gets on
+ * where the walk is and off when it has been round once.  What is for it is noted, and sent as its
+ * credit allows; a peer with too many notes waits where it is, so that there may be several places
+ * from which the walk goes on, each for those who wait there.  So a ring change costs one walk and
+ * not one for each peer.
  *
- * A page sealed or retired meanwhile is told by the ordinary announce and retract, on the same ordered
- * connection, so nobody need look back.  A note is good only while the slot's filling is live.
+ * A page sealed or retired meanwhile is told by the ordinary announce and retract, on the same
+ * ordered connection, so nobody need look back.  A note is good only while the slot's filling is
+ * live.
  */
 #include "core/sync.h"
 
@@ -118,7 +119,8 @@ static uint64_t hash_of(const struct sync *sync, uint64_t serial)
     return ring_hash(rings_get(sync->rooms.rings, serial));
 }
 
-/* Not before all is answered: an owner that is silent does not hear of one beginning after another. */
+/* Not before all is answered: an owner that is silent does not hear of one beginning after
+ * another. */
 static void begin_whole(struct sync *sync, struct update *update, uint16_t index, struct peer *peer)
 {
     if (peer->sync.unanswered > 0)

@@ -4,9 +4,9 @@
  *
  * On a new connection that is everything: `sync` begins, every live page that the peer owns, `sync`
  * ends; the owner then sweeps what was not named.  When the ring changes it is what the peer has
- * gained, and `sync` gained says that it is all; once everybody has got theirs, and readers have had
- * time to hear of the new ring, the owners by the rings before are told to forget what they lost.
- * The own shard is synced in the same way without messages.
+ * gained, and `sync` gained says that it is all; once everybody has got theirs, and readers have
+ * had time to hear of the new ring, the owners by the rings before are told to forget what they
+ * lost. The own shard is synced in the same way without messages.
  */
 #ifndef CORE_SYNC_H
 #define CORE_SYNC_H

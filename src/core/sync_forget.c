@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * sync_forget.c - the end of a ring change: once all are told what they gained, and readers have had
- * time to hear of the new ring, the owners by the rings before are told what they lost.
+ * sync_forget.c - the end of a ring change: once all are told what they gained, and readers have
+ * had time to hear of the new ring, the owners by the rings before are told what they lost.
  */
 #include "core/sync_internal.h"
 

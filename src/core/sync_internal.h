@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sync_internal.h - what sync.c (the walk and who rides along), sync_notes.c and sync_forget.c share. */
+/* sync_internal.h - what sync.c (the walk and who rides along), sync_notes.c and sync_forget.c
+ * share. */
 #ifndef CORE_SYNC_INTERNAL_H
 #define CORE_SYNC_INTERNAL_H
 

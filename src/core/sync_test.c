@@ -318,7 +318,8 @@ static void without_forgetting_they_keep_it(void **state)
     assert_int_equal(named[0].forgotten + named[1].forgotten, 0);
 }
 
-/* Until then a page that is new is told to all of them, and one that went is taken back everywhere. */
+/* Until then a page that is new is told to all of them, and one that went is taken back
+ * everywhere. */
 static void pages_of_a_change_are_told_to_old_and_new_owners(void **state)
 {
     struct world *world = *state = world_with_pages(0);
@@ -344,8 +345,8 @@ static void pages_of_a_change_are_told_to_old_and_new_owners(void **state)
     }
 }
 
-/* An owner that does not answer holds up no other.  The forgetting waits for it until it is suspect;
- * when it answers again it is told everything. */
+/* An owner that does not answer holds up no other.  The forgetting waits for it until it is
+ * suspect; when it answers again it is told everything. */
 static void silent_owner_does_not_hold_up_the_others(void **state)
 {
     struct world *world = *state = world_with_pages(3000);
@@ -401,8 +402,8 @@ static void own_shard_is_synced_without_messages(void **state)
     free(inspection);
 }
 
-/* A rank that is restarted has a new incarnation and the same place on the ring: nobody but itself is
- * told anything, and it gets its shard. */
+/* A rank that is restarted has a new incarnation and the same place on the ring: nobody but itself
+ * is told anything, and it gets its shard. */
 static void new_life_of_a_member_is_told_alone(void **state)
 {
     struct world *world = *state = world_with_pages(2000);
@@ -462,8 +463,8 @@ static void owner_is_complete_when_all_have_synced(void **state)
     assert_false(view_is_complete(view, hash));
 }
 
-/* Eight hundred holders come at once: together they are granted a fixed amount, and each of them its
- * share; when the others have ended, the last one gets more. */
+/* Eight hundred holders come at once: together they are granted a fixed amount, and each of them
+ * its share; when the others have ended, the last one gets more. */
 static void many_holders_do_not_flood_a_joiner(void **state)
 {
     enum { HOLDERS = 800 };

@@ -59,8 +59,8 @@ struct channel_done {
 struct channel;
 
 /* Resolves a host name that is not numeric, by the deadline, and starts to connect; asks may follow
- * at once.  What goes wrong from then on breaks the channel: -ECONNREFUSED; -ESTALE: another node or
- * incarnation answered; a refusal's own error.  @mine: its purpose is not used, its texts stay
+ * at once.  What goes wrong from then on breaks the channel: -ECONNREFUSED; -ESTALE: another node
+ * or incarnation answered; a refusal's own error.  @mine: its purpose is not used, its texts stay
  * valid as long as the channel. */
 int channel_open(const struct channel_peer *peer, const struct message_hello *mine,
                  uint64_t deadline_ns, struct channel **ret_channel,

@@ -77,7 +77,8 @@ static int refusal(const struct message_refuse *refuse)
     return refuse->error < 0 && refuse->error > -4096 ? refuse->error : -EPROTO;
 }
 
-/* From here on the channel may carry more.  Only the tests' next build has something to say at once. */
+/* From here on the channel may carry more.  Only the tests' next build has something to say at
+ * once. */
 static int agree(struct channel *channel, const struct message_hello *theirs)
 {
     struct message note;

@@ -23,8 +23,8 @@ void channel_pool_free(struct channel_pool *pool);
 
 /* Another address or incarnation: idle channels are closed, lent ones when they come back. */
 void channel_pool_reset(struct channel_pool *pool, const struct channel_peer *peer);
-/* This node goes on as another life: what is opened from now on says @mine; idle channels are closed,
- * lent ones when they come back. */
+/* This node goes on as another life: what is opened from now on says @mine; idle channels are
+ * closed, lent ones when they come back. */
 void channel_pool_rename(struct channel_pool *pool, const struct message_hello *mine);
 /* The peer is gone or this node stops: like reset, and lent channels break at once (-ECONNRESET
  * or -EPIPE for whoever waits on them), and borrowing is -ESHUTDOWN until the next reset. */

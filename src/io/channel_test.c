@@ -465,8 +465,8 @@ static void test_deadline(void **state)
 
 enum { HUNG_PEERS = 8 };
 
-/* Ports that accept and stay silent: all of them together cost one deadline, and the one that answers
- * is not held up. */
+/* Ports that accept and stay silent: all of them together cost one deadline, and the one that
+ * answers is not held up. */
 static void test_hung_peers_are_connected_to_together(void **state)
 {
     struct fixture *fixture = *state;

@@ -21,9 +21,9 @@
 enum { CONN_OUTPUT_MAX_BYTES = 4 << 20 };
 /* Dialled and accepted together; more are refused by closing them. */
 enum { CONN_MAX = 4096 };
-/* Of these, accepted ones: a control and a discovery connection of each member, and as many that are
- * something else or nobody's.  The rest is for those that the node dials.  For one more the one that
- * has been mute longest is hung up on, if it may be. */
+/* Of these, accepted ones: a control and a discovery connection of each member, and as many that
+ * are something else or nobody's.  The rest is for those that the node dials.  For one more the one
+ * that has been mute longest is hung up on, if it may be. */
 enum { CONN_ACCEPTED_MAX = 3 * MEMBERS_MAX };
 /* Of these, accepted ones that have not said hello; of more the oldest is closed.  A port that is
  * scanned must not use up the descriptors of the host program. */
@@ -57,7 +57,8 @@ struct conn_callbacks {
     /* What an accepted connection that is open is worth; asked when room is wanted.  NULL: all are
      * strangers'. */
     enum conn_worth (*worth)(void *context, const struct conn *conn);
-    /* The process is out of descriptors, and somebody waits to be accepted.  NULL: nothing is done. */
+    /* The process is out of descriptors, and somebody waits to be accepted.  NULL: nothing is
+     * done. */
     void (*on_shortage)(void *context);
 };
 
@@ -75,7 +76,8 @@ int conn_set_new(struct loop *loop, const struct message_hello *mine,
                  const struct conn_callbacks *callbacks, void *context, struct conn_set **ret_set);
 /* Closes what is there, without callbacks.  NULL is allowed. */
 void conn_set_free(struct conn_set *set);
-/* One of its connections, open or not; NULL: none is left.  For who frees their users at the end. */
+/* One of its connections, open or not; NULL: none is left.  For who frees their users at the
+ * end. */
 struct conn *conn_set_first(const struct conn_set *set);
 /* Instead of CONN_OPEN_TIMEOUT_NS, for connections that begin from now on. */
 void conn_set_open_timeout(struct conn_set *set, uint64_t timeout_ns);
@@ -83,7 +85,8 @@ void conn_set_open_timeout(struct conn_set *set, uint64_t timeout_ns);
 void conn_set_silent_max(struct conn_set *set, uint32_t most);
 /* Instead of CONN_ACCEPTED_MAX and CONN_SPARE_NS. */
 void conn_set_accepted_max(struct conn_set *set, uint32_t most, uint64_t spare_ns);
-/* The process is out of descriptors: hangs up on a stranger that can be spared, and tells the owner. */
+/* The process is out of descriptors: hangs up on a stranger that can be spared, and tells the
+ * owner. */
 void conn_set_shortage(struct conn_set *set);
 const struct conn_counts *conn_set_counts(const struct conn_set *set);
 
@@ -95,7 +98,8 @@ int conn_accept(struct conn_set *set, int fd);
 
 /* Sent, with all that was queued in the same turn, before the loop waits next.  -ENOTCONN: not open
  * (yet, any more).  -EPROTONOSUPPORT: the message is of a newer version than both ends speak; it is
- * not sent, and nothing else happens.  -ENOBUFS: more than the bound waits already; on_close follows from the loop. */
+ * not sent, and nothing else happens.  -ENOBUFS: more than the bound waits already; on_close
+ * follows from the loop. */
 int conn_send(struct conn *conn, const struct message *message);
 /* The same for a message that is encoded already. */
 int conn_send_frame(struct conn *conn, const uint8_t *frame, size_t len);

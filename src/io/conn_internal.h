@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * conn_internal.h - what conn.c (bytes), conn_hello.c (hellos, and what callers ask) and conn_mute.c
- * (those that say nothing) share.
+ * conn_internal.h - what conn.c (bytes), conn_hello.c (hellos, and what callers ask) and
+ * conn_mute.c (those that say nothing) share.
  */
 #ifndef IO_CONN_INTERNAL_H
 #define IO_CONN_INTERNAL_H
@@ -68,8 +68,8 @@ void conn_unlink(struct conn *conn);
 void conn_heard(struct conn *conn);
 void conn_lose_patience(struct conn *conn);
 void conn_drop_silent(struct conn_set *set);
-/* Hangs up on the connection that can best be spared: of those worth @most or less one that is worth
- * least, and of these the one that was mute longest.  False: there is none. */
+/* Hangs up on the connection that can best be spared: of those worth @most or less one that is
+ * worth least, and of these the one that was mute longest.  False: there is none. */
 bool conn_make_room(struct conn_set *set, enum conn_worth most);
 
 /* conn_hello.c */

@@ -2,10 +2,11 @@
 /*
  * conn_mute.c - connections that say nothing: who is hung up on, and when.
  *
- * A set keeps its connections in the order in which something was heard of them, so the one that can
- * be spared best stands near the end.  Those that have not even said hello are few and go first;
- * then, where the owner expects words (conn_set_patience()), those that were mute for too long; and
- * where there is no room, those that were mute longest, though nobody who has just spoken.
+ * A set keeps its connections in the order in which something was heard of them, so the one that
+ * can be spared best stands near the end.  Those that have not even said hello are few and go
+ * first; then, where the owner expects words (conn_set_patience()), those that were mute for too
+ * long; and where there is no room, those that were mute longest, though nobody who has just
+ * spoken.
  *
  * Runs on the loop's thread, like conn.c.
  */

@@ -2,9 +2,9 @@
 /*
  * forked.c - closes descriptors in a forked child.
  *
- * A bit a descriptor, of the whole process, since fork() is one: the child sees the table as it is in
- * the midst of other threads' calls.  A bit is taken away before its descriptor is closed, so none
- * ever means a descriptor of somebody else.
+ * A bit a descriptor, of the whole process, since fork() is one: the child sees the table as it is
+ * in the midst of other threads' calls.  A bit is taken away before its descriptor is closed, so
+ * none ever means a descriptor of somebody else.
  */
 #include "io/forked.h"
 

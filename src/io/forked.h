@@ -2,8 +2,8 @@
 /*
  * forked.h - descriptors that a forked child gives back at once.
  *
- * Close-on-exec says nothing about a child that only forks.  It would keep the ports and the seat of
- * a node that is dead, and its connections too, so that the others take the node for one that is
+ * Close-on-exec says nothing about a child that only forks.  It would keep the ports and the seat
+ * of a node that is dead, and its connections too, so that the others take the node for one that is
  * slow.
  */
 #ifndef IO_FORKED_H

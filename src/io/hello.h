@@ -16,8 +16,9 @@ enum { HELLO_REASON_BYTES = 256 };
 #define HELLO_TIMEOUT_NS UINT64_C(5000000000)
 
 /* 0; -EOPNOTSUPP: an authentication method other than none; -EPROTONOSUPPORT: no version in common;
- * -EPERM: another cluster, or a ring of another shape; -EPROTO: it makes no sense.  @ret_reason: a sentence that names both
- * sides, in printable ASCII whatever the peer sent; written on error only. */
+ * -EPERM: another cluster, or a ring of another shape; -EPROTO: it makes no sense.  @ret_reason: a
+ * sentence that names both sides, in printable ASCII whatever the peer sent; written on error
+ * only. */
 int hello_check(const struct message_hello *mine, const struct message_hello *theirs,
                 char ret_reason[HELLO_REASON_BYTES]);
 

@@ -2,8 +2,9 @@
 /*
  * listener.c - accepts connections on one port into a set of connections.
  *
- * Runs on the loop's thread.  When the process is out of descriptors, or the set is full of those that
- * cannot be spared, accepting pauses: the pending connection would otherwise make the loop spin.
+ * Runs on the loop's thread.  When the process is out of descriptors, or the set is full of those
+ * that cannot be spared, accepting pauses: the pending connection would otherwise make the loop
+ * spin.
  */
 #include "io/listener.h"
 

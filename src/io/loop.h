@@ -27,7 +27,7 @@ struct loop_task {
 /* Embedded in what it is for; zeroed but for run at first. */
 struct loop_timer {
     void (*run)(struct loop_timer *timer);
-    uint64_t at_ns; /* 0: not set */
+    uint64_t at_ns;              /* 0: not set */
     LIST_ENTRY(loop_timer) link; /* among those that are set */
 };
 

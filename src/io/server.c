@@ -3,9 +3,9 @@
  * server.c - the threads of the serving side.
  *
  * A connection belongs to one serving thread from its arrival to its end; it gets there as a posted
- * task.  (One that asks for queue pairs goes on to the thread for those, in the same way.)  Counters
- * have one writer each and are summed up by whoever asks.  server_add() and server_stop() are called by
- * the same thread, or one after the other.
+ * task.  (One that asks for queue pairs goes on to the thread for those, in the same way.)
+ * Counters have one writer each and are summed up by whoever asks.  server_add() and server_stop()
+ * are called by the same thread, or one after the other.
  */
 #include "io/server.h"
 

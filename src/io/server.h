@@ -14,8 +14,8 @@
 
 enum {
     SERVER_THREADS_MAX = 16,
-    /* Connections a thread; for one more the one that has asked nothing for the longest time is hung
-     * up on, and if none may be, the one more. */
+    /* Connections a thread; for one more the one that has asked nothing for the longest time is
+     * hung up on, and if none may be, the one more. */
     SERVER_CONNECTIONS_MAX = 512,
     /* Beyond these, on their way to a thread that is full. */
     SERVER_ARRIVALS_MAX = 32,
@@ -85,9 +85,9 @@ struct server_ops {
     void (*pin)(void *context, const struct record_wanted *wanted, struct record_status *ret_status,
                 const uint8_t **ret_bytes);
     void (*unpin)(void *context, uint32_t slot);
-    /* One thread, which is not a serving one; may wait for the adapter.  Makes queue pairs for the reader; what they are
-     * known by goes to *ret_guest, which is passed to unpair() when the channel ends.
-     * Both may be NULL: then who asks is hung up on. */
+    /* One thread, which is not a serving one; may wait for the adapter.  Makes queue pairs for the
+     * reader; what they are known by goes to *ret_guest, which is passed to unpair() when the
+     * channel ends. Both may be NULL: then who asks is hung up on. */
     void (*pair)(void *context, const struct server_asker *asker, const struct message_pair *pair,
                  struct server_scratch *scratch, struct message_paired *ret_paired,
                  void **ret_guest);
@@ -135,8 +135,8 @@ int server_add(struct server *server, int fd, const struct server_arrival *arriv
 /* Any thread: hangs up on all channels, soon.  Tools stay. */
 void server_hang_up(struct server *server);
 
-/* Any thread: the process is out of descriptors.  Each thread hangs up, soon, on the connection that
- * has asked nothing for the longest time, if it may be spared. */
+/* Any thread: the process is out of descriptors.  Each thread hangs up, soon, on the connection
+ * that has asked nothing for the longest time, if it may be spared. */
 void server_make_room(struct server *server);
 
 /* Any thread; a sum over the threads, each of them exact. */

@@ -230,7 +230,8 @@ static size_t input_max(const struct server_conn *conn)
                                                                          : SERVER_INPUT_BYTES;
 }
 
-/* 1: a request was taken; 0: none is complete; -EXDEV: the next is for the thread of queue pairs. */
+/* 1: a request was taken; 0: none is complete; -EXDEV: the next is for the thread of queue
+ * pairs. */
 static int take_request(struct server_conn *conn)
 {
     struct frame_head head;

@@ -2,10 +2,10 @@
 /*
  * server_idle.c - connections of the serving side that ask nothing: one of them makes room.
  *
- * A thread keeps its connections in the order in which they asked last.  A channel that is in use is
- * never idle for long, and a reader whose idle one is gone opens another, so no more is looked at
- * than that; but queue pairs live as long as the channel that they were asked for on, and nothing
- * more is said there.
+ * A thread keeps its connections in the order in which they asked last.  A channel that is in use
+ * is never idle for long, and a reader whose idle one is gone opens another, so no more is looked
+ * at than that; but queue pairs live as long as the channel that they were asked for on, and
+ * nothing more is said there.
  *
  * Runs on the connection's serving thread.
  */

@@ -121,7 +121,8 @@ void server_conn_leave(struct server_conn *conn);
 /* server_pair.c */
 /* Whether this request is for the thread of queue pairs, and the connection is not there yet. */
 bool server_pair_is_elsewhere(const struct server_conn *conn, const struct frame_head *head);
-/* What was not taken and what was not sent goes along; the connection is the other thread's then. */
+/* What was not taken and what was not sent goes along; the connection is the other thread's
+ * then. */
 void server_pair_move(struct server_conn *conn);
 /* Once a channel: what it made lives as long.  -EPROTO. */
 int server_pair_answer(struct server_conn *conn, const struct message *message);

@@ -2,10 +2,11 @@
 /*
  * server_pair.c - channels by which a peer asks for queue pairs, on a thread of their own.
  *
- * Making queue pairs and destroying them takes an adapter a millisecond, or, when it is about to fail,
- * as long as its driver waits for it.  That must not hold up look-ups and reads of other peers, so a
- * channel goes from its serving thread to this one with its first request of the kind, and stays.
- * What hangs there costs others new queue pairs, for which nobody waits longer than 0.2 s.
+ * Making queue pairs and destroying them takes an adapter a millisecond, or, when it is about to
+ * fail, as long as its driver waits for it.  That must not hold up look-ups and reads of other
+ * peers, so a channel goes from its serving thread to this one with its first request of the kind,
+ * and stays. What hangs there costs others new queue pairs, for which nobody waits longer than 0.2
+ * s.
  */
 #include <errno.h>
 
@@ -46,7 +47,7 @@ int server_pair_answer(struct server_conn *conn, const struct message *message)
     const struct server_setup *setup = &thread->server->setup;
     struct message answer = {.type = MESSAGE_paired, .request = message->request};
     if (conn->has_paired || setup->ops.pair == NULL)
-        return -EPROTO; /* once a channel, whatever came of it: an adapter may take a second for it */
+        return -EPROTO; /* once a channel, whatever came of it: an adapter may take a second */
     conn->has_paired = true;
     setup->ops.pair(setup->context, &conn->asker, &message->u.pair, &thread->answer_scratch,
                     &answer.u.paired, &conn->guest);

@@ -2,8 +2,8 @@
 /*
  * state_dir.c - seats: locks, and the small file behind each.
  *
- * The lock is one of the open file (F_OFD_SETLK), so two nodes of one process keep each other out as
- * well.  A child would share it: forked.h has it closed there.  Lock files are never removed, so
+ * The lock is one of the open file (F_OFD_SETLK), so two nodes of one process keep each other out
+ * as well.  A child would share it: forked.h has it closed there.  Lock files are never removed, so
  * who has locked one has locked the one that the others see.
  *
  * Runs in the thread that opens the node, and later in the node thread.

@@ -3,7 +3,8 @@
  * state_writer.c - what is to be written, and the thread that does.
  *
  * The lock guards all that both sides touch, and is never held during a call to a file.  The writer
- * belongs to its user until state_writer_stop(), and then, if the thread still hangs, to the thread.
+ * belongs to its user until state_writer_stop(), and then, if the thread still hangs, to the
+ * thread.
  */
 #include "io/state_writer.h"
 

@@ -2,8 +2,8 @@
 /*
  * state_writer_test.c - what is kept gets written, and a directory that hangs holds nobody up.
  *
- * A file that hangs is played by a pipe with a name, that nobody reads: where the list of members is
- * written, since the seat's file is made anew and nothing that lies there is opened.
+ * A file that hangs is played by a pipe with a name, that nobody reads: where the list of members
+ * is written, since the seat's file is made anew and nothing that lies there is opened.
  */
 #include "io/state_writer.h"
 

@@ -17,6 +17,7 @@
 #include "node/fill.h"
 #include "node/identity.h"
 #include "node/internal.h"
+#include "node/step.h"
 
 #define COPY_TIMEOUT_NS UINT64_C(500000000)
 #define ANNOUNCE_TIMEOUT_NS UINT64_C(300000000)

@@ -8,8 +8,8 @@
  *     PAGE  {"name": HEX, "identity": HEX, "epoch": HEX, "group": HEX, "bytes": N, "checksum": HEX}
  *
  * and is answered {"errors": [N, ...]}, 0 for each page that was taken and a negative errno for the
- * others.  What a page is called is computed from its name and namespace, as in a set, and its bytes
- * must have the checksum under which their first holder sealed them.
+ * others.  What a page is called is computed from its name and namespace, as in a set, and its
+ * bytes must have the checksum under which their first holder sealed them.
  */
 #ifndef NODE_ADOPT_H
 #define NODE_ADOPT_H

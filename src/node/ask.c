@@ -12,6 +12,8 @@
 #include "base/clock.h"
 #include "node/ask.h"
 #include "node/internal.h"
+#include "node/peers.h"
+#include "node/probe.h"
 
 #define ANSWER_TIMEOUT_NS UINT64_C(250000000)
 /* A busy machine is silent for less. */
@@ -129,8 +131,8 @@ static void fail_all(struct asking *asking)
         locate_fail(asking->locate, &asking->asks[i]);
 }
 
-/* A peer whose breaker is half open is in the plan, since it is time to look whether it is back: not
- * on this call's time.  True: there were such peers, and their keys go to other owners. */
+/* A peer whose breaker is half open is in the plan, since it is time to look whether it is back:
+ * not on this call's time.  True: there were such peers, and their keys go to other owners. */
 static bool pass_over(struct asking *asking)
 {
     bool any = false;

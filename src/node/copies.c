@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "node/fill.h"
+#include "node/step.h"
 
 /* A copy into memory that was never touched is not slower than this. */
 #define BYTES_A_US UINT64_C(1000)
@@ -31,8 +32,8 @@ static uint64_t copy_time_ns(const struct copy *copy)
     return copy->page->length_bytes / BYTES_A_US * 1000;
 }
 
-/* So many of the first pages can be copied until then; a single one only has to be ready in time for
- * the call. */
+/* So many of the first pages can be copied until then; a single one only has to be ready in time
+ * for the call. */
 static uint32_t fit(const struct copies *copies, uint64_t now_ns, uint64_t until_ns,
                     uint64_t deadline_ns)
 {

@@ -16,7 +16,8 @@ enum {
     COPIES_MAX_BYTES = 4 << 20,
     COPIES_TIME_SHARE = 4, /* a call becomes later by a quarter of what it took, or by one page */
 };
-/* Or by so much, if that is more: less than this would be gone with the wait for the core's lock. */
+/* Or by so much, if that is more: less than this would be gone with the wait for the core's
+ * lock. */
 #define COPIES_TIME_LEAST_NS UINT64_C(100000)
 
 struct copy {

@@ -11,6 +11,8 @@
  * Set up before the node thread runs, and that thread's from then on; what other threads may do is
  * to set `members_changed`.
  */
+#include "node/discovery.h"
+
 #include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
@@ -20,9 +22,12 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "core/inspection.h"
 #include "io/resolve.h"
 #include "node/internal.h"
+#include "node/links.h"
+#include "node/step.h"
 
 #define RETRY_NS UINT64_C(250000000)
 #define SAVE_NS UINT64_C(1000000000)
@@ -43,8 +48,8 @@ static void look_up(const struct address *address, uint64_t deadline_ns, struct 
         ret_seed->n = 0;
 }
 
-/* Several hosts have the name: it has two addresses of one family.  What cannot be looked up now may
- * turn out to be one of those. */
+/* Several hosts have the name: it has two addresses of one family.  What cannot be looked up now
+ * may turn out to be one of those. */
 static bool spreads(const struct seed *seed)
 {
     uint32_t four = 0, six = 0;
@@ -169,7 +174,8 @@ static bool is_loopback(const struct socket_name *name)
 }
 
 /* A seed of this host that is another address than the one it listens on, for instance on another
- * network.  Loopback addresses are as many hosts, if nodes are told to listen on several of them. */
+ * network.  Loopback addresses are as many hosts, if nodes are told to listen on several of
+ * them. */
 static void choose_also(struct node *node, const struct address *seed,
                         const struct socket_name *name)
 {
@@ -253,7 +259,8 @@ static void tell_not_served(const char *reason)
               reason);
 }
 
-/* A port that is in use is so by another node of this host, or should be.  Any other error stays. */
+/* A port that is in use is so by another node of this host, or should be.  Any other error
+ * stays. */
 void discovery_open(struct node *node)
 {
     char reason[SOCKET_REASON_BYTES];
@@ -267,7 +274,8 @@ void discovery_open(struct node *node)
     discovery->own.port = 0;
 }
 
-/* Another node of this host may be on its way to the port as well: who has it is looked at later. */
+/* Another node of this host may be on its way to the port as well: who has it is looked at
+ * later. */
 static void look_at_holder(struct node *node)
 {
     struct address to = address_of(node->config.advertised_host, node->discovery.own.port);

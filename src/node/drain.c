@@ -2,9 +2,9 @@
 /*
  * drain.c - the thread that empties a node before it leaves.
  *
- * It goes through the pool once for each eighth of the order of eviction, from the last used on, and
- * once more for what was stored or used meanwhile.  Owners are asked which pages have another holder
- * that stays; the others are offered (offer.h).
+ * It goes through the pool once for each eighth of the order of eviction, from the last used on,
+ * and once more for what was stored or used meanwhile.  Owners are asked which pages have another
+ * holder that stays; the others are offered (offer.h).
  */
 #include "node/drain.h"
 
@@ -19,6 +19,7 @@
 #include "core/replacement.h"
 #include "node/ask.h"
 #include "node/offer.h"
+#include "node/step.h"
 
 enum { HOT = (REPLACEMENT_HEAT_MAX + 1) / 2 }; /* the half of the pool that was used last */
 #define LOOK_UP_TIMEOUT_NS UINT64_C(500000000)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * drain.h - before a node leaves: it says so, takes no new pages, and hands those that only it has to
- * others, the hottest first, as far as room and time allow.
+ * drain.h - before a node leaves: it says so, takes no new pages, and hands those that only it has
+ * to others, the hottest first, as far as room and time allow.
  *
- * A thread of its own does it, once.  Meanwhile, and afterwards, the node serves what it has until it is
- * closed, or until somebody says that it is to stay after all: then it stores again, and others count
- * on it, as before.  What it has handed over by then has two holders.
+ * A thread of its own does it, once.  Meanwhile, and afterwards, the node serves what it has until
+ * it is closed, or until somebody says that it is to stay after all: then it stores again, and
+ * others count on it, as before.  What it has handed over by then has two holders.
  */
 #ifndef NODE_DRAIN_H
 #define NODE_DRAIN_H
@@ -55,7 +55,8 @@ void drain_fini(struct drain *drain);
 /* Begins, unless it has begun before.  0; -EAGAIN: no thread could be started; -EBUSY: one that was
  * cancelled is not over yet. */
 int drain_start(struct node *node, uint64_t timeout_ns);
-/* The node stays: at once, or as soon as its thread has ended, when the state is DRAIN_NONE again. */
+/* The node stays: at once, or as soon as its thread has ended, when the state is DRAIN_NONE
+ * again. */
 void drain_cancel(struct node *node);
 /* 0: it is over; -ETIMEDOUT; -ECANCELED. */
 int drain_await(struct node *node, uint64_t deadline_ns);

@@ -3,8 +3,8 @@
  * fetch.c - get: locate the pages, read each from the best holder, verify, try another.
  *
  * Rounds: what has to come over the network is asked for first, then the pages of this host are
- * copied while it travels, then the answers are taken.  A page whose read failed goes on in the next
- * round, with another holder or, once, after a new look-up.  Where the bytes are verified:
+ * copied while it travels, then the answers are taken.  A page whose read failed goes on in the
+ * next round, with another holder or, once, after a new look-up.  Where the bytes are verified:
  * shm_read_page() for shared memory, read_own() here under a pin, chain_verdict() for RDMA, the
  * holder's pin (serve.c) and channel.c's check of generation and length for TCP.
  */
@@ -21,6 +21,8 @@
 #include "node/find.h"
 #include "node/internal.h"
 #include "node/onesided.h"
+#include "node/peers.h"
+#include "node/step.h"
 #include "node/streams.h"
 
 struct fetch {

@@ -21,7 +21,8 @@ int fill_slot(struct node *node, const struct core_page *page, const struct node
               uint64_t deadline_ns);
 /* 0 or -ESTALE. */
 int fill_seal(struct node *node, const struct core_page *page);
-/* Both, for bytes that another holder has sealed under this checksum: -EILSEQ: they are not those. */
+/* Both, for bytes that another holder has sealed under this checksum: -EILSEQ: they are not
+ * those. */
 int fill_copy(struct node *node, const struct core_page *page, const struct node_page *source,
               uint64_t checksum, uint64_t deadline_ns);
 

@@ -3,17 +3,19 @@
  * life.c - who this node is: its seat, its incarnation, and what ends a life of it.
  *
  * A new life begins in place, under core_lock, in whichever thread finds that the old one is over,
- * before that thread's own step: the core forgets its connections, what waits to be sent is dropped,
- * channels of both directions are closed.  The node thread takes the new life over before it speaks
- * again: it has the seat written (io/state_writer.h), answers to the new name, and dials.
+ * before that thread's own step: the core forgets its connections, what waits to be sent is
+ * dropped, channels of both directions are closed.  The node thread takes the new life over before
+ * it speaks again: it has the seat written (io/state_writer.h), answers to the new name, and dials.
  *
  *     the lease ran out (core/lease.h)      the same id, incarnation + 1
  *     a copy of the id is in the cluster    another id, unless this one was given
  *     a newer life of the id is             none: the node has ended by itself, and says why
  *
- * After a pause the incarnation is raised by one and not taken from the clock, so this process stays
- * the older one of two that were given one id.
+ * After a pause the incarnation is raised by one and not taken from the clock, so this process
+ * stays the older one of two that were given one id.
  */
+#include "node/life.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -21,8 +23,11 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "io/host_id.h"
 #include "node/internal.h"
+#include "node/links.h"
+#include "node/step.h"
 #include "wire/version.h"
 
 static void introduce(struct node *node)

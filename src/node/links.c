@@ -2,13 +2,20 @@
 /*
  * links.c - control and discovery connections as the core's numbered links.  The node thread only.
  */
+#include "node/links.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "base/log.h"
+#include "node/discovery.h"
 #include "node/internal.h"
+#include "node/life.h"
+#include "node/probe.h"
+#include "node/step.h"
 
 /* What a dialled connection is for; freed with it. */
 struct link_user {

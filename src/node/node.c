@@ -19,8 +19,14 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "io/host_id.h"
+#include "node/discovery.h"
 #include "node/internal.h"
+#include "node/life.h"
+#include "node/links.h"
+#include "node/peers.h"
 #include "node/rdma.h"
+#include "node/serve.h"
+#include "node/step.h"
 
 enum {
     POOL_BYTES_A_SLOT = 4096, /* headers cost 1.6 % of the pool at most */
@@ -30,8 +36,8 @@ enum {
     DIRECTORY_MIN = 1 << 21, /* the ring gives a small pool as large a shard as others */
 };
 #define CLOSE_WAIT_NS UINT64_C(10000000000)
-/* A drained node that is asked nothing for the first of these has nobody left who reads by TCP; it waits
- * for that, and for those who read by RDMA, no longer than the second. */
+/* A drained node that is asked nothing for the first of these has nobody left who reads by TCP; it
+ * waits for that, and for those who read by RDMA, no longer than the second. */
 #define LINGER_QUIET_NS UINT64_C(50000000)
 #define LINGER_MOST_NS UINT64_C(1000000000)
 #define LINGER_LOOK_NS UINT64_C(5000000)
@@ -140,8 +146,8 @@ static void tick(struct node *node)
 }
 
 /* Others have been told that this node leaves, and what they are still reading is finished, within
- * bounds.  Reads by RDMA are not seen here, but a reader that was told gives its queue pairs back when
- * the last read has ended.  Only after a drain: who just closes is quick. */
+ * bounds.  Reads by RDMA are not seen here, but a reader that was told gives its queue pairs back
+ * when the last read has ended.  Only after a drain: who just closes is quick. */
 static void finish_serving(struct node *node)
 {
     uint64_t now_ns = clock_now_ns(), end_ns = now_ns + LINGER_MOST_NS;

@@ -38,8 +38,8 @@ struct node_config {
     struct address seeds[NODE_SEEDS_MAX]; /* where other members may answer, the head first */
     uint32_t n_seeds;                     /* 0: a cluster of one */
     uint32_t max_masters;
-    struct address control;   /* where to listen; port 0: any; host "": chosen */
-    char advertised_host[64]; /* what others are told; "": chosen */
+    struct address control;                   /* where to listen; port 0: any; host "": chosen */
+    char advertised_host[ADDRESS_HOST_BYTES]; /* what others are told; "": chosen */
     uint64_t pool_bytes;
     uint32_t slot_count;      /* 0: chosen from the pool */
     uint32_t directory_limit; /* 0: chosen from the pool */
@@ -99,9 +99,9 @@ void node_store(struct node *node, const struct node_namespace *ns, const struct
                 struct peercache_result *results, uint32_t n, uint64_t deadline_ns);
 /* Whether regions are of use to it. */
 bool node_has_rdma(const struct node *node);
-/* Memory into which adapters may read.  0 also where it is of no use, and *ret_range NULL then; with
- * protocol=rdma its refusal is an error.  Before node_close() it is removed, which waits for calls
- * that read into it. */
+/* Memory into which adapters may read.  0 also where it is of no use, and *ret_range NULL then;
+ * with protocol=rdma its refusal is an error.  Before node_close() it is removed, which waits for
+ * calls that read into it. */
 struct memory_range;
 int node_region_add(struct node *node, void *base, uint64_t len_bytes,
                     struct memory_range **ret_range, char ret_error[NODE_ERROR_BYTES]);

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "io/tool_client.h"
+#include "node/life.h"
 #include "wire/slot_header.h"
 
 #define OFFER_TIMEOUT_NS UINT64_C(1500000000)

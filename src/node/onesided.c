@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "node/peers.h"
 #include "node/rdma.h"
 
 /* The number of a holder's links in peers[]; READING_PEERS_MAX: it has none that work. */

@@ -5,12 +5,17 @@
  * The core says when an index gets a new meaning (peers_apply).  A mapping is made by the first
  * reader that wants it and undone when the peer is gone and its last reader has returned it.
  */
+#include "node/peers.h"
+
 #include <errno.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "base/log.h"
+#include "node/discovery.h"
 #include "node/internal.h"
+#include "node/probe.h"
 #include "node/rdma.h"
 
 #define ATTACH_PAUSE_NS UINT64_C(1000000000)
@@ -119,8 +124,9 @@ void peers_tell_protocol(struct node_peer *peer, const char *protocol, const cha
               log_quoted(reason));
 }
 
-/* With the peer's lock, which it gives up while it waits for the peer: who comes meanwhile finds the
- * pause running and goes another way, and a new meaning of the index is seen by its identity. */
+/* With the peer's lock, which it gives up while it waits for the peer: who comes meanwhile finds
+ * the pause running and goes another way, and a new meaning of the index is seen by its
+ * identity. */
 static void try_attach(struct node *node, struct node_peer *peer, uint64_t now_ns,
                        uint64_t deadline_ns)
 {

@@ -4,12 +4,15 @@
  *
  * No call waits for a peer that has failed once.  Who finds that it is time to look (the breaker is
  * half open) leaves it to the node thread, by probe_request(); the node thread looks by itself too,
- * while any breaker is open, so that the pages of a peer that nobody asks count again.  A probe is what a caller would do: a
- * channel, and on it a look-up, of no keys, which the peer's serving threads answer.  It lives until
- * the breaker is half open again; a process that is continued answers the probe that waits for it.
+ * while any breaker is open, so that the pages of a peer that nobody asks count again.  A probe is
+ * what a caller would do: a channel, and on it a look-up, of no keys, which the peer's serving
+ * threads answer.  It lives until the breaker is half open again; a process that is continued
+ * answers the probe that waits for it.
  *
  * All on the node thread but probe_request(), probe_silent() and probe_look().
  */
+#include "node/probe.h"
+
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>

@@ -12,10 +12,13 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/protection.h"
 #include "core/member.h"
 #include "io/rdma/guest.h"
 #include "io/rdma/module.h"
+#include "node/life.h"
+#include "node/peers.h"
 
 /* How long a call waits until a link is open; after it that call's pages go another way. */
 #define OPEN_TIMEOUT_NS UINT64_C(200000000)
@@ -241,9 +244,9 @@ void rdma_free_peer(struct node_peer *peer)
 
 /* --- what others want ------------------------------------------------------------------------- */
 
-/* Whoever has the keys of the pool may read all of it, so they are for members alone: for those whom
- * discovery lists and does not call dead, in the life that it lists.  Who has only just joined is
- * refused once and comes again. */
+/* Whoever has the keys of the pool may read all of it, so they are for members alone: for those
+ * whom discovery lists and does not call dead, in the life that it lists.  Who has only just joined
+ * is refused once and comes again. */
 static bool is_member(const struct node *node, const struct server_asker *asker)
 {
     struct view_peer info;

@@ -5,6 +5,8 @@
  * Neither a look-up nor a read of a page waits for the core: the shard is read through views, and a
  * page that is sent is held by the pins of its own slot word.
  */
+#include "node/serve.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +15,9 @@
 #include "base/protection.h"
 #include "core/invite.h"
 #include "node/internal.h"
+#include "node/life.h"
 #include "node/rdma.h"
+#include "node/tool.h"
 #include "wire/slot_header.h"
 
 static void lookup(void *context, const struct message_lookup *message,

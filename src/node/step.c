@@ -5,6 +5,8 @@
  * Any thread may do it, one at a time.  What the step wants done on sockets is written to the
  * outbox, in order, and done by the node thread; waiters are woken at once.
  */
+#include "node/step.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/futex.h>
@@ -19,6 +21,10 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "node/internal.h"
+#include "node/life.h"
+#include "node/links.h"
+#include "node/peers.h"
+#include "node/probe.h"
 #include "wire/codec.h"
 
 enum {
@@ -26,6 +32,8 @@ enum {
     OUTBOX_MAX_BYTES = 64 << 20,
     OUTBOX_HINTS_BYTES = 16 << 10, /* of touches that wait for company: about 40 gets */
 };
+
+enum out_kind { OUT_SEND, OUT_DIAL, OUT_HANGUP };
 
 struct out {
     enum out_kind kind;
@@ -35,7 +43,7 @@ struct out {
 
 struct out_dial {
     struct core_dial dial;
-    char host[64];
+    char host[ADDRESS_HOST_BYTES];
 };
 
 /* --- the outbox --- */

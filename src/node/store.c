@@ -19,6 +19,7 @@
 #include "node/fill.h"
 #include "node/find.h"
 #include "node/internal.h"
+#include "node/step.h"
 
 enum {
     FULL_TRIES = 3,

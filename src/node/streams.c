@@ -7,10 +7,13 @@
 
 #include "base/clock.h"
 #include "io/copy.h"
+#include "node/peers.h"
+#include "node/probe.h"
 
 /* A busy machine is silent for less. */
 #define PATIENCE_NS UINT64_C(20000000)
-/* Nothing came for so long: its pages go on elsewhere.  Two lost packets in a row are silent for less. */
+/* Nothing came for so long: its pages go on elsewhere.  Two lost packets in a row are silent for
+ * less. */
 #define STALL_NS UINT64_C(500000000)
 
 /* By holder, keeping the caller's order: what the caller wants first is asked for first. */
@@ -122,7 +125,8 @@ static void advance(struct streams *s, struct stream *stream)
     ask_more(s, stream);
 }
 
-/* A peer whose link is slow does not fail for that: bytes come.  One that hangs in the middle does. */
+/* A peer whose link is slow does not fail for that: bytes come.  One that hangs in the middle
+ * does. */
 static void judge(struct streams *s, const struct stream *stream, bool is_done)
 {
     struct breaker *breaker = &s->node->view->breakers[stream->peer];

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tool.c - the requests of tools: status, keys, exists, put, get, drain, stay; and that of a node which
- * leaves: adopt (adopt.h).  The server's tool thread.
+ * tool.c - the requests of tools: status, keys, exists, put, get, drain, stay; and that of a node
+ * which leaves: adopt (adopt.h).  The server's tool thread.
  *
  * A request is one JSON object {"ask": ..., ...}; put has the page's bytes as its body, and the
  * answer to get has them as its body.
  */
+#include "node/tool.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -26,8 +26,8 @@
  * get more fields behind those that are here, which older builds pass over, up to
  * FIRST_BODY_MAX_BYTES.
  *
- * Addresses and keys in `paired` are the holder's own, to be used by the reader's adapter only; a GID
- * is an id here, its first byte the highest.
+ * Addresses and keys in `paired` are the holder's own, to be used by the reader's adapter only; a
+ * GID is an id here, its first byte the highest.
  *
  * Payload bytes of pages never stand in a message: they follow `payload`, `request` and `answer`
  * on the same connection, in the length that these name.
@@ -47,7 +47,8 @@
 enum { WIRE_VERSION_MIN = 1, WIRE_VERSION_MAX = 1 + WIRE_NEXT_VERSIONS };
 enum { BATCH_MAX = 256, MEMBERS_MAX = 1024, FOUND_MAX = 1024, GROUP_MAX = 64, TEXT_MAX = 65535 };
 enum { FIRST_BODY_MAX_BYTES = 512 };
-/* Queue pairs that are connected together, and slices of 2 GiB of an arena: 4 TiB and its headers. */
+/* Queue pairs that are connected together, and slices of 2 GiB of an arena: 4 TiB and its
+ * headers. */
 enum { PAIR_MAX = 2, SLICES_MAX = 2304 };
 
 /* clang-format off */

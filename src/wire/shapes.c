@@ -68,7 +68,8 @@ static uint32_t fill_count(struct filler *f, uint32_t most)
     return counts[f->shape] < most ? counts[f->shape] : most;
 }
 
-/* Bytes to take texts from: made at the first use of each thread, without zeros, and never changed after. */
+/* Bytes to take texts from: made at the first use of each thread, without zeros, and never changed
+ * after. */
 static const char *text_bytes(void)
 {
     static _Thread_local char bytes[2 * TEXT_MAX];

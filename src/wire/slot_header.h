@@ -47,7 +47,8 @@ enum slot_verdict {
     SLOT_WHOLE, /* this is the page, and it was whole when the word was read */
     SLOT_STALE, /* void, filling, or another generation: the page was let go */
     /* The right generation with another key, length or place: the location was wrong, or the slot
-     * was filled again between the loads of word and fields, which another look at the word tells. */
+     * was filled again between the loads of word and fields, which another look at the word
+     * tells. */
     SLOT_MISMATCH,
 };
 

@@ -140,7 +140,7 @@ static void expect_set_place(const struct location *place)
 RECORDS(R)
 #undef R
 
-#define M(number, since, name, table, what)                                                               \
+#define M(number, since, name, table, what)                                                        \
     static void name##_is_populated(void **state)                                                  \
     {                                                                                              \
         (void)state;                                                                               \

@@ -4,9 +4,9 @@
  *
  *     delay NAMESPACE INTERFACE NAMESPACE INTERFACE MS
  *
- * Makes both interfaces (tap devices), prints "ready", and hands each Ethernet frame from the one to
- * the other MS milliseconds after it came, in order, until it is killed; the interfaces go with it.
- * A frame for which a queue has no place is lost, as on any link.  One thread.
+ * Makes both interfaces (tap devices), prints "ready", and hands each Ethernet frame from the one
+ * to the other MS milliseconds after it came, in order, until it is killed; the interfaces go with
+ * it. A frame for which a queue has no place is lost, as on any link.  One thread.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -7,6 +7,7 @@
 #include "apart.h"
 
 #include "io/rdma/pairing.h"
+#include "node/life.h"
 
 static void a_removed_device_is_left_out(void **state)
 {
@@ -67,8 +68,8 @@ static bool is_poison(const uint8_t *from, size_t len)
     return true;
 }
 
-/* With @holds the device does not let go of its queue pairs at once.  Another caller has borrowed the
- * link, so its end waits; that of the queue pairs does not. */
+/* With @holds the device does not let go of its queue pairs at once.  Another caller has borrowed
+ * the link, so its end waits; that of the queue pairs does not. */
 static void end_by_deadline(uint32_t holds, bool is_protected)
 {
     char reason[LINK_REASON_BYTES];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * leave_test.c - a holder is drained and closed while others read from its pool, which it cannot see:
- * their pages come from where they were handed to, and a read that is under way is waited for.
+ * leave_test.c - a holder is drained and closed while others read from its pool, which it cannot
+ * see: their pages come from where they were handed to, and a read that is under way is waited for.
  */
 #include "apart.h"
 
@@ -109,8 +109,8 @@ static void *close_holder(void *context)
     return NULL;
 }
 
-/* Half a second without an end of a READ would be a failure, and the holder waits for a second: whether
- * this machine kept that. */
+/* Half a second without an end of a READ would be a failure, and the holder waits for a second:
+ * whether this machine kept that. */
 static bool close_under_a_read(void)
 {
     pthread_t reader, closer;

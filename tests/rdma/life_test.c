@@ -4,8 +4,8 @@
  *
  *     life_test [DEVICE [CYCLES]]
  *
- * Over the model, or over the device that is named.  A model knows no pages of an operating system, so
- * what a child may take away from an adapter shows on a device only.
+ * Over the model, or over the device that is named.  A model knows no pages of an operating system,
+ * so what a child may take away from an adapter shows on a device only.
  */
 #include "nodes.h"
 
@@ -155,7 +155,8 @@ static void *read_on(void *context)
     return NULL;
 }
 
-/* Each child writes to all of the memory, and so does the parent, while a device writes there too. */
+/* Each child writes to all of the memory, and so does the parent, while a device writes there
+ * too. */
 static void a_child_that_writes_takes_no_bytes_away(void **state)
 {
     struct peercache_region *region;

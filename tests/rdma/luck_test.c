@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * luck_test.c - two nodes whose adapters do not fit each other, or whose reads fail one by one: over
- * the model, or over the devices that are named.
+ * luck_test.c - two nodes whose adapters do not fit each other, or whose reads fail one by one:
+ * over the model, or over the devices that are named.
  *
  *     luck_test [DEVICE OTHER]
  *
@@ -77,7 +77,8 @@ static void one_read_of_many_fails(void **state)
         set(100 + i, PAGE_BYTES);
     put_between();
     atomic_store(&is_armed, true);
-    uint64_t until_ns = clock_now_ns() + 60 * CLOCK_NS_PER_S; /* a busy machine may take TCP first */
+    /* A busy machine may take TCP first. */
+    uint64_t until_ns = clock_now_ns() + 60 * CLOCK_NS_PER_S;
     for (int i = 0; i < 2 || (atomic_load(&is_armed) && clock_now_ns() < until_ns); i++) {
         memset(many, 0xee, sizeof many);
         get_batch(100, STEP, PAGES, many, PAGE_BYTES, 10000, results);
@@ -179,7 +180,8 @@ static void a_link_is_tried_with_the_largest_packet(void **state)
 
 enum { REGISTERS_MS = 4000, NOTICED_MS = 2000 };
 
-/* A large pool takes minutes.  Whoever asks meanwhile has met no failure, and asks on at an even pace. */
+/* A large pool takes minutes.  Whoever asks meanwhile has met no failure, and asks on at an even
+ * pace. */
 static void a_holder_that_still_registers_is_asked_again_soon(void **state)
 {
     struct peercache_error error;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* memory_test.c - io/rdma/memory.c on the model: slices, rails, refusals, and the end of a range. */
+/* memory_test.c - io/rdma/memory.c on the model: slices, rails, refusals, and the end of a
+ * range. */
 #include "io/rdma/memory.h"
 
 #include <setjmp.h>

@@ -148,8 +148,8 @@ static inline uint8_t get(uint64_t number, uint8_t *bytes, size_t len, uint32_t 
     return result.via;
 }
 
-/* Likewise, by this way.  On a busy machine a link may be late in the making, or given up: then once
- * more. */
+/* Likewise, by this way.  On a busy machine a link may be late in the making, or given up: then
+ * once more. */
 static inline void get_by(uint8_t via, uint64_t number, uint8_t *bytes, size_t len,
                           uint32_t n_segments)
 {

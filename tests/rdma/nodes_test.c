@@ -5,6 +5,7 @@
  */
 #include <sched.h>
 
+#include "node/life.h"
 #include "node/rdma.h"
 #include "nodes.h"
 
@@ -119,7 +120,8 @@ static int pair_as(const struct message_hello *hello, char reason[LINK_REASON_BY
     return error;
 }
 
-/* One who read on the network what a hello is made of: of nobody, of a former life, of a later one. */
+/* One who read on the network what a hello is made of: of nobody, of a former life, of a later
+ * one. */
 static void strangers_get_no_keys(void **state)
 {
     char reason[LINK_REASON_BYTES];
@@ -224,8 +226,8 @@ static void callers_share_queue_pairs(void **state)
     }
     print_message("hits %u of %d, queue pairs broken %lld\n", hits, CALLERS * CALLS,
                   counter(1, "peercache_rdma_queue_pairs_broken_total"));
-    /* How much of both there is on a device depends on how busy the machine is; a fast adapter is done
-     * within the shortest deadline. */
+    /* How much of both there is on a device depends on how busy the machine is; a fast adapter is
+     * done within the shortest deadline. */
     assert_true(hits > (nodes_device ? CALLERS : CALLERS * CALLS / 2));
     assert_true(nodes_device || counter(1, "peercache_rdma_queue_pairs_broken_total") > 5);
     nodes_close();

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rate_test.c - how much of the modelled wire (400 Gbit/s, 3 us) verified pages use, as queue.c cuts
- * and turns chains, with one queue pair and with two, and on two devices; and what the chains cost.
+ * rate_test.c - how much of the modelled wire (400 Gbit/s, 3 us) verified pages use, as queue.c
+ * cuts and turns chains, with one queue pair and with two, and on two devices; and what the chains
+ * cost.
  */
 #include <errno.h>
 #include <setjmp.h>
@@ -128,7 +129,8 @@ static void bench_close(struct bench *bench)
     rig_end(&bench->rig, &bench->arena, &bench->target);
 }
 
-/* --- as queue.c and reading.c do it, without their threads -------------------------------------- */
+/* --- as queue.c and reading.c do it, without their threads
+ * -------------------------------------- */
 
 static bool post_on(struct bench *bench, struct lane *lane)
 {

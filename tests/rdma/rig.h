@@ -53,8 +53,8 @@ struct rig_memory rig_memory_new(struct rig *rig, struct rig_end *end, uint64_t 
                                  uint32_t rights, uint8_t fill);
 void rig_memory_free(struct rig *rig, struct rig_memory *memory);
 
-/* The end of a bench over the model: of each of its queue pairs with the memory in which headers land,
- * and then of what it reads from and into, and of the rig. */
+/* The end of a bench over the model: of each of its queue pairs with the memory in which headers
+ * land, and then of what it reads from and into, and of the rig. */
 void rig_end_lane(struct rig *rig, struct rig_pair *pair, struct rig_memory *landing);
 void rig_end(struct rig *rig, struct rig_memory *arena, struct rig_memory *target);
 

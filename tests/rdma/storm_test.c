@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * storm_test.c - one node sets pages as fast as it can into a pool of 8 MiB, the other reads by RDMA
- * those that are about to be evicted, and every byte of a hit is compared.
+ * storm_test.c - one node sets pages as fast as it can into a pool of 8 MiB, the other reads by
+ * RDMA those that are about to be evicted, and every byte of a hit is compared.
  *
  *     storm_test [DEVICE [HITS]]       over the model, or over that device; as many small pages
  *

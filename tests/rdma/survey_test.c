@@ -142,10 +142,8 @@ static void the_kernel_may_not_know_the_node(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(each_device_says_what_it_is),
-        TEST(device_that_libibverbs_does_not_list_is_named),
-        TEST(a_port_that_is_down_is_seen),
-        TEST(place_is_read_from_sys),
+        TEST(each_device_says_what_it_is),      TEST(device_that_libibverbs_does_not_list_is_named),
+        TEST(a_port_that_is_down_is_seen),      TEST(place_is_read_from_sys),
         TEST(the_kernel_may_not_know_the_node),
     };
     return cmocka_run_group_tests_name("survey", tests, NULL, NULL);

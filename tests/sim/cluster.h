@@ -2,8 +2,8 @@
 /*
  * cluster.h - many cores on one plain network: what the cost model runs on.
  *
- * Every message takes the same time, nothing fails unless it is killed, and pages have no bytes.  So
- * a cluster of a thousand fits into one process, and what is counted is what the core decides.
+ * Every message takes the same time, nothing fails unless it is killed, and pages have no bytes.
+ * So a cluster of a thousand fits into one process, and what is counted is what the core decides.
  */
 #ifndef SIM_CLUSTER_H
 #define SIM_CLUSTER_H

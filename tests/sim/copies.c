@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * copies.c - a page of one machine becomes one of another: a hot page that was read (node/copies.c),
- * or what a machine that leaves hands over (drain.c, node/adopt.c).
+ * copies.c - a page of one machine becomes one of another: a hot page that was read
+ * (node/copies.c), or what a machine that leaves hands over (drain.c, node/adopt.c).
  *
  * All at once: what may happen between the steps of a filling is seen by sets (set.c).
  */

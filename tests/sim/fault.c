@@ -240,8 +240,8 @@ void fault_after_event(void)
         world.strike_at = UINT64_MAX;
 }
 
-/* No new ones.  Those that last end by themselves, and who joins late still does: the time is returned
- * when the last one has. */
+/* No new ones.  Those that last end by themselves, and who joins late still does: the time is
+ * returned when the last one has. */
 uint64_t fault_stop(void)
 {
     uint64_t calm_ns = path_all_well_ns();

@@ -3,9 +3,9 @@
  * honesty.c - how often exists says true and the get that follows misses, and for how long it goes
  * on saying so.
  *
- * A call of exists is followed by a get of the same pages; where that missed a page, both are called
- * again until they agree.  Nothing is forbidden here: exists says what is known at that moment, and
- * a get misses also where its time was too short.
+ * A call of exists is followed by a get of the same pages; where that missed a page, both are
+ * called again until they agree.  Nothing is forbidden here: exists says what is known at that
+ * moment, and a get misses also where its time was too short.
  */
 #include <string.h>
 

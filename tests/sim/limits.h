@@ -38,13 +38,13 @@ enum { HEARTBEAT_NS = 1000000000, MEMBER_TTL_NS = 2 * 1000000000u };
 /* How long one end of a broken connection may not know of it. */
 #define NOTICE_MOST_NS (4 * SECOND)
 
-/* The bound of healing: from when the last fault has ended until nothing happens any more.  A broken
- * connection is noticed, a silent member is suspected and taken off the ring, heartbeats carry the
- * news there and back, and what follows from it is named. */
+/* The bound of healing: from when the last fault has ended until nothing happens any more.  A
+ * broken connection is noticed, a silent member is suspected and taken off the ring, heartbeats
+ * carry the news there and back, and what follows from it is named. */
 #define HEALED_NS (NOTICE_MOST_NS + MEMBER_TTL_NS + RING_GRACE_NS + 2 * (uint64_t)HEARTBEAT_NS)
 /* More, where one id was given to two machines: if the newer one died before the older one heard of
- * it, the older one is taken back when the newer one is off the ring, and may be a master after that,
- * who has all the dead to judge. */
+ * it, the older one is taken back when the newer one is off the ring, and may be a master after
+ * that, who has all the dead to judge. */
 #define HEALED_TWINS_NS (RING_GRACE_NS + MEMBER_TTL_NS)
 
 #endif

@@ -89,8 +89,8 @@ static void apply_peer_change(struct machine *machine, const struct core_peer_ch
     int route = change->state == MEMBER_LEFT
                     ? NOBODY
                     : machine_find_life(change->node_id, change->incarnation);
-    check_not_taken_away(machine,
-                         machine_find_life(change->node_id, change->incarnation), change->state);
+    check_not_taken_away(machine, machine_find_life(change->node_id, change->incarnation),
+                         change->state);
     machine->routes[change->peer] = route;
     if (change->state != MEMBER_ALIVE)
         machine->distrusted_ns[change->peer] = world.now_ns;

@@ -54,8 +54,8 @@ static void plan_faults(struct plan *plan)
     plan->again_every_nth = !plan->is_calm && world_chance(50) ? 2 + (uint32_t)world_below(40) : 0;
 }
 
-/* What must hold while one machine is stopped is checked where nothing else delays a call, and pages
- * stay: they are set, one process is stopped once, they are read. */
+/* What must hold while one machine is stopped is checked where nothing else delays a call, and
+ * pages stay: they are set, one process is stopped once, they are read. */
 static void plan_one_pause(struct plan *plan)
 {
     plan->is_calm = false;

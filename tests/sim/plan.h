@@ -2,8 +2,8 @@
 /*
  * plan.h - what a seed decides before its run begins.
  *
- * Each seed draws its own mix: a kind of fault is on or off, and has a rate of its own, so that many
- * seeds see one kind alone, and some see kinds together that nobody would have thought of.
+ * Each seed draws its own mix: a kind of fault is on or off, and has a rate of its own, so that
+ * many seeds see one kind alone, and some see kinds together that nobody would have thought of.
  */
 #ifndef SIM_PLAN_H
 #define SIM_PLAN_H

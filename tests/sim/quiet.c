@@ -10,7 +10,8 @@
 
 /* Longer than anything that only repeats itself. */
 #define QUIET_NS (4 * (uint64_t)HEARTBEAT_NS)
-/* Between two scouts of a machine, with a clock that is fast: a little less than core/contacts.c has. */
+/* Between two scouts of a machine, with a clock that is fast: a little less than core/contacts.c
+ * has. */
 #define SCOUT_PAUSE_NS (5 * SECOND - 200 * MS)
 enum { STEPS_A_HEARTBEAT = 64 }; /* of one machine to which nothing happens */
 

@@ -6,8 +6,8 @@
  *     9  pages that healthy nodes have all arrive, in the same batch as those that do not
  *     12 nobody is silent or gone in the eyes of others because another one was stopped
  *
- * Checked where the plan stops the same process again and again and nothing else goes wrong.  It may
- * be the holder, an owner, the one that keeps the member list, or all of these.
+ * Checked where the plan stops the same process again and again and nothing else goes wrong.  It
+ * may be the holder, an owner, the one that keeps the member list, or all of these.
  */
 #include "core/inspection.h"
 #include "sim.h"

@@ -182,8 +182,8 @@ static bool add_piece(struct builder *b)
     return true;
 }
 
-/* Small pages are not cut.  Large ones fill a chain up: a short one would bring two queue pairs, which
- * take turns, back into step. */
+/* Small pages are not cut.  Large ones fill a chain up: a short one would bring two queue pairs,
+ * which take turns, back into step. */
 static bool begins_here(const struct builder *b)
 {
     const struct chain *chain = b->chain;

@@ -3,10 +3,11 @@
  * gone.h - a device that the kernel has taken away (unplugged, or reset by its driver) lets go of
  * everything, and of nothing by name.
  *
- * The kernel destroys what was made on the device, and answers EIO to whoever asks for it, for ever,
- * beginning a moment before (drivers/infiniband/core/uverbs_main.c, ib_uverbs_free_hw_resources()).  So
- * EIO means that it is done when the device itself is asked and gives the same answer, and has done so
- * for GONE_NS.  A device that is there and fails to destroy is another matter: it may still write.
+ * The kernel destroys what was made on the device, and answers EIO to whoever asks for it, for
+ * ever, beginning a moment before (drivers/infiniband/core/uverbs_main.c,
+ * ib_uverbs_free_hw_resources()).  So EIO means that it is done when the device itself is asked and
+ * gives the same answer, and has done so for GONE_NS.  A device that is there and fails to destroy
+ * is another matter: it may still write.
  */
 #ifndef IO_RDMA_GONE_H
 #define IO_RDMA_GONE_H

@@ -155,8 +155,8 @@ void guest_welcome(struct rail *rails, uint32_t n_rails, struct memory *memory,
     *ret_guest = guest;
 }
 
-/* Nothing is written for a guest, so an adapter that does not let go of it hurts nobody; it is asked
- * until the device itself must go. */
+/* Nothing is written for a guest, so an adapter that does not let go of it hurts nobody; it is
+ * asked until the device itself must go. */
 void guest_leave(struct guest *guest)
 {
     static const struct timespec pause = {.tv_nsec = 1000000};

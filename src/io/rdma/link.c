@@ -162,8 +162,8 @@ static void pause(struct link *link, uint64_t now_ns)
         link->pause_ns = LINK_PAUSE_MAX_NS;
 }
 
-/* With the mutex: one that is up and whole is lent (0); -EAGAIN: not now; -ENOTCONN: the caller is to
- * close it; -ENOENT: to open it. */
+/* With the mutex: one that is up and whole is lent (0); -EAGAIN: not now; -ENOTCONN: the caller is
+ * to close it; -ENOENT: to open it. */
 static int lend(struct link *link, uint64_t now_ns)
 {
     if (link->state == LINK_OPENING)

@@ -59,8 +59,8 @@ void link_init(struct link *link, struct rail *rail, struct link_table *table);
 /* Nobody has borrowed it. */
 void link_fini(struct link *link);
 
-/* Opens it where it is not open, by the deadline.  -EAGAIN: it is being opened by another, or failed
- * a moment ago; otherwise @ret_reason says why not. */
+/* Opens it where it is not open, by the deadline.  -EAGAIN: it is being opened by another, or
+ * failed a moment ago; otherwise @ret_reason says why not. */
 int link_borrow(struct link *link, const struct channel_peer *peer,
                 const struct message_hello *mine, uint64_t deadline_ns,
                 char ret_reason[LINK_REASON_BYTES]);

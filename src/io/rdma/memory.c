@@ -3,8 +3,8 @@
  * memory.c - ranges of memory and their registrations.
  *
  * The mutex guards the table of ranges and the counts of those who use them: regions come and go in
- * any thread, and a message would have to be waited for anyway, since the caller wants to unmap.  It
- * is held for a walk over the table, never while anything is registered.  A slice's keys are
+ * any thread, and a message would have to be waited for anyway, since the caller wants to unmap.
+ * It is held for a walk over the table, never while anything is registered.  A slice's keys are
  * written by the thread that registers it, before its flag, and not changed until nobody uses the
  * range.
  */

@@ -4,9 +4,9 @@
  * its address.
  *
  * A range is the pool (others may read it), a region of the caller's (reads may land there), or the
- * bounce buffer.  It may be used slice by slice while the rest is still being registered.  Who reads
- * into it borrows it meanwhile, and its end waits for that: no adapter knows its keys any more when
- * memory_remove() returns.
+ * bounce buffer.  It may be used slice by slice while the rest is still being registered.  Who
+ * reads into it borrows it meanwhile, and its end waits for that: no adapter knows its keys any
+ * more when memory_remove() returns.
  */
 #ifndef IO_RDMA_MEMORY_H
 #define IO_RDMA_MEMORY_H
@@ -35,19 +35,20 @@ void memory_free(struct memory *memory);
 
 /* Any thread; waits until all of it is registered on all rails; others find its slices meanwhile.
  * @what names it in the log.  All or nothing: on failure (-ENOMEM as a rule: the limit of locked
- * memory; -ENOSPC: too many ranges) it is as after memory_remove(), and @ret_text is a sentence that
- * says what to change. */
+ * memory; -ENOSPC: too many ranges) it is as after memory_remove(), and @ret_text is a sentence
+ * that says what to change. */
 int memory_add(struct memory *memory, const char *what, void *addr, uint64_t len_bytes,
                uint32_t rights, struct memory_range **ret_range, char ret_text[MEMORY_TEXT_BYTES]);
-/* Any thread: waits for those who have borrowed it, and for the adapters, and frees the range.  NULL
- * is allowed. */
+/* Any thread: waits for those who have borrowed it, and for the adapters, and frees the range.
+ * NULL is allowed. */
 void memory_remove(struct memory *memory, struct memory_range *range);
 
 /* Any thread: what is being registered is given up soon, and nothing can be registered any more:
  * -ECANCELED.  What is registered stays. */
 void memory_give_up(struct memory *memory);
 
-/* The range with reads' landing rights around these bytes, or NULL; given back by memory_return(). */
+/* The range with reads' landing rights around these bytes, or NULL; given back by
+ * memory_return(). */
 struct memory_range *memory_borrow(struct memory *memory, const void *addr, uint64_t len_bytes);
 void memory_return(struct memory *memory, struct memory_range *range);
 bool memory_range_holds(const struct memory_range *range, const void *addr, uint64_t len_bytes);

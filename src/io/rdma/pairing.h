@@ -29,8 +29,8 @@ void pairing_to_paired(const struct pairing *own, struct message_paired *ret_pai
  * the address does not go beyond; *ret_shares: one subnet. */
 bool pairing_reaches(const struct rail *rail, const struct pairing *theirs, bool *ret_shares);
 
-/* The path of queue pair @index, whose first packet has @own_psn.  -EPROTO: what the other side says
- * makes no sense. */
+/* The path of queue pair @index, whose first packet has @own_psn.  -EPROTO: what the other side
+ * says makes no sense. */
 int pairing_path(const struct rail *rail, const struct pairing *theirs, uint32_t index,
                  uint32_t own_psn, struct verbs_path *ret_path);
 

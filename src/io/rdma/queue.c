@@ -4,7 +4,8 @@
  *
  * A queue's mutex is there because several callers post on one queue pair: a message to a thread
  * that posts would cost two wake-ups a batch.  It is held while READs are written and posted, about
- * a microsecond, and while the queue pair is destroyed, which whoever waits for it must await anyway.
+ * a microsecond, and while the queue pair is destroyed, which whoever waits for it must await
+ * anyway.
  *
  * The name of a READ says whose it is, and of which use of that chain:
  *     sequence 38 | place of the queue 16 | chain 8
@@ -264,8 +265,8 @@ int queue_post(struct queue *queue, struct chain_reads *scratch, const struct ch
     return error;
 }
 
-/* As much as fills the largest packet, where the peer has so many headers: a switch that carries only
- * smaller ones would swallow all payload. */
+/* As much as fills the largest packet, where the peer has so many headers: a switch that carries
+ * only smaller ones would swallow all payload. */
 static uint32_t probe_bytes(const struct chain_source *source)
 {
     enum { HEADERS = VERBS_MTU_MAX_BYTES / sizeof(struct slot_header) };

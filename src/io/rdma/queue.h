@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * queue.h - one queue pair by which this node reads: chains posted on it by any thread, and its end.
+ * queue.h - one queue pair by which this node reads: chains posted on it by any thread, and its
+ * end.
  *
- * Who posts a chain waits for its end, takes the verdicts, and releases it.  No byte of it lands any
- * more once it is DONE; one that FAILED may still be landing until queue_break() has returned.
+ * Who posts a chain waits for its end, takes the verdicts, and releases it.  No byte of it lands
+ * any more once it is DONE; one that FAILED may still be landing until queue_break() has returned.
  */
 #ifndef IO_RDMA_QUEUE_H
 #define IO_RDMA_QUEUE_H
@@ -17,8 +18,8 @@ int queue_connect(struct queue *queue, const struct verbs_path *path);
 void queue_close(struct queue *queue);
 
 /* What comes next of the batch, as far as there is room.  -EAGAIN: none now; -ENODATA: the batch is
- * at its end; -EIO: broken.  @scratch is the caller's, used during the call.  @waiter is ticked when
- * the chain ends. */
+ * at its end; -EIO: broken.  @scratch is the caller's, used during the call.  @waiter is ticked
+ * when the chain ends. */
 int queue_post(struct queue *queue, struct chain_reads *scratch, const struct chain_source *source,
                const struct chain_page *pages, uint32_t n, struct chain_cursor *cursor,
                uint32_t waiter, struct chain **ret_chain);
@@ -27,8 +28,8 @@ int queue_post_probe(struct queue *queue, const struct chain_source *source, uin
                      struct chain **ret_chain);
 void queue_release(struct queue *queue, struct chain *chain);
 
-/* Any thread, also several: ends the queue pair, and with it all access of the adapter to the memory
- * of its chains; those under way end as FAILED.  Waits until the adapter has let go. */
+/* Any thread, also several: ends the queue pair, and with it all access of the adapter to the
+ * memory of its chains; those under way end as FAILED.  Waits until the adapter has let go. */
 void queue_break(struct queue *queue);
 bool queue_is_broken(struct queue *queue);
 

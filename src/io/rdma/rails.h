@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * rails.h - all of RDMA that one node has: the devices in use, their links, the memory known to them.
+ * rails.h - all of RDMA that one node has: the devices in use, their links, the memory known to
+ * them.
  *
  *     rails      this file: which devices, and what they share
  *     rail       one device; poller.c takes its completions

@@ -3,8 +3,8 @@
  * reading.c - a call's chains under way: post what fits, take what has ended, give up what is late.
  *
  * A page may come in several parts, over several queue pairs; it is whole when the parts whose own
- * verdict was good add up to it.  Before the call returns, each chain of it has ended: by itself, or
- * because its queue pair was destroyed.
+ * verdict was good add up to it.  Before the call returns, each chain of it has ended: by itself,
+ * or because its queue pair was destroyed.
  */
 #include "io/rdma/reading.h"
 

@@ -2,8 +2,8 @@
 /*
  * waiters.h - who waits for completions sleeps here.
  *
- * Places that live as long as the node, since a poller may still wake one whose caller has returned.
- * Two callers may share a place: then both look when one of them is meant.
+ * Places that live as long as the node, since a poller may still wake one whose caller has
+ * returned. Two callers may share a place: then both look when one of them is meant.
  */
 #ifndef IO_RDMA_WAITERS_H
 #define IO_RDMA_WAITERS_H

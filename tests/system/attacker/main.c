@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * main.c - attacker: somebody who speaks the protocol and means harm: attacker CLUSTER SECONDS SEED PORT...
+ * main.c - attacker: somebody who speaks the protocol and means harm: attacker CLUSTER SECONDS SEED
+ * PORT...
  *
  * It calls the ports for all purposes, joins as several members, and is called by the nodes that
- * believe it: on both sides it sends messages of every type, made from the schema, with numbers that it
- * has heard put in their places, and damaged.  What it answers to what it is asked would mostly do, so
- * that what comes of it is dealt with rather than refused at once.
+ * believe it: on both sides it sends messages of every type, made from the schema, with numbers
+ * that it has heard put in their places, and damaged.  What it answers to what it is asked would
+ * mostly do, so that what comes of it is dealt with rather than refused at once.
  *
- * In the environment SPARED has ids of nodes, in hexadecimal, that it does not use: the newer of two
- * nodes with one id ends the older, as it should.
+ * In the environment SPARED has ids of nodes, in hexadecimal, that it does not use: the newer of
+ * two nodes with one id ends the older, as it should.
  */
 #include <poll.h>
 #include <pthread.h>
