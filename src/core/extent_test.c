@@ -3,6 +3,7 @@
 #include "core/extent.h"
 
 #include "base/splitmix.h"
+#include "core/seed_test_harness.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -15,14 +16,6 @@
 #include <cmocka.h>
 
 enum { UNITS = 3000, SLOTS = 300, STEPS = 4000, SEEDS = 20 };
-
-static uint64_t seed_now;
-
-#define EXPECT(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            fail_msg("seed %llu: %s", (unsigned long long)seed_now, #condition);                   \
-    } while (0)
 
 /* Who has each unit, told apart from the extents; SLOT_NONE: nobody. */
 struct model {

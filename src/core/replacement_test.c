@@ -3,6 +3,7 @@
 #include "core/replacement.h"
 
 #include "base/splitmix.h"
+#include "core/seed_test_harness.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -14,14 +15,6 @@
 #include <cmocka.h>
 
 enum { SLOTS = 40, STEPS = 5000, SEEDS = 40 };
-
-static uint64_t seed_now;
-
-#define EXPECT(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            fail_msg("seed %llu: %s", (unsigned long long)seed_now, #condition);                   \
-    } while (0)
 
 static struct replacement *order_new(uint32_t slots)
 {

@@ -3,6 +3,7 @@
 #include "core/room.h"
 
 #include "base/splitmix.h"
+#include "core/seed_test_harness.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -14,14 +15,6 @@
 #include <cmocka.h>
 
 enum { SLOTS = 256, UNITS = 4096, SEEDS = 30, STEPS = 3000 };
-
-static uint64_t seed_now;
-
-#define EXPECT(condition)                                                                          \
-    do {                                                                                           \
-        if (!(condition))                                                                          \
-            fail_msg("seed %llu: %s", (unsigned long long)seed_now, #condition);                   \
-    } while (0)
 
 /* A pool without bytes. */
 struct pool {

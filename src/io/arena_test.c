@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* arena_test.c - the shape of the file, what its seals forbid, and files that are refused. */
 #include "io/arena.h"
+#include "io/test_fds.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +13,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -24,20 +24,10 @@ enum { SLOTS = 1000, MIB = 1 << 20 };
 static const uint64_t payload_bytes = 3 * MIB + 64;
 static const uint64_t all_bytes = 6 * MIB; /* 2 for the table, 4 for the payload */
 
-static int count_fds(void)
-{
-    int n = 0;
-    DIR *folder = opendir("/proc/self/fd");
-    while (readdir(folder))
-        n++;
-    closedir(folder);
-    return n;
-}
-
 /* Each test ends with as many descriptors as it began with. */
 static int remember_fds(void **state)
 {
-    static int n;
+    static uint32_t n;
     n = count_fds();
     *state = &n;
     return 0;
@@ -45,7 +35,7 @@ static int remember_fds(void **state)
 
 static int compare_fds(void **state)
 {
-    return count_fds() == *(int *)*state ? 0 : -1;
+    return count_fds() == *(uint32_t *)*state ? 0 : -1;
 }
 
 static struct arena make_arena(void)

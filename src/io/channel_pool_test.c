@@ -206,17 +206,8 @@ static void test_crowd(void **state)
 
 static int setup(void **state)
 {
-    static struct fixture fixture;
     struct server_setup server = {0};
-    fixture_start(&fixture, &server);
-    *state = &fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fixture_stop(*state);
-    return 0;
+    return fixture_setup(state, &server);
 }
 
 int main(void)
@@ -229,5 +220,5 @@ int main(void)
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_crowd),
     };
-    return cmocka_run_group_tests_name("channel_pool", tests, setup, teardown);
+    return cmocka_run_group_tests_name("channel_pool", tests, setup, fixture_teardown);
 }

@@ -585,27 +585,15 @@ static void test_wrong_hellos_break_the_channel(void **state)
 
 static int setup(void **state)
 {
-    static struct fixture fixture;
     struct server_setup server = {0};
-    fixture_start(&fixture, &server);
-    *state = &fixture;
-    return 0;
+    return fixture_setup(state, &server);
 }
 
 /* Answers that leave in many small pieces. */
 static int setup_small_buffer(void **state)
 {
-    static struct fixture fixture;
     struct server_setup server = {.send_buffer_bytes = 40000};
-    fixture_start(&fixture, &server);
-    *state = &fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fixture_stop(*state);
-    return 0;
+    return fixture_setup(state, &server);
 }
 
 int main(void)
@@ -630,7 +618,7 @@ int main(void)
         cmocka_unit_test(test_hung_peers_are_connected_to_together),
     };
     return cmocka_run_group_tests_name("channel", alone, NULL, NULL) +
-           cmocka_run_group_tests_name("channel, over TCP", with_server, setup, teardown) +
+           cmocka_run_group_tests_name("channel, over TCP", with_server, setup, fixture_teardown) +
            cmocka_run_group_tests_name("channel, small pieces", with_server, setup_small_buffer,
-                                       teardown);
+                                       fixture_teardown);
 }

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* conn_test.c - control connections: two ends on one loop, and ends that the test plays itself. */
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -20,6 +19,7 @@
 #include "io/conn.h"
 #include "io/listener.h"
 #include "io/resolve.h"
+#include "io/test_fds.h"
 
 /* One node's side, and what it was told. */
 struct side {
@@ -350,16 +350,6 @@ static void test_nobody_listens(void **state)
 
 /* --- ends that the test plays --------------------------------------------------------------- */
 
-static int connect_raw(const struct pair *pair)
-{
-    struct socket_name name;
-    int fd;
-    assert_int_equal(socket_name_parse(&pair->address, &name), 0);
-    assert_int_equal(socket_connect_start(&name, &fd), 0);
-    assert_int_equal(socket_wait(fd, POLLOUT, clock_now_ns() + CLOCK_NS_PER_S), 0);
-    return fd;
-}
-
 static void send_raw(int fd, const struct message *message)
 {
     uint8_t frame[512];
@@ -398,17 +388,17 @@ static void test_wrong_beginnings(void **state)
     struct pair *pair = *state;
     char reason[HELLO_REASON_BYTES];
     struct message message = heartbeat(1);
-    int fd = connect_raw(pair);
+    int fd = connect_raw(&pair->address);
     send_raw(fd, &message);
     receive_refusal(pair, fd, reason);
     assert_string_equal(reason, "the first message must be a hello");
     close(fd);
-    fd = connect_raw(pair);
+    fd = connect_raw(&pair->address);
     assert_int_equal(send(fd, "GET / HTTP/1.0\r\n\r\n", 18, 0), 18);
     receive_refusal(pair, fd, reason);
     assert_string_equal(reason, "");
     close(fd);
-    fd = connect_raw(pair);
+    fd = connect_raw(&pair->address);
     assert_int_equal(send(fd, "PCW1\x01\0\0\0\0\0\0\0\xff\xff\xff\xff", 16, 0), 16);
     receive_refusal(pair, fd, reason);
     close(fd);
@@ -422,7 +412,7 @@ static void test_half_a_hello_times_out(void **state)
     struct pair *pair = *state;
     char reason[HELLO_REASON_BYTES];
     conn_set_open_timeout(pair->there.set, 5 * CLOCK_NS_PER_MS);
-    int fds[2] = {connect_raw(pair), connect_raw(pair)};
+    int fds[2] = {connect_raw(&pair->address), connect_raw(&pair->address)};
     assert_int_equal(send(fds[1], "PCW1\x01\0\0\0\0\0\0\0\x40\0\0\0abc", 19, 0), 19);
     receive_refusal(pair, fds[0], reason);
     receive_refusal(pair, fds[1], reason);
@@ -449,7 +439,7 @@ static void test_silent_ones_make_room(void **state)
     int fds[12];
     conn_set_silent_max(pair->there.set, 8);
     for (uint32_t i = 0; i < 12; i++) {
-        fds[i] = connect_raw(pair);
+        fds[i] = connect_raw(&pair->address);
         RUN_UNTIL(pair, conn_set_counts(pair->there.set)->accepted == i + 1);
     }
     for (uint32_t i = 0; i < 12; i++)
@@ -474,7 +464,7 @@ static void test_garbage_behind_the_hello(void **state)
     struct message hello = {.type = MESSAGE_hello, .u.hello = pair->here.hello};
     hello.u.hello.purpose = PURPOSE_CONTROL;
     for (int i = 0; i < 6; i++) {
-        int fd = connect_raw(pair);
+        int fd = connect_raw(&pair->address);
         struct message message = heartbeat(4);
         send_raw(fd, &hello);
         send_raw(fd, &message);
@@ -496,7 +486,7 @@ static void test_output_is_bounded(void **state)
     struct pair *pair = *state;
     struct message message = {.type = MESSAGE_hello, .u.hello = pair->here.hello};
     message.u.hello.purpose = PURPOSE_CONTROL;
-    int fd = connect_raw(pair);
+    int fd = connect_raw(&pair->address);
     send_raw(fd, &message);
     RUN_UNTIL(pair, pair->there.opened == 1);
     struct conn *conn = pair->there.conn;
@@ -518,16 +508,6 @@ static void test_output_is_bounded(void **state)
     assert_int_equal(pair->there.error, -ENOBUFS);
     assert_int_equal(conn_set_counts(pair->there.set)->overflows, 1);
     close(fd);
-}
-
-static uint32_t count_fds(void)
-{
-    DIR *directory = opendir("/proc/self/fd");
-    uint32_t n = 0;
-    while (readdir(directory) != NULL)
-        n++;
-    closedir(directory);
-    return n;
 }
 
 static void test_connect_and_close_leaks_nothing(void **state)

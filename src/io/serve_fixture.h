@@ -272,6 +272,23 @@ static inline void fixture_stop(struct fixture *fixture)
     free(fixture->bytes);
 }
 
+/* For a test's setup and teardown. */
+static inline int fixture_setup(void **state, const struct server_setup *setup)
+{
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    assert_non_null(fixture);
+    fixture_start(fixture, setup);
+    *state = fixture;
+    return 0;
+}
+
+static inline int fixture_teardown(void **state)
+{
+    fixture_stop(*state);
+    free(*state);
+    return 0;
+}
+
 /* Waits for another thread to get somewhere; the bound is for a test that has failed. */
 #define WAIT_FOR(condition)                                                                        \
     do {                                                                                           \

@@ -136,11 +136,8 @@ static void test_who_has_just_asked_stays(void **state)
 
 static int setup(void **state, uint64_t spare_ns)
 {
-    static struct fixture fixture;
     struct server_setup server = {.threads = 1, .connections_max = MOST, .spare_ns = spare_ns};
-    fixture_start(&fixture, &server);
-    *state = &fixture;
-    return 0;
+    return fixture_setup(state, &server);
 }
 
 static int setup_strict(void **state)
@@ -153,19 +150,17 @@ static int setup_lenient(void **state)
     return setup(state, FOR_EVER);
 }
 
-static int teardown(void **state)
-{
-    fixture_stop(*state);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_longest_idle_makes_room, setup_strict, teardown),
-        cmocka_unit_test_setup_teardown(test_one_with_queue_pairs_stays, setup_strict, teardown),
-        cmocka_unit_test_setup_teardown(test_descriptors_are_given_back, setup_strict, teardown),
-        cmocka_unit_test_setup_teardown(test_who_has_just_asked_stays, setup_lenient, teardown),
+        cmocka_unit_test_setup_teardown(test_longest_idle_makes_room, setup_strict,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_one_with_queue_pairs_stays, setup_strict,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_descriptors_are_given_back, setup_strict,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(test_who_has_just_asked_stays, setup_lenient,
+                                        fixture_teardown),
     };
     return cmocka_run_group_tests_name("server_idle", tests, NULL, NULL);
 }

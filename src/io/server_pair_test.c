@@ -7,19 +7,15 @@ enum { HOLD_UPS = 4, CONNECTIONS = 4 };
 /* One serving thread, so that there is no other that could answer. */
 static int setup(void **state)
 {
-    static struct fixture fixture;
     struct server_setup server = {.threads = 1, .connections_max = CONNECTIONS, .spare_ns = 1};
-    fixture_start(&fixture, &server);
-    *state = &fixture;
-    return 0;
+    return fixture_setup(state, &server);
 }
 
 static int teardown(void **state)
 {
     struct fixture *fixture = *state;
     atomic_store(&fixture->pair_hangs, false); /* a test that failed has left it */
-    fixture_stop(fixture);
-    return 0;
+    return fixture_teardown(state);
 }
 
 static struct record_queue queues[PAIR_MAX] = {{11, 12}, {21, 22}};

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* server_test.c - the serving side against clients that are slow, broken, hostile, or tools. */
-#include <dirent.h>
 #include <poll.h>
 #include <sched.h>
 #include <sys/socket.h>
@@ -8,36 +7,16 @@
 
 #include "io/serve_fixture.h"
 #include "io/socket.h"
+#include "io/test_fds.h"
 #include "io/tool_client.h"
 
 enum { STALL_MS = 50 };
-
-static uint32_t count_fds(void)
-{
-    DIR *directory = opendir("/proc/self/fd");
-    uint32_t n = 0;
-    while (readdir(directory) != NULL)
-        n++;
-    closedir(directory);
-    return n;
-}
 
 static struct server_counts counts_of(const struct fixture *fixture)
 {
     struct server_counts counts;
     server_counts(fixture->server, &counts);
     return counts;
-}
-
-/* A stranger's connection, without a hello. */
-static int connect_raw(const struct fixture *fixture)
-{
-    struct socket_name name;
-    int fd;
-    assert_int_equal(socket_name_parse(&fixture->address, &name), 0);
-    assert_int_equal(socket_connect_start(&name, &fd), 0);
-    assert_int_equal(socket_wait(fd, POLLOUT, after_ms(5000)), 0);
-    return fd;
 }
 
 static void send_read(int fd, uint32_t n, uint32_t length_bytes)
@@ -207,7 +186,7 @@ static void test_rubbish_instead_of_a_hello(void **state)
 {
     struct fixture *fixture = *state;
     for (size_t i = 0; i < sizeof rubbish / sizeof *rubbish; i++) {
-        int fd = connect_raw(fixture);
+        int fd = connect_raw(&fixture->address);
         assert_int_equal(socket_send_all(fd, rubbish[i].bytes, rubbish[i].len, after_ms(5000)), 0);
         if (rubbish[i].hangs_up)
             (void)read_to_end(fd);
@@ -266,7 +245,7 @@ static void test_connect_and_close_leaks_nothing(void **state)
     uint32_t fds = count_fds();
     for (int i = 0; i < 100; i++) {
         if (i % 3 == 0)
-            close(connect_raw(fixture));
+            close(connect_raw(&fixture->address));
         else
             close(fixture_dial(fixture, i % 3 == 1 ? PURPOSE_CHANNEL : PURPOSE_TOOL));
     }
@@ -375,7 +354,7 @@ static void test_stop_under_load(void **state)
         fixture_start(&fixture, &setup);
         for (int i = 0; i < 12; i++) {
             fds[i] = i % 4 == 3
-                         ? connect_raw(&fixture)
+                         ? connect_raw(&fixture.address)
                          : fixture_dial(&fixture, i % 4 == 2 ? PURPOSE_TOOL : PURPOSE_CHANNEL);
             if (i % 4 == 0)
                 send_read(fds[i], 1, FIXTURE_PAGE_MAX_BYTES);
@@ -390,38 +369,23 @@ static void test_stop_under_load(void **state)
 
 static int setup(void **state)
 {
-    static struct fixture fixture;
     struct server_setup server = {.send_buffer_bytes = 64 << 10,
                                   .stall_timeout_ns = STALL_MS * UINT64_C(1000000)};
-    fixture_start(&fixture, &server);
-    *state = &fixture;
-    return 0;
+    return fixture_setup(state, &server);
 }
 
 static int setup_paced(void **state)
 {
-    static struct fixture fixture;
     struct server_setup server = {.send_buffer_bytes = 64 << 10,
                                   .stall_timeout_ns = 5 * STALL_MS * UINT64_C(1000000)};
-    fixture_start(&fixture, &server);
-    *state = &fixture;
-    return 0;
+    return fixture_setup(state, &server);
 }
 
 static int setup_patient(void **state)
 {
-    static struct fixture fixture;
     struct server_setup server = {
         .send_buffer_bytes = 40000, .spin_ns = 1000000, .stall_timeout_ns = UINT64_C(60000000000)};
-    fixture_start(&fixture, &server);
-    *state = &fixture;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    fixture_stop(*state);
-    return 0;
+    return fixture_setup(state, &server);
 }
 
 int main(void)
@@ -429,7 +393,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reader_that_stops_is_unpinned),
         cmocka_unit_test_setup_teardown(test_reader_that_trickles_is_unpinned, setup_paced,
-                                        teardown),
+                                        fixture_teardown),
         cmocka_unit_test(test_tool_that_takes_nothing_holds_up_nobody),
         cmocka_unit_test(test_stop_under_load),
     };
@@ -444,6 +408,6 @@ int main(void)
         cmocka_unit_test(test_tool),
         cmocka_unit_test(test_tool_is_refused),
     };
-    return cmocka_run_group_tests_name("server", tests, setup, teardown) +
-           cmocka_run_group_tests_name("server, patient", patient, setup_patient, teardown);
+    return cmocka_run_group_tests_name("server", tests, setup, fixture_teardown) +
+           cmocka_run_group_tests_name("server, patient", patient, setup_patient, fixture_teardown);
 }

@@ -17,7 +17,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -34,6 +33,7 @@
 #include "io/copy.h"
 #include "io/host_id.h"
 #include "io/shm_read.h"
+#include "io/test_fds.h"
 
 enum { SLOTS = 4, PAYLOAD_BYTES = 1 << 20, PAGE_BYTES = 100001, NOBODY = 65534, PATIENCE_S = 30 };
 
@@ -163,20 +163,10 @@ static void assert_page_reads(const struct arena_mapping *arena)
         assert_int_equal(page[i], (uint8_t)(i * 7));
 }
 
-static int count_fds(void)
-{
-    int n = 0;
-    DIR *folder = opendir("/proc/self/fd");
-    while (readdir(folder))
-        n++;
-    closedir(folder);
-    return n;
-}
-
 /* Every test has a node of its own, and ends with as many descriptors as it began with. */
 static int set_up(void **state)
 {
-    static int fds;
+    static uint32_t fds;
     fds = count_fds();
     *state = &fds;
     self.incarnation++;
@@ -186,7 +176,7 @@ static int set_up(void **state)
 
 static int tear_down(void **state)
 {
-    return count_fds() == *(int *)*state ? 0 : -1;
+    return count_fds() == *(uint32_t *)*state ? 0 : -1;
 }
 
 /* --- two processes -------------------------------------------------------------------------- */
@@ -457,7 +447,8 @@ static void accept_is_bounded_and_keeps_nothing(void **state)
     assert_int_equal(shm_listener_accept(listener, &arena), 0);
     for (int i = 0; i < CALLERS; i++)
         callers[i] = connect_by_hand();
-    int before = count_fds(), first = shm_listener_accept(listener, &arena);
+    uint32_t before = count_fds();
+    int first = shm_listener_accept(listener, &arena);
     assert_in_range(first, 1, CALLERS - 1);
     assert_int_equal(shm_listener_accept(listener, &arena), CALLERS - first);
     assert_int_equal(count_fds(), before);

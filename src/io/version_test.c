@@ -20,17 +20,13 @@ static const struct message note = {.type = MESSAGE_note, .u.note = {.number = 7
 
 static int start(void **state)
 {
-    static struct fixture fixture;
-    fixture_start(&fixture, &(struct server_setup){0});
-    *state = &fixture;
-    return 0;
+    return fixture_setup(state, &(struct server_setup){0});
 }
 
 static int stop(void **state)
 {
     protection_enable_all();
-    fixture_stop(*state);
-    return 0;
+    return fixture_teardown(state);
 }
 
 static struct message_hello hello_of(uint16_t version_min, uint16_t version_max)

@@ -10,14 +10,13 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "io/patience.h"
 #include "node/ask.h"
 #include "node/internal.h"
 #include "node/peers.h"
 #include "node/probe.h"
 
 #define ANSWER_TIMEOUT_NS UINT64_C(250000000)
-/* A busy machine is silent for less. */
-#define PATIENCE_NS UINT64_C(20000000)
 
 static bool send_ask(struct asking *asking, struct channel *channel, uint32_t index)
 {
@@ -170,7 +169,7 @@ static bool begin_round(struct asking *asking)
     if (asking->until_ns > now_ns + ANSWER_TIMEOUT_NS)
         asking->until_ns = now_ns + ANSWER_TIMEOUT_NS;
     asking->n_channels = 0;
-    asking->is_hasty = asking->until_ns - now_ns < PATIENCE_NS;
+    asking->is_hasty = asking->until_ns - now_ns < PATIENCE_BUSY_NS;
     memset(asking->answered, 0, sizeof asking->answered);
     memset(asking->tried, 0, sizeof asking->tried);
     send_asks(asking, asking->until_ns);

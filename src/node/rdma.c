@@ -255,28 +255,22 @@ static bool is_member(const struct node *node, const struct server_asker *asker)
            view_peer(node->view, peer, &info) == 0 && !member_is_gone(info.state);
 }
 
-static void refuse_pair(struct message_paired *ret_paired, int error, const char *reason)
-{
-    *ret_paired =
-        (struct message_paired){.error = error, .reason = {reason, (uint32_t)strlen(reason)}};
-}
-
 void rdma_pair(void *context, const struct server_asker *asker, const struct message_pair *pair,
                struct server_scratch *scratch, struct message_paired *ret_paired, void **ret_guest)
 {
     struct node *node = context;
     struct guest *guest = NULL;
     if (!node->rails || !life_may_speak(node, atomic_load(&node->life))) {
-        refuse_pair(ret_paired, -EOPNOTSUPP, "the peer has no RDMA");
+        guest_refuse(ret_paired, -EOPNOTSUPP, "the peer has no RDMA");
         return;
     }
     if (atomic_load(&node->pool_is_refused)) {
-        refuse_pair(ret_paired, -ENOMEM, "the peer's pool cannot be registered: its log says why");
+        guest_refuse(ret_paired, -ENOMEM, "the peer's pool cannot be registered: its log says why");
         return;
     }
     if (PROTECTED(rdma_members_only) && !is_member(node, asker)) {
         metric_add(&node->metrics, METRIC_rdma_strangers_refused, 1);
-        refuse_pair(ret_paired, -EACCES, "this node is no member that the peer knows");
+        guest_refuse(ret_paired, -EACCES, "this node is no member that the peer knows");
         return;
     }
     guest_welcome(node->rails->list, node->rails->n, node->rails->memory, &node->arena,

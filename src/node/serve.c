@@ -12,13 +12,12 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/protection.h"
 #include "core/invite.h"
 #include "node/internal.h"
 #include "node/life.h"
 #include "node/rdma.h"
 #include "node/tool.h"
-#include "wire/slot_header.h"
+#include "wire/slot_pin.h"
 
 static void lookup(void *context, const struct message_lookup *message,
                    struct server_scratch *scratch, struct message_locations *ret_locations)
@@ -31,51 +30,16 @@ static void lookup(void *context, const struct message_lookup *message,
     metric_add(&node->metrics, METRIC_lookups_served, message->n_keys);
 }
 
-/* Without the check, for the tests: whatever the slot holds now is sent as what was asked for. */
-static uint64_t generation_to_pin(const struct slot_header *header, uint64_t wanted)
-{
-    if (PROTECTED(serve_generation))
-        return wanted;
-    return slot_word_generation(atomic_load_explicit(&header->word, memory_order_acquire));
-}
-
-static int check_pinned(const struct node *node, const struct slot_header *header,
-                        const struct record_wanted *wanted)
-{
-    struct slot_sample sample;
-    struct slot_expectation expected = {
-        .digest = wanted->digest,
-        .generation = wanted->place.generation,
-        .offset_bytes = wanted->place.offset_bytes,
-        .length_bytes = wanted->place.length_bytes,
-    };
-    slot_header_sample(header, &sample);
-    if (sample.offset_bytes + sample.length_bytes > node->arena.payload_bytes)
-        return -EBADMSG;
-    if (!PROTECTED(serve_generation))
-        return sample.length_bytes == expected.length_bytes ? 0 : -EBADMSG;
-    switch (slot_verdict(&sample, &expected)) {
-    case SLOT_WHOLE: return 0;
-    case SLOT_STALE: return -ESTALE;
-    default: return -EBADMSG;
-    }
-}
-
 static int pin_page(struct node *node, const struct record_wanted *wanted,
                     const uint8_t **ret_bytes, uint64_t *ret_checksum)
 {
-    if (wanted->place.arena != 0 || wanted->place.slot >= node->arena.slot_count)
-        return -EBADMSG;
-    struct slot_header *header = &node->arena.headers[wanted->place.slot];
-    int error = slot_word_pin(&header->word, generation_to_pin(header, wanted->place.generation));
+    const struct arena *arena = &node->arena;
+    const struct slot_table slots = {arena->headers, arena->slot_count, arena->payload_bytes};
+    int error = slot_pin(&slots, wanted);
     if (error)
         return error;
-    error = check_pinned(node, header, wanted);
-    if (error) {
-        slot_word_unpin(&header->word);
-        return error;
-    }
-    *ret_bytes = node->arena.payload + header->offset_bytes;
+    const struct slot_header *header = &arena->headers[wanted->place.slot];
+    *ret_bytes = arena->payload + header->offset_bytes;
     *ret_checksum = header->checksum;
     return 0;
 }

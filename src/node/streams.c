@@ -7,14 +7,9 @@
 
 #include "base/clock.h"
 #include "io/copy.h"
+#include "io/patience.h"
 #include "node/peers.h"
 #include "node/probe.h"
-
-/* A busy machine is silent for less. */
-#define PATIENCE_NS UINT64_C(20000000)
-/* Nothing came for so long: its pages go on elsewhere.  Two lost packets in a row are silent for
- * less. */
-#define STALL_NS UINT64_C(500000000)
 
 /* By holder, keeping the caller's order: what the caller wants first is asked for first. */
 static void sort_pages(struct streams *s)
@@ -133,7 +128,7 @@ static void judge(struct streams *s, const struct stream *stream, bool is_done)
     uint64_t now_ns = clock_now_ns();
     if (is_done)
         breaker_succeeded(breaker);
-    else if ((channel_error(stream->channel) || now_ns - stream->moved_ns >= PATIENCE_NS) &&
+    else if ((channel_error(stream->channel) || now_ns - stream->moved_ns >= PATIENCE_BUSY_NS) &&
              !atomic_load(&s->node->is_stopping))
         probe_silent(s->node, stream->peer);
 }
@@ -178,8 +173,8 @@ static uint64_t next_stall_ns(const struct streams *s, uint64_t deadline_ns)
 {
     uint64_t at_ns = deadline_ns;
     for (uint32_t i = 0; i < s->n_streams; i++)
-        if (s->streams[i].channel && s->streams[i].moved_ns + STALL_NS < at_ns)
-            at_ns = s->streams[i].moved_ns + STALL_NS;
+        if (s->streams[i].channel && s->streams[i].moved_ns + PATIENCE_STALL_NS < at_ns)
+            at_ns = s->streams[i].moved_ns + PATIENCE_STALL_NS;
     return at_ns;
 }
 
@@ -187,7 +182,7 @@ static void close_stalled(struct streams *s)
 {
     uint64_t now_ns = clock_now_ns();
     for (uint32_t i = 0; i < s->n_streams; i++)
-        if (s->streams[i].channel && now_ns >= s->streams[i].moved_ns + STALL_NS)
+        if (s->streams[i].channel && now_ns >= s->streams[i].moved_ns + PATIENCE_STALL_NS)
             close_stream(s, &s->streams[i]);
 }
 

@@ -157,14 +157,6 @@ static void await_pages(const char *when)
                   counter(1, "peercache_rdma_queue_pairs_broken_total"));
 }
 
-static bool is_poison(void)
-{
-    for (size_t i = 0; i < sizeof bytes; i += 8)
-        if (*(const uint64_t *)(const void *)(bytes + i) != UINT64_C(0xabababababababab))
-            return false;
-    return true;
-}
-
 /* What is done in the middle of a read: an order for the holder, or NULL: the own link is cut. */
 struct blow {
     pthread_t thread;
@@ -190,10 +182,10 @@ static void watch(uint64_t for_ms)
 {
     uint64_t until_ns = clock_now_ns() + for_ms * CLOCK_NS_PER_MS;
     while (clock_now_ns() < until_ns) {
-        assert_true(is_poison());
+        assert_true(is_poison(bytes, sizeof bytes));
         poll(NULL, 0, 50);
     }
-    assert_true(is_poison());
+    assert_true(is_poison(bytes, sizeof bytes));
 }
 
 static void strike_under_a_call(const char *what, const char *order, int fd, uint32_t timeout_ms)

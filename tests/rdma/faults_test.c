@@ -60,14 +60,6 @@ static void what_hangs_is_given_up(void **state)
     nodes_close();
 }
 
-static bool is_poison(const uint8_t *from, size_t len)
-{
-    for (size_t i = 0; i < len; i++)
-        if (from[i] != 0xab)
-            return false;
-    return true;
-}
-
 /* With @holds the device does not let go of its queue pairs at once.  Another caller has borrowed
  * the link, so its end waits; that of the queue pairs does not. */
 static void end_by_deadline(uint32_t holds, bool is_protected)

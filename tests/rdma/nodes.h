@@ -109,6 +109,15 @@ static inline bool is_page(const uint8_t *bytes, uint64_t number, size_t len)
     return true;
 }
 
+/* Memory that was filled with 0xab, and not written since. */
+static inline bool is_poison(const uint8_t *from, size_t len)
+{
+    for (size_t i = 0; i < len; i++)
+        if (from[i] != 0xab)
+            return false;
+    return true;
+}
+
 /* One page, in segments of which the last has what the others leave. */
 static inline struct peercache_result call(int node, uint64_t number, uint8_t *bytes, size_t len,
                                            uint32_t n_segments, uint32_t timeout_ms)

@@ -156,14 +156,6 @@ struct caller {
     uint32_t hits, wrong, touched; /* touched: memory that was written after a call */
 };
 
-static bool is_poison(const uint8_t *from, size_t len)
-{
-    for (size_t i = 0; i < len; i++)
-        if (from[i] != 0xab)
-            return false;
-    return true;
-}
-
 /* Failed links are tried again at once, or nearly all would come by TCP. */
 static void forget_pauses(void)
 {

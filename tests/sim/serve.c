@@ -10,9 +10,9 @@
 #include <string.h>
 
 #include "base/check.h"
-#include "base/protection.h"
 #include "core/invite.h"
 #include "sim.h"
+#include "wire/slot_pin.h"
 
 struct request {
     int from, from_life;
@@ -245,45 +245,11 @@ static void send_piece(struct event *event)
     machine->n_serving--;
 }
 
-/* As node/serve.c: pin, then check what was pinned. */
-static uint64_t generation_to_pin(const struct slot_header *header, uint64_t wanted)
-{
-    if (PROTECTED(serve_generation))
-        return wanted;
-    return slot_word_generation(atomic_load_explicit(&header->word, memory_order_acquire));
-}
-
-static int check_pinned(const struct machine *machine, const struct slot_header *header,
-                        const struct record_wanted *wanted)
-{
-    struct slot_sample sample;
-    struct slot_expectation expected = {.digest = wanted->digest,
-                                        .generation = wanted->place.generation,
-                                        .offset_bytes = wanted->place.offset_bytes,
-                                        .length_bytes = wanted->place.length_bytes};
-    slot_header_sample(header, &sample);
-    if (sample.offset_bytes + sample.length_bytes > machine->pool_bytes)
-        return -EBADMSG;
-    if (!PROTECTED(serve_generation))
-        return sample.length_bytes == expected.length_bytes ? 0 : -EBADMSG;
-    enum slot_verdict verdict = slot_verdict(&sample, &expected);
-    return verdict == SLOT_WHOLE ? 0 : verdict == SLOT_STALE ? -ESTALE : -EBADMSG;
-}
-
 static int pin_page(const struct machine *machine, const struct record_wanted *wanted)
 {
-    if (wanted->place.arena != 0 || wanted->place.slot >= machine->slots)
-        return -EBADMSG;
-    if (machine->n_serving == SERVES_MAX)
-        return -EBUSY;
-    struct slot_header *header = &machine_life(machine)->headers[wanted->place.slot];
-    int error = slot_word_pin(&header->word, generation_to_pin(header, wanted->place.generation));
-    if (error)
-        return error;
-    error = check_pinned(machine, header, wanted);
-    if (error)
-        slot_word_unpin(&header->word);
-    return error;
+    const struct slot_table slots = {machine_life(machine)->headers, machine->slots,
+                                     machine->pool_bytes};
+    return machine->n_serving == SERVES_MAX ? -EBUSY : slot_pin(&slots, wanted);
 }
 
 /* What is sent is as long as was asked for, which the pinned header was held against. */

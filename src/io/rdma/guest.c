@@ -93,7 +93,7 @@ static uint32_t list_slices(struct memory *memory, const struct arena *arena, ui
     return n;
 }
 
-static void refuse(struct message_paired *ret_paired, int error, const char *reason)
+void guest_refuse(struct message_paired *ret_paired, int error, const char *reason)
 {
     *ret_paired =
         (struct message_paired){.error = error, .reason = {reason, (uint32_t)strlen(reason)}};
@@ -128,23 +128,23 @@ void guest_welcome(struct rail *rails, uint32_t n_rails, struct memory *memory,
     struct pairing theirs = pairing_from_pair(pair);
     struct rail *rail = choose_rail(rails, n_rails, &theirs);
     if (!rail) {
-        refuse(ret_paired, -EHOSTUNREACH, "no adapter there reaches this one");
+        guest_refuse(ret_paired, -EHOSTUNREACH, "no adapter there reaches this one");
         return;
     }
     uint32_t n_slices = list_slices(memory, arena, rail->index, slices);
     if (n_slices == 0) { /* before anything is made for who will ask again */
-        refuse(ret_paired, -EAGAIN, GUEST_NOT_READY);
+        guest_refuse(ret_paired, -EAGAIN, GUEST_NOT_READY);
         return;
     }
     struct guest *guest = malloc(sizeof *guest);
     if (!guest || !enter(guest, member, rail)) {
         free(guest);
-        refuse(ret_paired, -ENOSPC, "the peer has too many queue pairs");
+        guest_refuse(ret_paired, -ENOSPC, "the peer has too many queue pairs");
         return;
     }
     int error = fill_guest(guest, &theirs, queues);
     if (error) {
-        refuse(ret_paired, error, strerror(-error));
+        guest_refuse(ret_paired, error, strerror(-error));
         guest_leave(guest);
         return;
     }

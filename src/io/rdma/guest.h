@@ -21,6 +21,8 @@ void guest_welcome(struct rail *rails, uint32_t n_rails, struct memory *memory,
                    const struct arena *arena, struct id128 member, const struct message_pair *pair,
                    struct record_queue *queues, struct record_slice *slices,
                    struct message_paired *ret_paired, struct guest **ret_guest);
+/* The answer: none, because of @reason. */
+void guest_refuse(struct message_paired *ret_paired, int error, const char *reason);
 /* NULL is allowed. */
 void guest_leave(struct guest *guest);
 

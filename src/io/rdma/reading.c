@@ -15,6 +15,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "io/copy.h"
+#include "io/patience.h"
 #include "io/rdma/reading_plan.h"
 
 /* Queue pairs are destroyed so long before the deadline, since that takes its time. */
@@ -149,8 +150,8 @@ static bool advance(struct reading *reading, bool *ret_is_over)
 
 static bool is_late(const struct lane *lane, uint64_t now_ns)
 {
-    return now_ns >= lane->moved_ns + READING_STALL_NS || atomic_load(&lane->link->rail->is_dead) ||
-           !link_is_alive(lane->link);
+    return now_ns >= lane->moved_ns + PATIENCE_STALL_NS ||
+           atomic_load(&lane->link->rail->is_dead) || !link_is_alive(lane->link);
 }
 
 static void give_up_late(struct reading *reading, uint64_t now_ns, bool all)

@@ -14,9 +14,6 @@
 enum { READING_PEERS_MAX = 64, READING_LANES_MAX = 64, READING_RANGES_MAX = 8 };
 /* A page of this or more is split over the rails. */
 #define READING_SPLIT_BYTES (UINT64_C(2) << 20)
-/* A queue pair on which nothing ends for so long is given up: two lost packets in a row are
- * less. */
-#define READING_STALL_NS UINT64_C(500000000)
 
 struct reading_page {
     uint32_t peer; /* of the reading's */
