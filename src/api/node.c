@@ -51,10 +51,11 @@ void peercache_node_close(struct peercache_node *handle)
 {
     if (!handle || handle->pid != getpid())
         return;
-    node_stop(handle->node); /* calls that read into regions end */
-    while (handle->regions)
+    /* A region that a call still reads into would be waited for without an end. */
+    while (node_await_calls(handle->node) && handle->regions)
         peercache_region_release(handle->regions);
-    node_close(handle->node);
+    if (!node_close(handle->node))
+        return;
     while (handle->namespaces) {
         struct peercache_namespace *ns = handle->namespaces;
         handle->namespaces = ns->next;

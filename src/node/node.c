@@ -18,6 +18,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "io/host_id.h"
 #include "node/discovery.h"
 #include "node/internal.h"
@@ -272,28 +273,49 @@ void node_stop(struct node *node)
     loop_wake(node->loop);
 }
 
-static void await_calls(struct node *node)
+bool node_await_calls(struct node *node)
 {
     static const struct timespec pause = {.tv_nsec = 200000};
-    uint64_t until_ns = clock_now_ns() + CLOSE_WAIT_NS;
-    while (atomic_load(&node->calls) > 0 && clock_now_ns() < until_ns)
+    node_stop(node);
+    if (node->await_calls_until_ns == 0)
+        node->await_calls_until_ns = clock_now_ns() + CLOSE_WAIT_NS;
+    while (atomic_load(&node->calls) > 0 && clock_now_ns() < node->await_calls_until_ns)
         nanosleep(&pause, NULL);
+    return atomic_load(&node->calls) == 0;
 }
 
-void node_close(struct node *node)
+/* Nobody can reach the node any more, and a call that goes on begins no new life of it. */
+static void disconnect(struct node *node)
 {
-    if (!node)
-        return;
-    if (node->has_thread) {
-        node_stop(node);
-        drain_join(&node->drain);
-        await_calls(node);
+    if (node->has_thread)
         pthread_join(node->thread, NULL);
-    }
+    pthread_mutex_lock(&node->core_lock);
+    atomic_store(&node->has_ended, true);
+    pthread_mutex_unlock(&node->core_lock);
     server_stop(node->server); /* nobody hands connections to it any more */
     if (node->loop)
         links_close(node);
     rdma_stop_closing(node);
+}
+
+bool node_close(struct node *node)
+{
+    if (!node)
+        return true;
+    bool have_ended = true;
+    if (node->has_thread) {
+        node_stop(node);
+        drain_join(&node->drain);
+        have_ended = node_await_calls(node);
+    }
+    disconnect(node);
+    if (!have_ended) {
+        log_event(LOG_LEVEL_ERROR, "node_not_freed",
+                  "calls=%u reason=\"a device does not let go of their memory: what they use stays "
+                  "until this process ends\"",
+                  atomic_load(&node->calls));
+        return false;
+    }
     peers_close(node);
     rdma_stop(node);
     loop_free(node->loop);
@@ -308,6 +330,7 @@ void node_close(struct node *node)
     pthread_mutex_destroy(&node->core_lock);
     drain_fini(&node->drain);
     free(node);
+    return true;
 }
 
 /* --- calls --- */

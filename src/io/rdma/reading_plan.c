@@ -115,16 +115,20 @@ static bool add_part(struct reading *reading, struct lane *lane, uint32_t index,
     const struct reading_page *page = &reading->pages[index];
     struct chain_page *part = &lane->pages[lane->n];
     uint32_t first = reading->n_segments;
-    if (!cut_part(reading, lane->link->rail->index, page, from_bytes, len_bytes))
+    if (!cut_part(reading, lane->link->rail->index, page, from_bytes, len_bytes)) {
+        reading->n_segments = first;
         return false;
+    }
     *part = (struct chain_page){.expected = page->expected,
                                 .slot = page->slot,
                                 .from_bytes = (uint32_t)from_bytes,
                                 .len_bytes = (uint32_t)len_bytes,
                                 .segment_count = reading->n_segments - first,
                                 .segments = &reading->segments[first]};
-    if (chain_check_page(&lane->link->source, part) != 0)
+    if (chain_check_page(&lane->link->source, part) != 0) {
+        reading->n_segments = first;
         return false;
+    }
     lane->origins[lane->n++] = index;
     lane->bytes += len_bytes;
     return true;
@@ -173,12 +177,13 @@ static void place_page(struct reading *reading, const struct reading_peer *peers
 
 /* --- memory ----------------------------------------------------------------------------------- */
 
-/* A segment crosses one end of a slice at most, and each rail but the first cuts one more. */
+/* A segment, no longer than a page, crosses one end of a slice at most, and each rail but the first
+ * cuts one more. */
 static uint32_t count_segments(const struct reading_page *pages, uint32_t n)
 {
     uint64_t count = 0;
     for (uint32_t i = 0; i < n; i++)
-        count += pages[i].segment_count + 1u + RAILS_MAX;
+        count += 2u * pages[i].segment_count + RAILS_MAX;
     return count < UINT32_MAX / 2 ? (uint32_t)count : UINT32_MAX / 2;
 }
 
