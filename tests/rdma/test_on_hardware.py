@@ -97,6 +97,16 @@ class OnHardware(unittest.TestCase):
         self.assertIn("fake0 fake0\n", log)
         self.assertIn("--build build --peer one\n", log)
 
+    def test_the_benchmark_gets_devices_address_and_options(self):
+        done = self.run_script(*self.built_tree(), "--devices", "b0", "--devices-a", "a0,a1",
+                               "--address", "10.0.0.1", "--option", "gid_index=3", "me@one", "two")
+        self.assertEqual(done.returncode, 0, done.stdout)
+        log = pathlib.Path(re.search(r"output  (\S+)", done.stdout).group(1)).read_text()
+        self.assertIn("--build build --peer me@one --peer-address 10.0.0.1 --devices b0 "
+                      "--peer-devices a0,a1 --option=gid_index=3\n", log)
+        for names in ("a0,a1", "b0"):
+            self.assertIn(f"devices --json --gid_index=3 --device_names={names}", log)
+
     def test_what_fails_is_told_and_the_rest_goes_on(self):
         done = self.run_script(*self.built_tree(contract="echo not ok 3; exit 1",
                                                 bench="exit 2"), "one", "two")
