@@ -8,6 +8,8 @@ import numpy
 
 BAR_WIDTH = 40
 SHOW_INTERVAL_S = 0.1
+# Outcomes of pages that another worker should have brought, found or confirmed.
+LATE = {"MISS_PEER", "MISS_DEADLINE", "STORED_LOCAL"}
 
 
 class Progress:
@@ -45,10 +47,12 @@ class Outcome:
         self.wrong_bytes = sum(done.wrong_bytes for done in results)
         self.not_stored = sum(not done.stored for done in results)
         self.problems = [text for _, texts in reports for text in texts]
-        self.ways = collections.Counter()
+        self.ways, self.late = collections.Counter(), collections.Counter()
         for counters, _ in reports:
-            for way, pages in counters.get("get", {}).get("via", {}).items():
-                self.ways[way] += pages
+            self.ways.update(counters.get("get", {}).get("via", {}))
+            for call in counters.values():
+                self.late.update({outcome: pages for outcome, pages in call["outcome"].items()
+                                  if outcome in LATE})
         self.ways.pop("none", None)
 
     def _add(self, task, done):
@@ -73,6 +77,11 @@ class Outcome:
                           f"{done.hits} delivered")
         if self.not_stored:
             faults.append(f"{self.not_stored} tasks could not store all their pages")
+        if self.late and (self.short or self.not_stored):
+            named = ", ".join(f"{outcome} {pages}" for outcome, pages in sorted(self.late.items()))
+            faults.append(f"pages for which a worker was too late: {named}; workers that do not get "
+                          "a processor for a quarter of a second count as hung, so run the demo again "
+                          "when this machine is less busy")
         if self.problems:
             faults.append(f"the adapter complained, first of {len(self.problems)}: "
                           f"{self.problems[0]}")

@@ -115,6 +115,14 @@ class Running(harness.AdapterCase):
 
         self.assertIn("did not hit", self.outcome_with(spoil).faults()[0])
 
+    def test_a_worker_that_is_late_is_told(self):
+        def spoil(one):
+            get = one.store.batch_get_v1
+            one.store.batch_get_v1 = lambda *args: [*get(*args)[:-1], False]
+            one.store.counters.snapshot = lambda: {"get": {"outcome": {"HIT": 5, "MISS_PEER": 3}}}
+
+        self.assertIn("MISS_PEER 3; ", " ".join(self.outcome_with(spoil).faults()))
+
     def test_refused_page_is_noticed(self):
         def spoil(one):
             one.store.batch_set_v1 = lambda names, *args: [False] * len(names)
