@@ -96,6 +96,15 @@ static void print_table(const struct bench *bench, const struct phase *phases, s
         print_row(&phases[i]);
 }
 
+static void tell_bad(const struct phase *phase)
+{
+    const char *outcome = peercache_outcome_name(phase->bad_outcome);
+    if (phase->good < phase->pages)
+        text_fail(0, "%s: %" PRIu64 " of %" PRIu64 " pages were not good, the last with %s: %s",
+                  phase->name, phase->pages - phase->good, phase->pages, outcome,
+                  text_reason(outcome));
+}
+
 static int measure_all(struct bench *bench, struct phase *phases, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -113,7 +122,9 @@ static int measure_all(struct bench *bench, struct phase *phases, size_t n)
 
 int command_bench(const struct invocation *invocation)
 {
-    struct phase phases[] = {{.name = "set"}, {.name = "exists"}, {.name = "get"}};
+    enum { SET, EXISTS, GET };
+    struct phase phases[] = {
+        [SET] = {.name = "set"}, [EXISTS] = {.name = "exists"}, [GET] = {.name = "get"}};
     size_t n = sizeof phases / sizeof *phases;
     struct bench bench;
     if (invocation->node)
@@ -126,6 +137,10 @@ int command_bench(const struct invocation *invocation)
         status = measure_all(&bench, phases, n);
     if (!status)
         (invocation->json ? print_json : print_table)(&bench, phases, n);
+    for (size_t i = 0; i < n && !status; i++)
+        tell_bad(&phases[i]);
+    if (!status && phases[GET].good == 0)
+        status = text_fail(EXIT_MISS, "no page came");
     for (size_t i = 0; i < n; i++) {
         if (phases[i].wrong_pages)
             status = text_fail(EXIT_REFUSED, "%s: %" PRIu64 " pages had wrong bytes",

@@ -39,6 +39,7 @@ struct phase {
     uint64_t *samples_ns;
     uint64_t calls, pages, good, bytes, wrong_pages;
     uint64_t by_via[PEERCACHE_VIA_TCP + 1];
+    uint16_t bad_outcome; /* of the last page that was not good */
     double seconds;
 };
 

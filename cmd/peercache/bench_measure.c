@@ -26,8 +26,10 @@ static void count_results(struct bench *bench, struct phase *phase, uint16_t goo
     const struct invocation *invocation = bench->invocation;
     for (uint32_t i = 0; i < invocation->batch; i++) {
         const struct peercache_result *result = &bench->results[i];
-        if (result->outcome != good)
+        if (result->outcome != good) {
+            phase->bad_outcome = result->outcome;
             continue;
+        }
         phase->good++;
         phase->by_via[result->via <= PEERCACHE_VIA_TCP ? result->via : 0]++;
         if (good != PEERCACHE_FOUND)

@@ -62,6 +62,12 @@ static void print_found(const json_t *found)
         print_device(device);
         n_works += ask_flag(device, "is_used");
     }
+    json_t *name;
+    json_array_foreach(json_object_get(found, "missing_names"), i, name)
+    {
+        text_print_name(stdout, json_string_value(name));
+        puts(": device_names has it, but this machine has no device of that name");
+    }
     if (ask_number(found, "devices_at_once") < n_works)
         printf(
             "a node without device_names takes one of these %zu: on the NUMA node where it starts, "

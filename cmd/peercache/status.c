@@ -100,7 +100,9 @@ static void print_device(const json_t *device)
            (unsigned long long)ask_number(device, "queue_pairs"),
            (unsigned long long)ask_number(device, "queue_pairs_max"),
            (unsigned long long)ask_number(device, "guest_queue_pairs"),
-           ask_flag(device, "has_failed") ? ", has failed" : "");
+           ask_flag(device, "has_failed")     ? ", has failed"
+           : ask_flag(device, "port_is_down") ? ", port down"
+                                              : "");
 }
 
 static void print_link(const json_t *link)
@@ -119,14 +121,17 @@ static void print_rdma(const json_t *rdma)
 {
     const json_t *devices = json_object_get(rdma, "devices");
     const json_t *links = json_object_get(rdma, "links");
-    size_t i;
+    size_t n_devices = json_array_size(devices), n_links = json_array_size(links), i;
     json_t *entry;
     if (!rdma)
         return;
-    printf("rdma: %zu devices, %zu links", json_array_size(devices), json_array_size(links));
+    printf("rdma: %zu device%s, %zu link%s", n_devices, n_devices == 1 ? "" : "s", n_links,
+           n_links == 1 ? "" : "s");
     if (ask_text(rdma, "why_not")[0])
         printf(" (%s)", ask_text(rdma, "why_not"));
     putchar('\n');
+    json_array_foreach(json_object_get(rdma, "troubles"), i, entry)
+        printf("  %s\n", json_string_value(entry));
     json_array_foreach(devices, i, entry) print_device(entry);
     json_array_foreach(links, i, entry) print_link(entry);
 }

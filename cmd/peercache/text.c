@@ -50,8 +50,11 @@ static const struct {
     {"MISS_EVICTED", "the node that had the page let it go while it was read"},
     {"MISS_LENGTH", "the stored page has another length"},
     {"MISS_CHECKSUM", "the stored bytes do not match their checksum"},
-    {"MISS_PEER", "the node that has the page, or every owner of the key, failed to answer"},
+    {"MISS_PEER",
+     "the node that has the page, or every owner of the key, failed to answer, or there "
+     "is no way to it by the asked node's protocol (peercache status)"},
     {"MISS_DEADLINE", "the page did not come in time; give a longer --timeout"},
+    {"STORED_LOCAL", "no owner confirmed it in time, so others may not find it yet"},
     {"MISS_DISK", "the page could not be read from the disk"},
     {"REFUSED_FULL", "every page of the pool is in use; try again, or raise that node's "
                      "global_segment_size"},

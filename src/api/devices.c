@@ -132,17 +132,32 @@ static json_t *device_json(const struct survey_device *device, const struct choi
                      "limits", limits_json(&device->info.limits), "ports", ports);
 }
 
+static json_t *missing_json(const struct findings *found)
+{
+    json_t *missing = json_array();
+    char name[VERBS_NAME_BYTES];
+    for (const char *cursor = found->wishes.device_names; choice_next_name(&cursor, name);) {
+        bool is_there = false;
+        for (uint32_t i = 0; i < found->survey.count; i++)
+            is_there |= strcmp(found->survey.devices[i].name, name) == 0;
+        if (!is_there)
+            json_array_append_new(missing, json_string(name));
+    }
+    return missing;
+}
+
 static json_t *findings_json(const struct findings *found)
 {
     json_t *devices = json_array();
     bool is_limited = found->memlock_bytes != MEMLOCK_UNLIMITED;
     for (uint32_t i = 0; i < found->survey.count; i++)
         json_array_append_new(devices, device_json(&found->survey.devices[i], &found->wishes));
-    return json_pack(
-        "{s:b, s:s, s:i, s:o, s:I, s:o}", "works", !found->reason[0], "reason", found->reason,
-        "devices_at_once", found->takes_one ? 1 : (int)found->n_works, "locked_memory_limit_bytes",
-        is_limited ? json_integer((json_int_t)found->memlock_bytes) : json_null(),
-        "locked_memory_needed_bytes", (json_int_t)found->needed_bytes, "devices", devices);
+    return json_pack("{s:b, s:s, s:o, s:i, s:o, s:I, s:o}", "works", !found->reason[0], "reason",
+                     found->reason, "missing_names", missing_json(found), "devices_at_once",
+                     found->takes_one ? 1 : (int)found->n_works, "locked_memory_limit_bytes",
+                     is_limited ? json_integer((json_int_t)found->memlock_bytes) : json_null(),
+                     "locked_memory_needed_bytes", (json_int_t)found->needed_bytes, "devices",
+                     devices);
 }
 
 int peercache_devices(const struct peercache_config *config, struct peercache_answer *ret_answer,

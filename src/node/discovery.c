@@ -436,6 +436,7 @@ void discovery_reached(struct node *node, const char *address, const char *reaso
             log_event(LOG_LEVEL_WARNING, "discovery_unreachable",
                       "address=%s reason=\"%s\" effect=\"%s\"", address, reason,
                       discovery->n_links > 0 ? "other masters answer; this node keeps trying"
-                                             : "this node serves its own pages and keeps trying");
+                                             : "this node and the members that it knows serve "
+                                               "on; it keeps trying");
     }
 }

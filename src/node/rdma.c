@@ -70,6 +70,12 @@ static void *register_pool(void *context)
     return NULL;
 }
 
+/* Whoever says which device, port or address to use counts on it. */
+static bool names_a_device(const struct node_config *config)
+{
+    return config->device_names[0] || config->gid_index >= 0 || config->ib_port != 1;
+}
+
 int rdma_start(struct node *node, char ret_error[NODE_ERROR_BYTES])
 {
     char reason[RAILS_REASON_BYTES];
@@ -88,7 +94,7 @@ int rdma_start(struct node *node, char ret_error[NODE_ERROR_BYTES])
         snprintf(ret_error, NODE_ERROR_BYTES, "protocol=rdma: %.230s", reason);
         return error;
     }
-    log_event(node->config.device_names[0] ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "rdma_off",
+    log_event(names_a_device(&node->config) ? LOG_LEVEL_WARNING : LOG_LEVEL_INFO, "rdma_off",
               "reason=%s", log_quoted(reason));
     snprintf(node->no_rdma, sizeof node->no_rdma, "%.255s", reason);
     rails_close(node->rails);

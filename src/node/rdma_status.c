@@ -19,10 +19,12 @@ static json_t *device_json(struct rail *rail)
         taken += rail->queues[i].is_taken;
     uint32_t guests = rail->n_guests;
     pthread_mutex_unlock(&rail->mutex);
-    return json_pack("{s:s, s:i, s:s, s:b, s:i, s:i, s:i, s:i}", "device", rail->name, "port",
-                     rail->port, "address", address, "has_failed", atomic_load(&rail->is_dead),
-                     "queue_pairs", taken, "queue_pairs_max", rail->queue_limit,
-                     "guest_queue_pairs", guests, "guest_queue_pairs_max", RAIL_GUESTS_MAX);
+    return json_pack("{s:s, s:i, s:s, s:i, s:b, s:b, s:i, s:i, s:i, s:i}", "device", rail->name,
+                     "port", rail->port, "address", address, "gid_index", rail->gid.entry.index,
+                     "has_failed", atomic_load(&rail->is_dead), "port_is_down",
+                     atomic_load(&rail->port_is_down), "queue_pairs", taken, "queue_pairs_max",
+                     rail->queue_limit, "guest_queue_pairs", guests, "guest_queue_pairs_max",
+                     RAIL_GUESTS_MAX);
 }
 
 static void add_links(json_t *links, struct node_peer *peer)
@@ -56,11 +58,29 @@ static json_t *links_json(struct node *node)
     return links;
 }
 
+/* What does not go by RDMA though a device works. */
+static json_t *troubles_json(struct node *node)
+{
+    json_t *troubles = json_array();
+    if (atomic_load(&node->pool_is_refused))
+        json_array_append_new(
+            troubles,
+            json_string("this node's pool is not registered, so others read it by TCP, or "
+                        "with protocol=rdma not at all: the log says why "
+                        "(rdma_pool_not_registered)"));
+    if (node->rails && bounce_has_failed(&node->rails->bounce))
+        json_array_append_new(
+            troubles, json_string("there is no bounce buffer, so pages that go to memory of no "
+                                  "region come by TCP, or with protocol=rdma not at all: the log "
+                                  "says why (rdma_no_bounce)"));
+    return troubles;
+}
+
 json_t *rdma_json(struct node *node)
 {
     json_t *devices = json_array();
     for (uint32_t i = 0; node->rails && i < node->rails->n; i++)
         json_array_append_new(devices, device_json(&node->rails->list[i]));
-    return json_pack("{s:o, s:o, s:s}", "devices", devices, "links", links_json(node), "why_not",
-                     node->rails ? "" : node->no_rdma);
+    return json_pack("{s:o, s:o, s:o, s:s}", "devices", devices, "links", links_json(node),
+                     "troubles", troubles_json(node), "why_not", node->rails ? "" : node->no_rdma);
 }

@@ -48,12 +48,41 @@ static inline void expect_rdma_again(void)
     assert_true(is_page(bytes, 1, BYTES));
 }
 
+/* The caller's to free. */
+static inline json_t *status_of(int node)
+{
+    char *text;
+    assert_int_equal(peercache_node_status(nodes[node], &text), 0);
+    json_t *status = json_loads(text, 0, NULL);
+    free(text);
+    return status;
+}
+
+/* Whether one of the troubles in the status speaks of this. */
+static inline bool has_trouble(int node, const char *what)
+{
+    json_t *status = status_of(node), *trouble;
+    size_t i;
+    bool is_told = false;
+    json_array_foreach(json_object_get(json_object_get(status, "rdma"), "troubles"), i, trouble)
+        is_told |= strstr(json_string_value(trouble), what) != NULL;
+    json_decref(status);
+    return is_told;
+}
+
+static inline bool port_is_down(int node)
+{
+    json_t *status = status_of(node);
+    json_t *devices = json_object_get(json_object_get(status, "rdma"), "devices");
+    bool is_down = json_is_true(json_object_get(json_array_get(devices, 0), "port_is_down"));
+    json_decref(status);
+    return is_down;
+}
+
 /* Whether the status says so of the one link: its state, its queue pairs, and why it is not up. */
 static inline bool link_is(const char *state, int queue_pairs, const char *why)
 {
-    char *text;
-    assert_int_equal(peercache_node_status(nodes[1], &text), 0);
-    json_t *status = json_loads(text, 0, NULL);
+    json_t *status = status_of(1);
     json_t *links = json_object_get(json_object_get(status, "rdma"), "links");
     json_t *link = json_array_get(links, 0);
     assert_int_equal(json_array_size(links), 1);
@@ -63,7 +92,6 @@ static inline bool link_is(const char *state, int queue_pairs, const char *why)
     if (!is_so)
         json_dumpf(link, stderr, 0);
     json_decref(status);
-    free(text);
     return is_so;
 }
 

@@ -119,10 +119,12 @@ static void a_port_that_is_down_is_probed(void **state)
     model_set_port(model, the_link(0)->rail->name, false);
     live_unlock(live);
     assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_TCP);
+    assert_true(port_is_down(1));
     live_lock(live);
     model_set_port(model, the_link(0)->rail->name, true);
     live_unlock(live);
     expect_rdma_again();
+    assert_false(port_is_down(1));
     nodes_close();
 }
 
@@ -153,6 +155,7 @@ static void a_pool_that_cannot_be_registered_is_served_by_tcp(void **state)
         set_apart();
         set(1, BYTES);
         assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_TCP);
+        assert_true(has_trouble(0, "rdma_pool_not_registered"));
         nodes_close();
     }
 }

@@ -31,6 +31,7 @@ case_ plain $devices
 case_ both $devices --json
 case_ named $devices --json --device_names rxe1 --gid_index 0
 case_ unknown $devices --device_names mlx5_0
+case_ one_missing $devices --device_names rxe0,mlx5_0
 chmod 666 /dev/infiniband/*
 case_ locked as_nobody $devices
 limit=16384
@@ -99,7 +100,11 @@ class Devices(unittest.TestCase):
         listing = self.listing("named")
         self.assertFalse(listing["rxe0"]["is_used"])
         self.assertTrue(gids(listing["rxe1"])[0]["is_used"])
-        self.assertIn("device_names=mlx5_0 names no RDMA device", self.refusal("unknown"))
+        self.assertIn("device_names=mlx5_0 names no RDMA device of this machine; it has rxe0, rxe1",
+                      self.refusal("unknown"))
+        self.check_status("one_missing", 0)
+        self.assertIn("mlx5_0: device_names has it, but this machine has no device of that name",
+                      self.text("one_missing.out"))
 
     def test_what_is_forbidden_is_said(self):
         self.assertIn("the limit of locked memory is 64 KiB", self.refusal("locked"))

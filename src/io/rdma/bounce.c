@@ -44,9 +44,20 @@ static bool make(struct bounce *bounce)
         munmap(bytes, size);
     }
     if (error != -ECANCELED)
-        log_event(LOG_LEVEL_WARNING, "rdma_no_bounce", "reason=%s", log_quoted(text));
+        log_event(LOG_LEVEL_WARNING, "rdma_no_bounce",
+                  "reason=%s effect=\"pages that go to memory of no region come by TCP, or with "
+                  "protocol=rdma not at all\"",
+                  log_quoted(text));
     bounce->has_failed = true;
     return false;
+}
+
+bool bounce_has_failed(struct bounce *bounce)
+{
+    pthread_mutex_lock(&bounce->mutex);
+    bool has_failed = bounce->has_failed;
+    pthread_mutex_unlock(&bounce->mutex);
+    return has_failed;
 }
 
 uint8_t *bounce_borrow(struct bounce *bounce)

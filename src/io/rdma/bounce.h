@@ -28,5 +28,7 @@ void bounce_fini(struct bounce *bounce);
 /* A block, or NULL: all are lent, or there is no memory for them. */
 uint8_t *bounce_borrow(struct bounce *bounce);
 void bounce_return(struct bounce *bounce, uint8_t *block);
+/* There is no memory for them, as the log said. */
+bool bounce_has_failed(struct bounce *bounce);
 
 #endif

@@ -137,6 +137,17 @@ void choice_make(const struct survey_device *device, const struct choice_wishes 
     *ret_choice = choice;
 }
 
+static void explain_names(const struct survey *survey, const struct choice_wishes *wishes,
+                          char ret_reason[CHOICE_WHY_BYTES])
+{
+    int len = snprintf(ret_reason, CHOICE_WHY_BYTES,
+                       "device_names=%.60s names no RDMA device of this machine; it has",
+                       wishes->device_names);
+    for (uint32_t i = 0; i < survey->count && len < CHOICE_WHY_BYTES; i++)
+        len += snprintf(ret_reason + len, CHOICE_WHY_BYTES - (size_t)len, "%s%s", i ? ", " : " ",
+                        survey->devices[i].name);
+}
+
 static void explain_none(const struct survey *survey, char ret_reason[CHOICE_WHY_BYTES])
 {
     if (survey->unlisted[0])
@@ -169,9 +180,7 @@ bool choice_works(const struct survey *survey, const struct choice_wishes *wishe
                  choice.why);
     }
     if (!is_any_named)
-        snprintf(ret_reason, CHOICE_WHY_BYTES,
-                 "device_names=%.100s names no RDMA device of this machine; it has %s%s",
-                 wishes->device_names, survey->devices[0].name, survey->count > 1 ? " ..." : "");
+        explain_names(survey, wishes, ret_reason);
     return false;
 }
 

@@ -8,11 +8,14 @@
 #include "io/rdma/guest.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "io/rdma/pairing.h"
+
+enum { GUEST_REASON_BYTES = 128 };
 
 struct guest {
     LIST_ENTRY(guest) link; /* among those of the rail */
@@ -144,7 +147,10 @@ void guest_welcome(struct rail *rails, uint32_t n_rails, struct memory *memory,
     }
     int error = fill_guest(guest, &theirs, queues);
     if (error) {
-        guest_refuse(ret_paired, error, strerror(-error));
+        static _Thread_local char reason[GUEST_REASON_BYTES];
+        snprintf(reason, sizeof reason, "%s of the peer cannot connect to this node's adapter: %s",
+                 rail->name, strerror(-error));
+        guest_refuse(ret_paired, error, reason);
         guest_leave(guest);
         return;
     }

@@ -106,13 +106,12 @@ static int take_source(struct opening *opening, const struct message_paired *pai
     return 0;
 }
 
-static int connect_queues(struct opening *opening, const struct message_paired *paired)
+static int connect_queues(struct opening *opening, const struct pairing *theirs)
 {
     struct link *link = opening->link;
-    struct pairing theirs = pairing_from_paired(paired);
     for (uint32_t i = 0; i < PAIR_MAX; i++) {
         struct verbs_path path;
-        int error = pairing_path(link->rail, &theirs, i, opening->psns[i], &path);
+        int error = pairing_path(link->rail, theirs, i, opening->psns[i], &path);
         if (!error)
             error = queue_connect(link->queues[i], &path);
         if (error)
@@ -123,8 +122,9 @@ static int connect_queues(struct opening *opening, const struct message_paired *
 }
 
 /* A path that does not carry a small READ is none, whatever both sides say. */
-static int probe(struct opening *opening, struct queue *queue)
+static int probe(struct opening *opening, struct queue *queue, const struct pairing *theirs)
 {
+    const struct rail *rail = opening->link->rail;
     struct waiters *waiters = opening->link->rail->waiters;
     uint32_t place = waiters_take(waiters);
     struct chain *chain;
@@ -141,9 +141,27 @@ static int probe(struct opening *opening, struct queue *queue)
         queue_break(queue);
     bool is_done = chain_end(chain) == CHAIN_DONE;
     queue_release(queue, chain);
-    return is_done ? 0
-                   : fail(opening, error ? error : -EHOSTUNREACH,
-                          "a READ by %s does not come through", opening->link->rail->name);
+    if (is_done)
+        return 0;
+    char from[GID_TEXT_BYTES], to[GID_TEXT_BYTES];
+    struct gid gid = pairing_gid(theirs);
+    gid_format(&rail->gid, from);
+    gid_format(&gid, to);
+    return fail(
+        opening, error ? error : -EHOSTUNREACH,
+        "a READ from %s (%s) to %s does not come through%s; device_names chooses devices that "
+        "reach each other",
+        rail->name, from, to,
+        atomic_load(&rail->port_is_down) ? ": the port is down" : " (route, firewall, MTU?)");
+}
+
+static int connect_and_probe(struct opening *opening, const struct message_paired *paired)
+{
+    struct pairing theirs = pairing_from_paired(paired);
+    int error = connect_queues(opening, &theirs);
+    for (uint32_t i = 0; !error && i < PAIR_MAX; i++)
+        error = probe(opening, opening->link->queues[i], &theirs);
+    return error;
 }
 
 int link_open(struct link *link, const struct channel_peer *peer, const struct message_hello *mine,
@@ -161,9 +179,7 @@ int link_open(struct link *link, const struct channel_peer *peer, const struct m
     if (!error)
         error = take_source(&opening, &done.paired);
     if (!error)
-        error = connect_queues(&opening, &done.paired);
-    for (uint32_t i = 0; !error && i < PAIR_MAX; i++)
-        error = probe(&opening, link->queues[i]);
+        error = connect_and_probe(&opening, &done.paired);
     if (error)
         link_close_parts(link);
     return error;

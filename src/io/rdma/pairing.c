@@ -34,7 +34,7 @@ static struct id128 id_of_gid(const uint8_t bytes[VERBS_GID_BYTES])
     return id;
 }
 
-static struct gid gid_of(const struct pairing *theirs)
+struct gid pairing_gid(const struct pairing *theirs)
 {
     struct gid gid = {.entry.type = (enum verbs_gid_type)theirs->gid_type};
     for (int i = 0; i < 8; i++) {
@@ -90,7 +90,7 @@ void pairing_to_paired(const struct pairing *own, struct message_paired *ret_pai
 bool pairing_reaches(const struct rail *rail, const struct pairing *theirs, bool *ret_shares)
 {
     const struct gid *own_gid, *their_gid;
-    struct gid gid = gid_of(theirs);
+    struct gid gid = pairing_gid(theirs);
     if (theirs->link != rail->port_info.link || theirs->gid_type > VERBS_GID_ROCE_V2)
         return false;
     *ret_shares = gid_share_subnet(&rail->gid, &gid);
@@ -112,7 +112,7 @@ int pairing_path(const struct rail *rail, const struct pairing *theirs, uint32_t
                  uint32_t own_psn, struct verbs_path *ret_path)
 {
     struct pairing own = pairing_of(rail);
-    struct gid gid = gid_of(theirs);
+    struct gid gid = pairing_gid(theirs);
     if (index >= theirs->n_queues || !is_mtu(theirs->mtu_bytes) || theirs->reads_served == 0 ||
         theirs->queues[index].number > VERBS_PSN_MASK ||
         theirs->queues[index].first_psn > VERBS_PSN_MASK)

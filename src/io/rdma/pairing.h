@@ -25,6 +25,8 @@ struct pairing pairing_from_paired(const struct message_paired *paired);
 void pairing_to_pair(const struct pairing *own, struct message_pair *ret_pair);
 void pairing_to_paired(const struct pairing *own, struct message_paired *ret_paired);
 
+/* The other side's address. */
+struct gid pairing_gid(const struct pairing *theirs);
 /* Whether the rail reaches the other side: equal kinds of link and of address, and one subnet where
  * the address does not go beyond; *ret_shares: one subnet. */
 bool pairing_reaches(const struct rail *rail, const struct pairing *theirs, bool *ret_shares);

@@ -49,10 +49,16 @@ static void take_event(struct rail *rail, const struct verbs_event *event)
     case VERBS_EVENT_DEVICE_FAILED: die(rail, "it failed or was removed"); break;
     case VERBS_EVENT_COMPLETIONS_FAILED: die(rail, "its completion queue overran"); break;
     case VERBS_EVENT_PORT_DOWN:
+        if (event->port != rail->port)
+            break;
+        atomic_store(&rail->port_is_down, true);
         log_event(LOG_LEVEL_WARNING, "rdma_port_down", "device=%s port=%u", rail->name,
                   event->port);
         break;
     case VERBS_EVENT_PORT_UP:
+        if (event->port != rail->port)
+            break;
+        atomic_store(&rail->port_is_down, false);
         log_event(LOG_LEVEL_INFO, "rdma_port_up", "device=%s port=%u", rail->name, event->port);
         break;
     default: break; /* a queue pair that fails completes its reads, which tells more */

@@ -331,7 +331,9 @@ void queue_completed(struct rail *rail, const struct verbs_completion *completio
     if (completion->status == VERBS_OK || completion->status == VERBS_FLUSHED)
         return;
     metric_add(rail->metrics, METRIC_rdma_completions_failed, 1);
+    const char *reason = verbs_status_text(completion->status);
+    if (atomic_load(&rail->port_is_down))
+        reason = "the own port is down";
     log_event(LOG_LEVEL_WARNING, "rdma_read_failed", "device=%s reason=%s vendor_error=%u",
-              rail->name, log_quoted(verbs_status_text(completion->status)),
-              completion->vendor_error);
+              rail->name, log_quoted(reason), completion->vendor_error);
 }

@@ -71,6 +71,7 @@ struct rail {
     uint64_t spin_ns;
     _Atomic(uint32_t) chains_under_way;
     atomic_bool is_stopping, is_dead; /* is_dead: the device has failed for good */
+    atomic_bool port_is_down;         /* as it said last */
 };
 
 /* What the node has chosen. */

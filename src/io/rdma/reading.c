@@ -50,7 +50,10 @@ static void take_chain(struct reading *reading, struct lane *lane, uint32_t inde
     struct lane_chain *at = &lane->chains[index];
     if (chain_end(at->chain) == CHAIN_FAILED) {
         lane->has_failed = true;
-        link_break(lane->link, "a READ failed"); /* first: nobody borrows what is being destroyed */
+        /* First: nobody borrows what is being destroyed. */
+        link_break(lane->link, atomic_load(&lane->link->rail->port_is_down)
+                                   ? "a READ failed: the device's port is down"
+                                   : "a READ failed");
         queue_break(at->queue);
     }
     for (uint32_t i = 0; i < at->chain->n_parts; i++)

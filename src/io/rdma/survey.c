@@ -186,7 +186,7 @@ void survey_explain(int error, char *ret_text, size_t size)
     if (error == -ENOSYS)
         snprintf(ret_text, size,
                  "this machine has no RDMA device: its kernel has no RDMA, or ib_uverbs is not "
-                 "loaded");
+                 "loaded (modprobe ib_uverbs, and the driver of the adapter)");
     else
         snprintf(ret_text, size, "RDMA devices cannot be listed: %s", strerror(-error));
 }
