@@ -12,13 +12,13 @@
 #include <errno.h>
 #include <netdb.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 
 /* getaddrinfo() uses large buffers on the stack. */
 enum { THREAD_STACK_BYTES = 256 * 1024 };
@@ -110,27 +110,23 @@ static void *thread_main(void *argument)
     return NULL;
 }
 
-/* Signals are the host program's, none is to be taken by a thread that it does not know. */
-static int thread_start(struct resolve *resolve)
+/* The thread ends by itself, however long the resolver takes. */
+static int begin(struct resolve *resolve)
 {
     pthread_t thread;
     pthread_attr_t attributes;
-    sigset_t all, before;
     if (atomic_fetch_add(&threads_now, 1) >= RESOLVE_THREADS_MAX) {
         atomic_fetch_sub(&threads_now, 1);
         return -EAGAIN;
     }
-    sigfillset(&all);
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, THREAD_STACK_BYTES);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&thread, &attributes, thread_main, resolve);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int error = thread_start(&thread, &attributes, "pc-resolve", thread_main, resolve);
     pthread_attr_destroy(&attributes);
     if (error != 0)
         atomic_fetch_sub(&threads_now, 1);
-    return -error;
+    return error;
 }
 
 static struct resolve *resolve_alloc(const struct address *address)
@@ -173,7 +169,7 @@ int resolve_wait_all(const struct address *address, uint64_t deadline_ns,
     struct resolve *resolve = resolve_alloc(address);
     if (resolve == NULL)
         return -ENOMEM;
-    int error = thread_start(resolve);
+    int error = begin(resolve);
     if (error < 0) {
         resolve_free(resolve);
         return error;
@@ -231,7 +227,7 @@ int resolve_start(struct loop *loop, const struct address *address, uint32_t tur
         *ret_resolve = resolve;
         return 0;
     }
-    int error = thread_start(resolve);
+    int error = begin(resolve);
     if (error < 0) {
         resolve_free(resolve);
         return error;

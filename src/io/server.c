@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <sched.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +19,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/thread.h"
 #include "io/forked.h"
 #include "io/server_internal.h"
 
@@ -59,7 +59,7 @@ static void make_room(struct loop_task *task)
 }
 
 /* Signals are the host program's, none is to be taken by a thread that it does not know. */
-static int thread_start(struct server *server, uint32_t index, struct server_thread **ret_thread)
+static int add_thread(struct server *server, uint32_t index, struct server_thread **ret_thread)
 {
     struct server_thread *thread = calloc(1, sizeof *thread);
     if (thread == NULL)
@@ -72,18 +72,11 @@ static int thread_start(struct server *server, uint32_t index, struct server_thr
     int error = loop_new(&thread->loop);
     if (error < 0)
         return error;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    error = pthread_create(&thread->id, NULL, thread_main, thread);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error != 0)
-        return -error;
-    thread->is_started = true;
     char name[16];
-    snprintf(name, sizeof name, "pc-serve-%u", index);
-    pthread_setname_np(thread->id, name);
-    return 0;
+    snprintf(name, sizeof name, "pc-serve-%u", (unsigned)(index & 0xffff));
+    error = thread_start(&thread->id, NULL, name, thread_main, thread);
+    thread->is_started = error == 0;
+    return error;
 }
 
 int server_start(const struct server_setup *setup, struct server **ret_server)
@@ -102,7 +95,7 @@ int server_start(const struct server_setup *setup, struct server **ret_server)
     int error = server_tools_start(server);
     uint32_t wanted = setup->threads + (setup->ops.pair != NULL);
     while (error == 0 && server->n_threads < wanted) {
-        error = thread_start(server, server->n_threads, &server->threads[server->n_threads]);
+        error = add_thread(server, server->n_threads, &server->threads[server->n_threads]);
         server->n_threads++;
     }
     if (error < 0) {

@@ -9,11 +9,12 @@
  * queue, then to the tool thread.
  */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "base/thread.h"
 
 #include "base/clock.h"
 #include "io/forked.h"
@@ -118,16 +119,9 @@ int server_tools_start(struct server *server)
     pthread_cond_init(&tools->changed, NULL);
     tools->end = &tools->first;
     tools->fd_now = -1;
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&tools->id, NULL, thread_main, server);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error != 0)
-        return -error;
-    tools->is_started = true;
-    pthread_setname_np(tools->id, "pc-tools");
-    return 0;
+    int error = thread_start(&tools->id, NULL, "pc-tools", thread_main, server);
+    tools->is_started = error == 0;
+    return error;
 }
 
 void server_tools_stop(struct server *server)

@@ -10,13 +10,13 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 
 enum { FOLDER_BYTES = 256 };
 
@@ -128,24 +128,11 @@ static void *run(void *context)
 
 /* --- its user --- */
 
-/* Signals are the host program's, none is to be taken by a thread that it does not know. */
-static int start_thread(struct state_writer *writer)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&writer->thread, NULL, run, writer);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (error == 0)
-        pthread_setname_np(writer->thread, "pc-state");
-    return -error;
-}
-
 /* With the lock.  Without a thread it is kept for the next time that there is something. */
 static void wake(struct state_writer *writer)
 {
     if (!writer->has_thread)
-        writer->has_thread = start_thread(writer) == 0;
+        writer->has_thread = thread_start(&writer->thread, NULL, "pc-state", run, writer) == 0;
     pthread_cond_broadcast(&writer->changed);
 }
 

@@ -15,6 +15,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "core/inspection.h"
 #include "core/replacement.h"
 #include "node/ask.h"
@@ -298,7 +299,7 @@ int drain_start(struct node *node, uint64_t timeout_ns)
     } else if (atomic_load(&drain->state) == DRAIN_NONE) {
         drain_join(drain); /* of one that was cancelled: it has let go of the lock for good */
         drain->deadline_ns = clock_now_ns() + timeout_ns;
-        error = -pthread_create(&drain->thread, NULL, run, node);
+        error = thread_start(&drain->thread, NULL, "pc-drain", run, node);
         drain->has_thread = error == 0;
         if (!error)
             atomic_store(&drain->state, DRAIN_RUNNING);

@@ -19,6 +19,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "io/host_id.h"
 #include "node/discovery.h"
 #include "node/internal.h"
@@ -194,7 +195,7 @@ static int start_thread(struct node *node, char ret_error[NODE_ERROR_BYTES])
     node->drain_task.run = drain;
     /* The thread compares itself with node->thread, which is set before it can take this lock. */
     pthread_mutex_lock(&node->core_lock);
-    int error = -pthread_create(&node->thread, NULL, run, node);
+    int error = thread_start(&node->thread, NULL, "pc-node", run, node);
     node->has_thread = error == 0;
     pthread_mutex_unlock(&node->core_lock);
     if (error)

@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/protection.h"
+#include "base/thread.h"
 #include "core/member.h"
 #include "io/rdma/guest.h"
 #include "io/rdma/module.h"
@@ -84,7 +85,7 @@ int rdma_start(struct node *node, char ret_error[NODE_ERROR_BYTES])
         return 0;
     int error = open_rails(node, reason);
     if (!error) {
-        error = -pthread_create(&node->register_thread, NULL, register_pool, node);
+        error = thread_start(&node->register_thread, NULL, "pc-register", register_pool, node);
         node->has_register_thread = error == 0;
         snprintf(reason, sizeof reason, "no thread can be started");
     }

@@ -19,12 +19,11 @@ static json_t *device_json(struct rail *rail)
         taken += rail->queues[i].is_taken;
     uint32_t guests = rail->n_guests;
     pthread_mutex_unlock(&rail->mutex);
-    return json_pack("{s:s, s:i, s:s, s:i, s:b, s:b, s:i, s:i, s:i, s:i}", "device", rail->name,
-                     "port", rail->port, "address", address, "gid_index", rail->gid.entry.index,
-                     "has_failed", atomic_load(&rail->is_dead), "port_is_down",
-                     atomic_load(&rail->port_is_down), "queue_pairs", taken, "queue_pairs_max",
-                     rail->queue_limit, "guest_queue_pairs", guests, "guest_queue_pairs_max",
-                     RAIL_GUESTS_MAX);
+    return json_pack("{s:s, s:i, s:s, s:b, s:b, s:i, s:i, s:i, s:i}", "device", rail->name, "port",
+                     rail->port, "address", address, "has_failed", atomic_load(&rail->is_dead),
+                     "port_is_down", atomic_load(&rail->port_is_down), "queue_pairs", taken,
+                     "queue_pairs_max", rail->queue_limit, "guest_queue_pairs", guests,
+                     "guest_queue_pairs_max", RAIL_GUESTS_MAX);
 }
 
 static void add_links(json_t *links, struct node_peer *peer)

@@ -128,6 +128,21 @@ static void a_port_that_is_down_is_probed(void **state)
     nodes_close();
 }
 
+/* On either side, with a link that was up before. */
+static void an_address_that_moves_is_found_again(void **state)
+{
+    (void)state;
+    open_apart("protocol=auto");
+    get_by_rdma(1, bytes, BYTES, 4);
+    live_lock(live);
+    model_move_gid(model, nodes[0]->node->rails->list[0].name, 5);
+    model_move_gid(model, nodes[1]->node->rails->list[0].name, 7);
+    live_unlock(live);
+    link_break(the_link(0), "its address has moved");
+    expect_rdma_again();
+    nodes_close();
+}
+
 static void a_holder_that_goes_is_a_miss(void **state)
 {
     (void)state;
@@ -335,6 +350,7 @@ int main(void)
         cmocka_unit_test(without_the_break_it_is),
         cmocka_unit_test(a_device_that_does_not_let_go_is_waited_for_and_counted),
         cmocka_unit_test(a_port_that_is_down_is_probed),
+        cmocka_unit_test(an_address_that_moves_is_found_again),
         cmocka_unit_test(a_holder_that_goes_is_a_miss),
         cmocka_unit_test(a_pool_that_cannot_be_registered_is_served_by_tcp),
         cmocka_unit_test(a_large_page_is_split_over_the_rails),

@@ -70,6 +70,8 @@ void model_on_sample(struct model *model, void (*callback)(void *context), void 
 /* --- faults ----------------------------------------------------------------------------------- */
 
 /* Nothing gets through, either way; reported as an event. */
+/* Its address is taken away and given back, at another index. */
+void model_move_gid(struct model *model, const char *device, uint32_t index);
 void model_set_port(struct model *model, const char *device, bool is_up);
 /* As if it were pulled out: calls fail with -EIO, and its queue pairs flush or, as the seed will
  * have it, say nothing any more. */

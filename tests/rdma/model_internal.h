@@ -22,6 +22,7 @@ struct adapter {
     struct model *model;
     char name[VERBS_NAME_BYTES];
     uint8_t gid[VERBS_GID_BYTES];
+    uint32_t gid_index;
     bool is_up, is_removed, is_sending;
     uint64_t may_ask_ps;    /* when it may ask for the next read */
     uint64_t arrives_at_ps; /* the last byte of what is on its way to it */

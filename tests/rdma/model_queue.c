@@ -177,8 +177,9 @@ int model_queue_connect(const struct verbs *verbs, struct verbs_queue *queue,
     CHECK(queue->state != QUEUE_DESTROYED);
     if (queue->adapter->is_removed)
         return -EIO;
-    if (queue->state != QUEUE_INIT || !path->is_global || path->gid_index != 0 ||
-        !is_mtu(path->mtu_bytes) || path->reads_asked == 0 || path->reads_served == 0 ||
+    if (queue->state != QUEUE_INIT || !path->is_global ||
+        path->gid_index != queue->adapter->gid_index || !is_mtu(path->mtu_bytes) ||
+        path->reads_asked == 0 || path->reads_served == 0 ||
         path->reads_asked > settings->reads_asked || path->reads_served > settings->reads_asked ||
         path->timeout_exponent < 1 || path->timeout_exponent > 31 || path->retry_count > 7)
         return -EINVAL;

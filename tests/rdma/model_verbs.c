@@ -129,7 +129,8 @@ static int query_gids(const struct verbs *verbs, struct verbs_device *device,
     (void)verbs;
     if (device->adapter->is_removed)
         return -EIO;
-    ret_gids[0] = (struct verbs_gid){.port = 1, .type = VERBS_GID_ROCE_V2};
+    ret_gids[0] = (struct verbs_gid){
+        .index = device->adapter->gid_index, .port = 1, .type = VERBS_GID_ROCE_V2};
     memcpy(ret_gids[0].bytes, device->adapter->gid, VERBS_GID_BYTES);
     *ret_n = 1;
     return 0;
@@ -308,6 +309,11 @@ static struct adapter *existing(struct model *model, const char *name)
     struct adapter *adapter = model_adapter(model, name);
     CHECK(adapter);
     return adapter;
+}
+
+void model_move_gid(struct model *model, const char *device, uint32_t index)
+{
+    existing(model, device)->gid_index = index;
 }
 
 void model_set_port(struct model *model, const char *device, bool is_up)

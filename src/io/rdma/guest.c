@@ -149,7 +149,7 @@ void guest_welcome(struct rail *rails, uint32_t n_rails, struct memory *memory,
     if (error) {
         static _Thread_local char reason[GUEST_REASON_BYTES];
         snprintf(reason, sizeof reason, "%s of the peer cannot connect to this node's adapter: %s",
-                 rail->name, strerror(-error));
+                 rail->name, rail_connect_error(error));
         guest_refuse(ret_paired, error, reason);
         guest_leave(guest);
         return;

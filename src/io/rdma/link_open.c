@@ -116,7 +116,7 @@ static int connect_queues(struct opening *opening, const struct pairing *theirs)
             error = queue_connect(link->queues[i], &path);
         if (error)
             return fail(opening, error, "%s cannot connect to the peer's adapter: %s",
-                        link->rail->name, strerror(-error));
+                        link->rail->name, rail_connect_error(error));
     }
     return 0;
 }

@@ -20,6 +20,7 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "io/rdma/memlock.h"
 
 struct memory_slice {
@@ -146,7 +147,7 @@ static void register_all(struct memory_range *range)
     uint32_t n_jobs = count_jobs(range), n = 0;
     range->tell_at_ns = clock_now_ns() + MEMORY_TELL_NS;
     while (n + 1 < n_jobs && n + 1 < MEMORY_THREADS_MAX &&
-           pthread_create(&threads[n], NULL, register_slices, range) == 0)
+           thread_start(&threads[n], NULL, "pc-register", register_slices, range) == 0)
         n++;
     for (uint32_t job; take_job(range, &job);) {
         register_slice(range, job);

@@ -117,13 +117,17 @@ int pairing_path(const struct rail *rail, const struct pairing *theirs, uint32_t
         theirs->queues[index].number > VERBS_PSN_MASK ||
         theirs->queues[index].first_psn > VERBS_PSN_MASK)
         return -EPROTO;
+    uint32_t gid_index = rail->gid.entry.index;
+    int error = needs_gid(rail, theirs) ? rail_gid_index(rail, &gid_index) : 0;
+    if (error)
+        return error;
     *ret_path = (struct verbs_path){
         .peer_number = theirs->queues[index].number,
         .peer_psn = theirs->queues[index].first_psn,
         .own_psn = own_psn,
         .is_global = needs_gid(rail, theirs),
         .peer_lid = theirs->lid,
-        .gid_index = rail->gid.entry.index,
+        .gid_index = (uint8_t)gid_index,
         .mtu_bytes = least(own.mtu_bytes, theirs->mtu_bytes),
         .service_level = rail->service_level,
         .traffic_class = rail->traffic_class,

@@ -32,7 +32,7 @@ struct gid pairing_gid(const struct pairing *theirs);
 bool pairing_reaches(const struct rail *rail, const struct pairing *theirs, bool *ret_shares);
 
 /* The path of queue pair @index, whose first packet has @own_psn.  -EPROTO: what the other side
- * says makes no sense. */
+ * says makes no sense; or what rail_gid_index() says. */
 int pairing_path(const struct rail *rail, const struct pairing *theirs, uint32_t index,
                  uint32_t own_psn, struct verbs_path *ret_path);
 

@@ -12,6 +12,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "base/thread.h"
+
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -116,7 +118,7 @@ int poller_start(struct rail *rail)
     rail->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (rail->wake_fd < 0)
         return -errno;
-    int error = -pthread_create(&rail->thread, NULL, run, rail);
+    int error = thread_start(&rail->thread, NULL, "pc-rdma-poll", run, rail);
     rail->has_thread = error == 0;
     return error;
 }

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/check.h"
@@ -76,6 +77,33 @@ int rail_open(struct rail *rail, const struct verbs *verbs, const struct rail_se
     if (error)
         rail_close(rail);
     return error;
+}
+
+int rail_gid_index(const struct rail *rail, uint32_t *ret_index)
+{
+    const struct verbs_gid *own = &rail->gid.entry;
+    struct verbs_gid gids[VERBS_GIDS_MAX];
+    uint32_t n = 0;
+    int error = rail->verbs->query_gids(rail->verbs, rail->device, gids, &n);
+    if (error)
+        return error;
+    for (uint32_t i = 0; i < n; i++)
+        if (gids[i].port == own->port && gids[i].type == own->type &&
+            memcmp(gids[i].bytes, own->bytes, sizeof own->bytes) == 0) {
+            *ret_index = gids[i].index;
+            return 0;
+        }
+    return -EADDRNOTAVAIL;
+}
+
+const char *rail_connect_error(int error)
+{
+    switch (error) {
+    case -EADDRNOTAVAIL: return "the device has lost its address: give it back";
+    case -ENODATA: return "the device's addresses changed meanwhile";
+    case -ETIMEDOUT: return "the other side's address does not resolve (is there a route to it?)";
+    default: return strerror(-error);
+    }
 }
 
 void rail_close(struct rail *rail)

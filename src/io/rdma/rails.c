@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/thread.h"
 
 /* How late an idle link, or a broken one that nobody returns, may be closed. */
 enum { CLOSE_INTERVAL_S = 10 };
@@ -214,7 +215,7 @@ static int start_closer(struct rails *rails)
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&rails->closer_wakes, &attributes);
     pthread_condattr_destroy(&attributes);
-    int error = -pthread_create(&rails->closer, NULL, close_now_and_then, rails);
+    int error = thread_start(&rails->closer, NULL, "pc-rdma-idle", close_now_and_then, rails);
     rails->has_closer = error == 0;
     return error;
 }
