@@ -96,12 +96,14 @@ static void test_one_with_queue_pairs_stays(void **state)
         ask(more[i]);
     }
     expect_end(fds[1]);
+    for (int i = 2; i < MOST; i++) { /* more than one wish at a time counts once */
+        server_make_room(fixture->server);
+        expect_end(fds[i]);
+    }
     for (int i = 0; i < ROUNDS; i++) {
         server_make_room(fixture->server);
         ask(fds[0]);
     }
-    expect_end(fds[2]);
-    expect_end(fds[3]);
     close_all(more, 2);
     close(fds[0]);
     WAIT_FOR(atomic_load(&fixture->guests_now) == 0);

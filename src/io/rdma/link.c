@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * link.c - lending and closing the queue pairs to one peer on one rail (link_open.c opens them).
+ * link.c - lending and closing the queue pairs to one peer on one rail.
  *
- * The link's mutex guards its state and the count of its users; it is not held while it is opened:
- * who comes meanwhile goes another way.  The table's mutex is taken before a link's.
+ * The link's mutex guards its state and the count of its users; it is not held while it is opened
+ * (link_opening.c): who comes meanwhile goes another way.  The table's mutex is taken before a link's.
  */
 #include "io/rdma/link_internal.h"
 
@@ -123,7 +123,7 @@ void link_table_close_idle(struct link_table *table, uint64_t now_ns)
 
 /* --- lending ---------------------------------------------------------------------------------- */
 
-static int enter_table(struct link *link)
+int link_enter_table(struct link *link)
 {
     struct link_table *table = link->table;
     pthread_mutex_lock(&table->mutex);
@@ -136,15 +136,22 @@ static int enter_table(struct link *link)
 
 void link_init(struct link *link, struct rail *rail, struct link_table *table)
 {
+    pthread_condattr_t attributes;
     *link = (struct link){.rail = rail, .table = table, .pause_ns = LINK_PAUSE_NS};
     pthread_mutex_init(&link->mutex, NULL);
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&link->opened, &attributes);
+    pthread_condattr_destroy(&attributes);
 }
 
 void link_fini(struct link *link)
 {
     CHECK(link->users == 0);
+    link_join_opener(link);
     if (link->state == LINK_UP)
         close_rest(link);
+    pthread_cond_destroy(&link->opened);
     pthread_mutex_destroy(&link->mutex);
 }
 
@@ -153,8 +160,7 @@ bool link_is_alive(const struct link *link)
     return channel_is_alive(link->channel);
 }
 
-/* With the mutex. */
-static void pause(struct link *link, uint64_t now_ns)
+void link_pause(struct link *link, uint64_t now_ns)
 {
     link->retry_at_ns = now_ns + link->pause_ns;
     link->pause_ns *= 2;
@@ -173,7 +179,7 @@ static int lend(struct link *link, uint64_t now_ns)
     if (!link->is_broken && !link_is_alive(link)) {
         link->is_broken = true;
         set_why(link, "the peer has closed its side");
-        pause(link, now_ns);
+        link_pause(link, now_ns);
     }
     bool is_old = now_ns >= link->reopen_at_ns; /* lent no more until it is made again */
     if (link->is_broken || is_old)
@@ -183,35 +189,8 @@ static int lend(struct link *link, uint64_t now_ns)
     return 0;
 }
 
-static int open_and_lend(struct link *link, const struct channel_peer *peer,
-                         const struct message_hello *mine, uint64_t deadline_ns,
-                         char ret_reason[LINK_REASON_BYTES])
-{
-    int error = link_open(link, peer, mine, deadline_ns, ret_reason);
-    if (!error) {
-        error = enter_table(link);
-        if (error)
-            link_close_parts(link);
-    }
-    metric_add(link->rail->metrics, error ? METRIC_rdma_links_failed : METRIC_rdma_links_opened, 1);
-    pthread_mutex_lock(&link->mutex);
-    link->state = error ? LINK_DOWN : LINK_UP;
-    link->used_ns = clock_now_ns();
-    set_why(link, error ? ret_reason : "");
-    if (error)
-        link->is_broken = false;
-    else
-        link->users = 1;
-    if (error == -EAGAIN) /* the holder is registering its pool: no failure */
-        link->retry_at_ns = link->used_ns + LINK_PARTIAL_NS;
-    else if (error)
-        pause(link, link->used_ns);
-    pthread_mutex_unlock(&link->mutex);
-    return error;
-}
-
-/* As lend(), and for -ENOENT this thread is the one that opens it, while there is time. */
-static int lend_or_begin(struct link *link, uint64_t deadline_ns)
+/* As lend(), and for -ENOENT this thread is the one that has it opened, while there is time. */
+static int lend_or_begin(struct link *link, uint64_t deadline_ns, uint32_t *ret_ended)
 {
     uint64_t now_ns = clock_now_ns();
     pthread_mutex_lock(&link->mutex);
@@ -220,6 +199,7 @@ static int lend_or_begin(struct link *link, uint64_t deadline_ns)
         error = -EAGAIN;
     if (error == -ENOENT)
         link->state = LINK_OPENING;
+    *ret_ended = link->openings_ended;
     pthread_mutex_unlock(&link->mutex);
     return error;
 }
@@ -228,14 +208,16 @@ int link_borrow(struct link *link, const struct channel_peer *peer,
                 const struct message_hello *mine, uint64_t deadline_ns,
                 char ret_reason[LINK_REASON_BYTES])
 {
-    int error = lend_or_begin(link, deadline_ns);
+    uint32_t ended;
+    int error = lend_or_begin(link, deadline_ns, &ended);
     if (error == -ENOTCONN) {
         close_rest(link);
-        error = lend_or_begin(link, deadline_ns);
+        error = lend_or_begin(link, deadline_ns, &ended);
     }
-    if (error == -ENOENT)
-        return open_and_lend(link, peer, mine, deadline_ns, ret_reason);
-    return error ? -EAGAIN : 0;
+    if (error != -ENOENT)
+        return error ? -EAGAIN : 0;
+    link_begin_opening(link, peer, mine);
+    return link_await_opening(link, ended, deadline_ns, ret_reason);
 }
 
 void link_return(struct link *link)
@@ -251,15 +233,26 @@ void link_return(struct link *link)
         close_rest(link);
 }
 
-void link_break(struct link *link, const char *why)
+static void stop_lending(struct link *link, const char *why, bool pauses)
 {
     pthread_mutex_lock(&link->mutex);
     if (link->state != LINK_DOWN && !link->is_broken) {
         link->is_broken = true;
         set_why(link, why);
-        pause(link, clock_now_ns());
+        if (pauses)
+            link_pause(link, clock_now_ns());
     }
     pthread_mutex_unlock(&link->mutex);
+}
+
+void link_break(struct link *link, const char *why)
+{
+    stop_lending(link, why, true);
+}
+
+void link_renew(struct link *link, const char *why)
+{
+    stop_lending(link, why, false);
 }
 
 /* With the mutex. */

@@ -19,6 +19,8 @@ enum { LINK_REASON_BYTES = 256, LINKS_MAX = RAIL_QUEUES_MAX / PAIR_MAX };
 #define LINK_PAUSE_MAX_NS UINT64_C(30000000000)
 /* A link that nobody used for so long is closed. */
 #define LINK_IDLE_NS UINT64_C(60000000000)
+/* An opening ends by then, unless the driver keeps it. */
+#define LINK_OPEN_NS UINT64_C(500000000)
 /* The holder was still registering its pool: then ask again, for the rest or at all. */
 #define LINK_PARTIAL_NS UINT64_C(1000000000)
 
@@ -37,7 +39,12 @@ struct link {
     struct rail *rail;
     struct link_table *table;
     pthread_mutex_t mutex;
+    pthread_cond_t opened; /* an opening has ended */
+    pthread_t opener;
+    bool has_opener; /* to be joined; of who has the state OPENING, and at the end */
     enum link_state state;
+    uint32_t openings_ended;
+    int open_error; /* of the last that has ended */
     bool is_broken; /* lent no more; closed when the last one is returned */
     uint32_t users;
     uint64_t retry_at_ns, pause_ns, used_ns, reopen_at_ns;
@@ -56,11 +63,13 @@ void link_table_fini(struct link_table *table);
 void link_table_close_idle(struct link_table *table, uint64_t now_ns);
 
 void link_init(struct link *link, struct rail *rail, struct link_table *table);
-/* Nobody has borrowed it. */
+/* Nobody has borrowed it.  Waits for an opening. */
 void link_fini(struct link *link);
 
-/* Opens it where it is not open, by the deadline.  -EAGAIN: it is being opened by another, or
- * failed a moment ago; otherwise @ret_reason says why not. */
+/* Has it opened where it is not open, and waits for that until the deadline.  A driver may take a
+ * second for an address that does not resolve, so it is done on a thread of its own, and goes on for
+ * others.  -EAGAIN: it is being opened for another, or failed a moment ago; otherwise @ret_reason
+ * says why not.  What @mine names stays until link_fini(). */
 int link_borrow(struct link *link, const struct channel_peer *peer,
                 const struct message_hello *mine, uint64_t deadline_ns,
                 char ret_reason[LINK_REASON_BYTES]);
@@ -68,6 +77,9 @@ void link_return(struct link *link);
 /* A read failed or was late, or the peer has another life, as @why says: it is lent no more, and
  * closed by who returns it last, or as one that is idle. */
 void link_break(struct link *link, const char *why);
+/* The same, but nobody is at fault: a call's time was up.  It is opened again as soon as it is
+ * wanted. */
+void link_renew(struct link *link, const char *why);
 /* Whether the peer still keeps its side, as far as is known without waiting; of a borrowed one. */
 bool link_is_alive(const struct link *link);
 

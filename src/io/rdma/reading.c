@@ -74,12 +74,15 @@ static bool take_ended(struct reading *reading, struct lane *lane)
     return has_moved;
 }
 
-/* The link is not to blame where the lane only waited for others that use it. */
-static void give_up(struct reading *reading, struct lane *lane)
+/* The link is not to blame where the lane only waited for others that use it, and not the peer where
+ * only the call's time was up. */
+static void give_up(struct reading *reading, struct lane *lane, bool is_late)
 {
     lane->has_failed = true;
-    if (lane->n_chains > 0)
+    if (lane->n_chains > 0 && is_late)
         link_break(lane->link, "READs were not answered in time");
+    else if (lane->n_chains > 0)
+        link_renew(lane->link, "a call's time was up");
     for (uint32_t i = 0; i < lane->n_chains; i++)
         queue_break(lane->chains[i].queue);
     take_ended(reading, lane);
@@ -113,7 +116,7 @@ static void post_more(struct reading *reading, struct lane *lane)
             return;
         if (error) {
             link_break(lane->link, "READs cannot be posted");
-            give_up(reading, lane);
+            give_up(reading, lane, true);
         }
     }
 }
@@ -161,8 +164,9 @@ static void give_up_late(struct reading *reading, uint64_t now_ns, bool all)
 {
     for (uint32_t i = 0; i < reading->n_lanes; i++) {
         struct lane *lane = &reading->lanes[i];
-        if (!is_over(lane) && (all || is_late(lane, now_ns)))
-            give_up(reading, lane);
+        bool late = is_late(lane, now_ns);
+        if (!is_over(lane) && (all || late))
+            give_up(reading, lane, late);
     }
 }
 
