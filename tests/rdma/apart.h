@@ -79,6 +79,17 @@ static inline bool port_is_down(int node)
     return is_down;
 }
 
+/* Whether why the one link is not up says this among else. */
+static inline bool link_says(const char *what)
+{
+    json_t *status = status_of(1);
+    json_t *links = json_object_get(json_object_get(status, "rdma"), "links");
+    const char *why = json_string_value(json_object_get(json_array_get(links, 0), "why"));
+    bool is_said = why && strstr(why, what) != NULL;
+    json_decref(status);
+    return is_said;
+}
+
 /* Whether the status says so of the one link: its state, its queue pairs, and why it is not up. */
 static inline bool link_is(const char *state, int queue_pairs, const char *why)
 {

@@ -110,6 +110,15 @@ static void a_device_that_does_not_let_go_is_waited_for_and_counted(void **state
     end_by_deadline(20, true);
 }
 
+/* The device tells it in a moment. */
+static void await_port(bool is_down)
+{
+    for (int i = 0; port_is_down(1) != is_down; i++) {
+        assert_in_range(i, 0, 1000);
+        poll(NULL, 0, 5);
+    }
+}
+
 static void a_port_that_is_down_is_probed(void **state)
 {
     (void)state;
@@ -119,12 +128,55 @@ static void a_port_that_is_down_is_probed(void **state)
     model_set_port(model, the_link(0)->rail->name, false);
     live_unlock(live);
     assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_TCP);
-    assert_true(port_is_down(1));
+    await_port(true);
     live_lock(live);
     model_set_port(model, the_link(0)->rail->name, true);
     live_unlock(live);
     expect_rdma_again();
-    assert_false(port_is_down(1));
+    await_port(false);
+    nodes_close();
+}
+
+/* Its own time was up, and nobody is at fault: the next call reads by RDMA at once. */
+static void a_call_without_time_costs_others_no_pause(void **state)
+{
+    (void)state;
+    open_apart("protocol=auto");
+    get_by_rdma(1, bytes, BYTES, 4);
+    live_freeze(live, true);
+    assert_int_not_equal(call(1, 1, bytes, BYTES, 4, 60).outcome, PEERCACHE_HIT);
+    live_freeze(live, false);
+    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+    nodes_close();
+}
+
+/* The driver takes its time; the call does not, and the link comes up for others. */
+static void a_slow_connect_holds_up_no_call(void **state)
+{
+    (void)state;
+    open_apart("protocol=rdma");
+    live_slow_connects(live, PAIR_MAX, 1000); /* the holder's are not */
+    uint64_t from_ns = clock_now_ns();
+    assert_int_not_equal(call(1, 1, bytes, BYTES, 4, 300).outcome, PEERCACHE_HIT);
+    assert_in_range(elapsed_ms(from_ns), 0, 600);
+    live_slow_connects(live, 0, 0);
+    expect_rdma_again();
+    nodes_close();
+}
+
+/* One whose address the holder cannot resolve holds up those behind it once, and not at each try. */
+static void a_peer_that_is_not_reached_is_refused_for_a_while(void **state)
+{
+    (void)state;
+    open_apart("protocol=auto");
+    live_slow_connects(live, 0, 300);
+    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_TCP);
+    live_slow_connects(live, 0, 0);
+    for (int i = 0; !link_says("rdma_peer_not_reached"); i++) {
+        assert_in_range(i, 0, 100);
+        poll(NULL, 0, 100);
+        assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_TCP);
+    }
     nodes_close();
 }
 
@@ -350,6 +402,9 @@ int main(void)
         cmocka_unit_test(without_the_break_it_is),
         cmocka_unit_test(a_device_that_does_not_let_go_is_waited_for_and_counted),
         cmocka_unit_test(a_port_that_is_down_is_probed),
+        cmocka_unit_test(a_call_without_time_costs_others_no_pause),
+        cmocka_unit_test(a_slow_connect_holds_up_no_call),
+        cmocka_unit_test(a_peer_that_is_not_reached_is_refused_for_a_while),
         cmocka_unit_test(an_address_that_moves_is_found_again),
         cmocka_unit_test(a_holder_that_goes_is_a_miss),
         cmocka_unit_test(a_pool_that_cannot_be_registered_is_served_by_tcp),

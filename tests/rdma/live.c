@@ -27,7 +27,8 @@ struct live {
     pthread_mutex_t mutex;
     bool is_frozen;
     _Atomic(uint32_t) held_rights;
-    uint32_t memories_until_refusal; /* 0: none is refused */
+    uint32_t memories_until_refusal;          /* 0: none is refused */
+    _Atomic(uint32_t) fast_connects, slow_ms; /* so many more are fast; 0 ms: all are */
     void (*on_post)(struct verbs_read *reads, uint32_t n);
     uint32_t n_armed;
     const struct verbs_completions *armed[ARMED_MAX];
@@ -188,10 +189,20 @@ LOCKED(int, completions_fd, (const struct verbs *verbs, const struct verbs_compl
 LOCKED(int, queue_create, (const struct verbs *verbs, struct verbs_device *device,
        const struct verbs_queue_request *request, struct verbs_queue **ret_queue,
        struct verbs_queue_made *ret_made), (verbs, device, request, ret_queue, ret_made))
-LOCKED(int, queue_connect, (const struct verbs *verbs, struct verbs_queue *queue,
-       const struct verbs_path *path), (verbs, queue, path))
 LOCKED(int, queue_destroy, (const struct verbs *verbs, struct verbs_queue *queue), (verbs, queue))
 /* clang-format on */
+
+static int live_queue_connect(const struct verbs *verbs, struct verbs_queue *queue,
+                              const struct verbs_path *path)
+{
+    struct live *live = enter(verbs);
+    uint32_t slow_ms = live->fast_connects > 0 ? 0 : live->slow_ms;
+    live->fast_connects -= live->fast_connects > 0;
+    int error = slow_ms ? -ETIMEDOUT : live->inner->queue_connect(live->inner, queue, path);
+    leave(live);
+    poll(NULL, 0, (int)slow_ms);
+    return error;
+}
 
 static void live_close(const struct verbs *verbs, struct verbs_device *device)
 {
@@ -283,6 +294,14 @@ void live_refuse_memory(struct live *live, uint32_t after)
 {
     live_lock(live);
     live->memories_until_refusal = after + 1;
+    live_unlock(live);
+}
+
+void live_slow_connects(struct live *live, uint32_t after, uint32_t ms)
+{
+    live_lock(live);
+    live->fast_connects = after;
+    live->slow_ms = ms;
     live_unlock(live);
 }
 

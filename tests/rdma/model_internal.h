@@ -3,6 +3,8 @@
 #ifndef TESTS_RDMA_MODEL_INTERNAL_H
 #define TESTS_RDMA_MODEL_INTERNAL_H
 
+#include <sys/queue.h>
+
 #include "base/check.h"
 #include "model_adapter.h"
 
@@ -28,13 +30,15 @@ struct adapter {
     uint64_t arrives_at_ps; /* the last byte of what is on its way to it */
     uint32_t turn;          /* the queue pair that sends next, of all of the model */
     uint32_t held_queues, refused_memories;
-    struct verbs_event events[EVENTS_WAITING_MAX];
-    uint32_t event_first, event_count;
-    int event_fd;
+    LIST_HEAD(, verbs_device) openings; /* each hears of all events */
 };
 
 struct verbs_device {
     struct adapter *adapter;
+    LIST_ENTRY(verbs_device) link;
+    struct verbs_event events[EVENTS_WAITING_MAX];
+    uint32_t event_first, event_count;
+    int event_fd;
 };
 
 struct verbs_memory {

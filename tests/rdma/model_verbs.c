@@ -55,6 +55,9 @@ static int device_open(const struct verbs *verbs, const char *name,
     struct verbs_device *device = calloc(1, sizeof *device);
     CHECK(device);
     device->adapter = adapter;
+    device->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    CHECK(device->event_fd >= 0);
+    LIST_INSERT_HEAD(&adapter->openings, device, link);
     adapter->model->counts.devices_open++;
     *ret_device = device;
     return 0;
@@ -77,6 +80,8 @@ static void device_close(const struct verbs *verbs, struct verbs_device *device)
         return;
     CHECK(!has_objects(model_of(verbs), device));
     model_of(verbs)->counts.devices_open--;
+    LIST_REMOVE(device, link);
+    close(device->event_fd);
     free(device);
 }
 
@@ -140,29 +145,31 @@ static int query_gids(const struct verbs *verbs, struct verbs_device *device,
 
 void model_report(struct adapter *adapter, struct verbs_event event)
 {
-    CHECK(adapter->event_count < EVENTS_WAITING_MAX);
-    adapter->events[(adapter->event_first + adapter->event_count++) % EVENTS_WAITING_MAX] = event;
-    eventfd_write(adapter->event_fd, 1);
+    struct verbs_device *device;
+    LIST_FOREACH (device, &adapter->openings, link) {
+        CHECK(device->event_count < EVENTS_WAITING_MAX);
+        device->events[(device->event_first + device->event_count++) % EVENTS_WAITING_MAX] = event;
+        eventfd_write(device->event_fd, 1);
+    }
 }
 
 static int event_fd(const struct verbs *verbs, const struct verbs_device *device)
 {
     (void)verbs;
-    return device->adapter->event_fd;
+    return device->event_fd;
 }
 
 static int next_event(const struct verbs *verbs, struct verbs_device *device,
                       struct verbs_event *ret_event)
 {
-    struct adapter *adapter = device->adapter;
     eventfd_t count;
     (void)verbs;
-    if (adapter->event_count == 0)
+    if (device->event_count == 0)
         return -EAGAIN;
-    *ret_event = adapter->events[adapter->event_first];
-    adapter->event_first = (adapter->event_first + 1) % EVENTS_WAITING_MAX;
-    if (--adapter->event_count == 0)
-        eventfd_read(adapter->event_fd, &count);
+    *ret_event = device->events[device->event_first];
+    device->event_first = (device->event_first + 1) % EVENTS_WAITING_MAX;
+    if (--device->event_count == 0)
+        eventfd_read(device->event_fd, &count);
     return 0;
 }
 
@@ -279,19 +286,14 @@ void model_add_device(struct model *model, const char *name, uint8_t subnet)
 {
     CHECK(model->adapter_count < MODEL_DEVICES_MAX);
     struct adapter *adapter = &model->adapters[model->adapter_count++];
-    *adapter = (struct adapter){.model = model,
-                                .gid = {[10] = 0xff, [11] = 0xff, 10, subnet, 0},
-                                .is_up = true,
-                                .event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)};
+    *adapter = (struct adapter){
+        .model = model, .gid = {[10] = 0xff, [11] = 0xff, 10, subnet, 0}, .is_up = true};
     snprintf(adapter->name, sizeof adapter->name, "%s", name);
     adapter->gid[VERBS_GID_BYTES - 1] = (uint8_t)model->adapter_count;
-    CHECK(adapter->event_fd >= 0);
 }
 
 void model_free(struct model *model)
 {
-    for (uint32_t i = 0; i < model->adapter_count; i++)
-        close(model->adapters[i].event_fd);
     model_free_queues(model);
     free(model->heap);
     free(model);

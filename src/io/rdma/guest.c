@@ -13,9 +13,15 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/clock.h"
+#include "base/log.h"
 #include "io/rdma/pairing.h"
 
 enum { GUEST_REASON_BYTES = 128 };
+/* A driver may take a second for an address that does not resolve, and all guests wait for it: who
+ * took so long, and failed, is not tried again for a while. */
+#define SLOW_NS UINT64_C(100000000)
+#define UNREACHED_NS UINT64_C(10000000000)
 
 struct guest {
     LIST_ENTRY(guest) link; /* among those of the rail */
@@ -102,10 +108,34 @@ void guest_refuse(struct message_paired *ret_paired, int error, const char *reas
         (struct message_paired){.error = error, .reason = {reason, (uint32_t)strlen(reason)}};
 }
 
+static bool is_unreached(struct rail *rail, struct id128 member)
+{
+    bool is_so = false;
+    uint64_t now_ns = clock_now_ns();
+    pthread_mutex_lock(&rail->mutex);
+    for (uint32_t i = 0; i < RAIL_UNREACHED_MAX; i++)
+        is_so |=
+            now_ns < rail->unreached[i].until_ns && id128_equal(rail->unreached[i].member, member);
+    pthread_mutex_unlock(&rail->mutex);
+    return is_so;
+}
+
+static void note_unreached(struct rail *rail, struct id128 member, const char *reason)
+{
+    char id[ID128_TEXT_LEN + 1];
+    id128_format(member, id);
+    log_event(LOG_LEVEL_WARNING, "rdma_peer_not_reached", "device=%s peer=%s reason=%s", rail->name,
+              id, log_quoted(reason));
+    pthread_mutex_lock(&rail->mutex);
+    rail->unreached[rail->next_unreached++ % RAIL_UNREACHED_MAX] =
+        (struct rail_unreached){member, clock_now_ns() + UNREACHED_NS};
+    pthread_mutex_unlock(&rail->mutex);
+}
+
 static int fill_guest(struct guest *guest, const struct pairing *theirs,
                       struct record_queue *queues)
 {
-    int error = 0;
+    int error = theirs->n_queues > 0 ? 0 : -EPROTO;
     for (uint32_t i = 0; i < theirs->n_queues && !error; i++)
         error = make_queue(guest, theirs, i, &queues[i]);
     return error;
@@ -139,18 +169,27 @@ void guest_welcome(struct rail *rails, uint32_t n_rails, struct memory *memory,
         guest_refuse(ret_paired, -EAGAIN, GUEST_NOT_READY);
         return;
     }
+    if (is_unreached(rail, member)) {
+        guest_refuse(ret_paired, -EHOSTUNREACH,
+                     "the peer's adapter did not reach this node's a moment "
+                     "ago: its log says why (rdma_peer_not_reached)");
+        return;
+    }
     struct guest *guest = malloc(sizeof *guest);
     if (!guest || !enter(guest, member, rail)) {
         free(guest);
         guest_refuse(ret_paired, -ENOSPC, "the peer has too many queue pairs");
         return;
     }
+    uint64_t began_ns = clock_now_ns();
     int error = fill_guest(guest, &theirs, queues);
     if (error) {
         static _Thread_local char reason[GUEST_REASON_BYTES];
         snprintf(reason, sizeof reason, "%s of the peer cannot connect to this node's adapter: %s",
                  rail->name, rail_connect_error(error));
         guest_refuse(ret_paired, error, reason);
+        if (clock_now_ns() - began_ns >= SLOW_NS)
+            note_unreached(rail, member, rail_connect_error(error));
         guest_leave(guest);
         return;
     }

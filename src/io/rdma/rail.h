@@ -23,6 +23,7 @@ enum {
     RAIL_GUESTS_MAX = 1024, /* queue pairs by which others read from it */
     RAIL_GUESTS_OF_ONE_MAX =
         4 * MEMORY_RAILS_MAX, /* and of one member: two links a device of its */
+    RAIL_UNREACHED_MAX = 64,
     QUEUE_DEPTH = 256,
     QUEUE_CHAINS = 4,     /* under way on one queue pair: 4 MiB */
     READS_UNDER_WAY = 16, /* of one queue pair, where both adapters can */
@@ -47,6 +48,12 @@ struct queue {
     _Atomic(uint32_t) waiters[QUEUE_CHAINS]; /* the place of who waits for it */
 };
 
+/* A member whose adapter kept this one waiting, in vain: it is refused for a while. */
+struct rail_unreached {
+    struct id128 member;
+    uint64_t until_ns;
+};
+
 struct rail {
     const struct verbs *verbs;
     struct verbs_device *device;
@@ -58,10 +65,12 @@ struct rail {
     uint8_t service_level, traffic_class;
     struct verbs_completions *completions, *guest_completions;
     uint32_t queue_limit;  /* of places; the completion queue is as deep as all of them together */
-    pthread_mutex_t mutex; /* of is_taken, n_guests, guests */
+    pthread_mutex_t mutex; /* of is_taken, n_guests, guests, unreached */
     uint32_t n_guests;
     LIST_HEAD(, guest) guests; /* n_guests counts their queue pairs */
-    struct queue *queues;      /* RAIL_QUEUES_MAX places */
+    struct rail_unreached unreached[RAIL_UNREACHED_MAX];
+    uint32_t next_unreached;
+    struct queue *queues; /* RAIL_QUEUES_MAX places */
     struct waiters *waiters;
     struct metrics *metrics;
     /* The poller's. */
