@@ -182,11 +182,14 @@ static void raise_descriptor_limit(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* To the thread that waits for the signals meanwhile: the node is open. */
+enum { OPENED = SIGUSR1 };
+
 /* It says nothing: what the opening waits for may be the place where it would be said. */
 static void *end_at_signal(void *signals)
 {
     int signal_number;
-    if (sigwait(signals, &signal_number) == 0)
+    if (sigwait(signals, &signal_number) == 0 && signal_number != OPENED)
         _exit(EXIT_OK);
     return NULL;
 }
@@ -196,10 +199,15 @@ static int open_node(const struct peercache_config *config, sigset_t *signals,
                      struct peercache_node **ret_node, struct peercache_error *ret_error)
 {
     pthread_t watcher;
-    bool is_watched = pthread_create(&watcher, NULL, end_at_signal, signals) == 0;
+    sigset_t watched = *signals, opened;
+    sigemptyset(&opened);
+    sigaddset(&opened, OPENED);
+    sigaddset(&watched, OPENED);
+    pthread_sigmask(SIG_BLOCK, &opened, NULL);
+    bool is_watched = pthread_create(&watcher, NULL, end_at_signal, &watched) == 0;
     int error = peercache_node_open(config, ret_node, ret_error);
-    if (is_watched) {
-        pthread_cancel(watcher); /* at sigwait(), and nowhere else */
+    if (is_watched) { /* not by pthread_cancel(), which aborts where there are no descriptors left */
+        pthread_kill(watcher, OPENED);
         pthread_join(watcher, NULL);
     }
     return error;

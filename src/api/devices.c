@@ -49,7 +49,7 @@ static int find(const struct options *options, struct findings *ret_findings)
     *ret_findings = (struct findings){
         .wishes = {options->device_names, options->ib_port, options->gid_index},
         .memlock_bytes = memlock_limit_bytes(""),
-        .needed_bytes = options->global_segment_size_bytes,
+        .needed_bytes = node_pool_memory_bytes(options->global_segment_size_bytes),
     };
     struct findings *found = ret_findings;
     if (rdma_module_open(&verbs, found->reason) < 0)

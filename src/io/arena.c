@@ -41,8 +41,7 @@ static uint64_t table_bytes(uint32_t slot_count)
     return round_up((uint64_t)slot_count * sizeof(struct slot_header));
 }
 
-/* The file's length, whole huge pages; 0 when the sizes are out of range. */
-static uint64_t file_bytes(uint64_t payload_bytes, uint32_t slot_count)
+uint64_t arena_bytes(uint64_t payload_bytes, uint32_t slot_count)
 {
     if (payload_bytes == 0 || payload_bytes > ARENA_PAYLOAD_MAX_BYTES || slot_count == 0)
         return 0;
@@ -191,7 +190,7 @@ static const char *advice_on(int error)
 int arena_create(uint64_t payload_bytes, uint32_t slot_count, struct arena *ret_arena,
                  char ret_error[ARENA_ERROR_BYTES])
 {
-    uint64_t bytes = file_bytes(payload_bytes, slot_count);
+    uint64_t bytes = arena_bytes(payload_bytes, slot_count);
     uint8_t *start = NULL;
     int fd = -1, error = check_sizes(bytes, ret_error);
     if (!error)
@@ -220,7 +219,7 @@ void arena_destroy(struct arena *arena)
 {
     if (!arena->headers)
         return;
-    munmap(arena->headers, file_bytes(arena->payload_bytes, arena->slot_count));
+    munmap(arena->headers, arena_bytes(arena->payload_bytes, arena->slot_count));
     close(arena->fd);
     *arena = (struct arena){.fd = -1};
 }
@@ -249,7 +248,7 @@ static int check_file(int fd, uint64_t bytes)
 int arena_attach(int fd, uint64_t payload_bytes, uint32_t slot_count,
                  struct arena_mapping *ret_mapping)
 {
-    uint64_t bytes = file_bytes(payload_bytes, slot_count);
+    uint64_t bytes = arena_bytes(payload_bytes, slot_count);
     uint8_t *start = NULL;
     int error = check_file(fd, bytes);
     if (!error)
@@ -269,6 +268,6 @@ void arena_detach(struct arena_mapping *mapping)
 {
     if (!mapping->headers)
         return;
-    munmap((void *)mapping->headers, file_bytes(mapping->payload_bytes, mapping->slot_count));
+    munmap((void *)mapping->headers, arena_bytes(mapping->payload_bytes, mapping->slot_count));
     *mapping = (struct arena_mapping){0};
 }

@@ -26,6 +26,8 @@ struct arena {
     int fd;
 };
 
+/* All that it takes, whole huge pages: the table of headers, and the payload.  0: out of range. */
+uint64_t arena_bytes(uint64_t payload_bytes, uint32_t slot_count);
 /* Takes no memory yet but what it touches, though it asks whether there is enough.  -ENOMEM: there
  * is not.  On failure @ret_error is a sentence that says what to change. */
 int arena_create(uint64_t payload_bytes, uint32_t slot_count, struct arena *ret_arena,

@@ -46,12 +46,15 @@ enum {
 
 /* --- who this node is --- */
 
-static uint32_t choose_slots(const struct node_config *config)
+static uint32_t choose_slots(uint64_t pool_bytes)
 {
-    if (config->slot_count)
-        return config->slot_count;
-    uint64_t slots = config->pool_bytes / POOL_BYTES_A_SLOT;
+    uint64_t slots = pool_bytes / POOL_BYTES_A_SLOT;
     return slots < SLOTS_MIN ? SLOTS_MIN : slots > SLOTS_MAX ? SLOTS_MAX : (uint32_t)slots;
+}
+
+uint64_t node_pool_memory_bytes(uint64_t pool_bytes)
+{
+    return arena_bytes(pool_bytes, choose_slots(pool_bytes));
 }
 
 /* Memory is taken as entries come, so a limit that is never reached costs nothing. */
@@ -72,7 +75,8 @@ static int identify(struct node *node, char ret_error[NODE_ERROR_BYTES])
     if (host_id_random(&seed) == 0)
         node->table_seed = seed.lo;
     discovery_choose_hosts(node);
-    config->slot_count = choose_slots(config);
+    if (config->slot_count == 0)
+        config->slot_count = choose_slots(config->pool_bytes);
     if (config->directory_limit == 0)
         config->directory_limit = choose_directory_limit(config->slot_count);
     return 0;

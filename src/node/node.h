@@ -56,6 +56,9 @@ struct node_config {
     bool hot_pages; /* what readers of several hosts ask for gets more holders */
 };
 
+/* What a pool of this size takes of memory, the headers of its slots included. */
+uint64_t node_pool_memory_bytes(uint64_t pool_bytes);
+
 int node_open(const struct node_config *config, struct node **ret_node,
               char ret_error[NODE_ERROR_BYTES]);
 /* Idempotent, any thread: calls in flight end soon, new ones are refused. */

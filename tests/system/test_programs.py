@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import re
+import resource
 import signal
 import subprocess
 import tempfile
@@ -78,7 +79,7 @@ class Daemon(unittest.TestCase):
     def test_devices_of_a_machine_without_any(self):
         found = run(PEERCACHE, "devices", "--json", "--global_segment_size", "1gb")
         listing = json.loads(found.stdout)
-        self.assertEqual(listing["locked_memory_needed_bytes"], 1 << 30)
+        self.assertEqual(listing["locked_memory_needed_bytes"], (1 << 30) + (16 << 20))
         if listing["devices"]:
             self.skipTest("this machine has RDMA devices")
         self.assert_refused(run(PEERCACHE, "devices"), 4, "RDMA")
@@ -102,6 +103,21 @@ class Daemon(unittest.TestCase):
                 self.assertEqual(process.wait(WAIT_S), 0)
                 self.assertEqual(process.stdout.read(), b"", "it was not ready")
                 process.stdout.close()
+
+    def test_few_descriptors(self):
+        """It starts, or says what it could not have."""
+        starts = 0
+        for limit in range(6, 22):
+            process = subprocess.Popen(
+                [PEERCACHED, "--global_segment_size=4mb"], text=True, env=clean_environment(),
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit)))
+            starts += bool(process.stdout.readline())
+            process.terminate()
+            _, said = process.communicate(timeout=WAIT_S)
+            self.assertIn(process.returncode, (0, 1, 127), said)  # 127: not even its libraries
+            self.assertTrue(process.returncode == 0 or said, limit)
+        self.assertGreater(starts, 0)
 
     def test_signal_ends_it_cleanly(self):
         for number in (signal.SIGTERM, signal.SIGINT):
