@@ -137,16 +137,23 @@ static void a_port_that_is_down_is_probed(void **state)
     nodes_close();
 }
 
-/* Its own time was up, and nobody is at fault: the next call reads by RDMA at once. */
+/* Its own time was up, and nobody is at fault: the link is made again at once, and not after the pause
+ * that follows a fault (on a busy machine in one of some tries). */
 static void a_call_without_time_costs_others_no_pause(void **state)
 {
+    uint64_t least_ms = UINT64_MAX;
     (void)state;
     open_apart("protocol=auto");
-    get_by_rdma(1, bytes, BYTES, 4);
-    live_freeze(live, true);
-    assert_int_not_equal(call(1, 1, bytes, BYTES, 4, 60).outcome, PEERCACHE_HIT);
-    live_freeze(live, false);
-    assert_int_equal(get(1, bytes, BYTES, 4), PEERCACHE_VIA_RDMA);
+    expect_rdma_again();
+    for (int i = 0; i < 10 && least_ms >= LINK_PAUSE_NS / CLOCK_NS_PER_MS * 7 / 10; i++) {
+        live_freeze(live, true);
+        assert_int_not_equal(call(1, 1, bytes, BYTES, 4, 60).via, PEERCACHE_VIA_RDMA);
+        live_freeze(live, false);
+        uint64_t from_ns = clock_now_ns();
+        expect_rdma_again();
+        least_ms = elapsed_ms(from_ns) < least_ms ? elapsed_ms(from_ns) : least_ms;
+    }
+    assert_in_range(least_ms, 0, LINK_PAUSE_NS / CLOCK_NS_PER_MS * 7 / 10);
     nodes_close();
 }
 
