@@ -54,6 +54,7 @@ static const struct {
      "the node that has the page, or every owner of the key, failed to answer, or there "
      "is no way to it by the asked node's protocol (peercache status)"},
     {"MISS_DEADLINE", "the page did not come in time; give a longer --timeout"},
+    {"ALREADY_STORED", "another node has it already"},
     {"STORED_LOCAL", "no owner confirmed it in time, so others may not find it yet"},
     {"MISS_DISK", "the page could not be read from the disk"},
     {"REFUSED_FULL", "every page of the pool is in use; try again, or raise that node's "

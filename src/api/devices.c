@@ -137,7 +137,7 @@ static json_t *missing_json(const struct findings *found)
     json_t *missing = json_array();
     char name[VERBS_NAME_BYTES];
     for (const char *cursor = found->wishes.device_names; choice_next_name(&cursor, name);) {
-        bool is_there = false;
+        bool is_there = found->survey.count == 0; /* nobody knows, as the reason says */
         for (uint32_t i = 0; i < found->survey.count; i++)
             is_there |= strcmp(found->survey.devices[i].name, name) == 0;
         if (!is_there)

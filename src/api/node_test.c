@@ -5,7 +5,10 @@
 #include <pthread.h>
 #include <sys/wait.h>
 
+#include "api/handle.h"
 #include "base/sanitizer.h"
+#include "node/internal.h"
+#include "node/probe.h"
 
 static void stopped_node_refuses_every_page(void **state)
 {
@@ -195,6 +198,20 @@ static void calls_in_flight_end_when_the_node_stops(void **state)
     peercache_node_close(nodes[1]);
 }
 
+/* As by a call that gives up on a peer, and sends something, when the node thread has ended. */
+static void what_is_left_for_the_node_thread_is_dropped(void **state)
+{
+    (void)state;
+    struct peercache_node *handle = test_open(NULL);
+    struct node *node = handle->node;
+    node_stop(node);
+    poll(NULL, 0, 200); /* for the thread to end */
+    breaker_failed(&node->view->breakers[1], clock_now_ns());
+    probe_look(node);
+    loop_post(node->loop, &node->drain_task);
+    peercache_node_close(handle);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -205,6 +222,7 @@ int main(void)
         cmocka_unit_test(discovery_address_that_nobody_serves_is_no_error),
         cmocka_unit_test(pool_larger_than_memory_is_refused_with_both_numbers),
         cmocka_unit_test(calls_in_flight_end_when_the_node_stops),
+        cmocka_unit_test(what_is_left_for_the_node_thread_is_dropped),
     };
     return cmocka_run_group_tests_name("api/node", tests, NULL, NULL);
 }

@@ -103,7 +103,7 @@ struct node {
     atomic_bool is_closing;  /* the node thread ends */
     _Atomic(uint32_t) calls;
     uint64_t await_calls_until_ns; /* 0: nobody waits for their end yet */
-    int stop_fd; /* readable once the node stops */
+    int stop_fd;                   /* readable once the node stops */
 };
 
 /* Calls end, new ones are refused (node.c). */

@@ -278,49 +278,47 @@ void node_stop(struct node *node)
     loop_wake(node->loop);
 }
 
+/* Calls, and links that are still being opened for them. */
+static bool has_work(struct node *node)
+{
+    return atomic_load(&node->calls) > 0 || rdma_openings(node) > 0;
+}
+
 bool node_await_calls(struct node *node)
 {
     static const struct timespec pause = {.tv_nsec = 200000};
     node_stop(node);
     if (node->await_calls_until_ns == 0)
         node->await_calls_until_ns = clock_now_ns() + CLOSE_WAIT_NS;
-    while (atomic_load(&node->calls) > 0 && clock_now_ns() < node->await_calls_until_ns)
+    while (has_work(node) && clock_now_ns() < node->await_calls_until_ns)
         nanosleep(&pause, NULL);
-    return atomic_load(&node->calls) == 0;
+    return !has_work(node);
 }
 
-/* Nobody can reach the node any more, and a call that goes on begins no new life of it. */
-static void disconnect(struct node *node)
+/* The node thread has ended: nobody finds the node any more, and a call that goes on begins no new
+ * life of it. */
+static void retire(struct node *node)
 {
-    if (node->has_thread)
-        pthread_join(node->thread, NULL);
     pthread_mutex_lock(&node->core_lock);
     atomic_store(&node->has_ended, true);
     pthread_mutex_unlock(&node->core_lock);
-    server_stop(node->server); /* nobody hands connections to it any more */
     if (node->loop)
         links_close(node);
-    rdma_stop_closing(node);
 }
 
-bool node_close(struct node *node)
+static void ignore(struct loop_task *task)
 {
-    if (!node)
-        return true;
-    bool have_ended = true;
-    if (node->has_thread) {
-        node_stop(node);
-        drain_join(&node->drain);
-        have_ended = node_await_calls(node);
-    }
-    disconnect(node);
-    if (!have_ended) {
-        log_event(LOG_LEVEL_ERROR, "node_not_freed",
-                  "calls=%u reason=\"a device does not let go of their memory: what they use stays "
-                  "until this process ends\"",
-                  atomic_load(&node->calls));
-        return false;
-    }
+    (void)task;
+}
+
+/* Calls have ended, and no other thread has work of this node. */
+static void release(struct node *node)
+{
+    server_stop(node->server); /* nobody hands connections to it any more */
+    retire(node);
+    /* What calls have left for the node thread is nobody's now. */
+    node->drain_task.run = node->probe_task.run = ignore;
+    rdma_stop_closing(node);
     peers_close(node);
     rdma_stop(node);
     loop_free(node->loop);
@@ -335,7 +333,35 @@ bool node_close(struct node *node)
     pthread_mutex_destroy(&node->core_lock);
     drain_fini(&node->drain);
     free(node);
-    return true;
+}
+
+/* Not even threads are waited for that may hang likewise. */
+static void leave_behind(struct node *node)
+{
+    server_hang_up(node->server);
+    retire(node);
+    log_event(LOG_LEVEL_ERROR, "node_not_freed",
+              "calls=%u openings=%u reason=\"an RDMA device does not let go of them: what they use "
+              "stays until this process ends\"",
+              atomic_load(&node->calls), rdma_openings(node));
+}
+
+bool node_close(struct node *node)
+{
+    if (!node)
+        return true;
+    bool have_ended = true;
+    if (node->has_thread) {
+        node_stop(node);
+        drain_join(&node->drain);
+        have_ended = node_await_calls(node);
+        pthread_join(node->thread, NULL);
+    }
+    if (have_ended)
+        release(node);
+    else
+        leave_behind(node);
+    return have_ended;
 }
 
 /* --- calls --- */

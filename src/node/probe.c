@@ -43,7 +43,7 @@ static void report(struct node *node, const struct probe *probe, bool has_answer
     struct node_peer *peer = &node->peers[probe->peer];
     struct breaker *breaker = &node->view->breakers[probe->peer];
     pthread_mutex_lock(&peer->lock);
-    bool is_same = id128_equal(peer->identity.node_id, probe->node_id) &&
+    bool is_same = !peer->is_gone && id128_equal(peer->identity.node_id, probe->node_id) &&
                    peer->identity.incarnation == probe->incarnation;
     pthread_mutex_unlock(&peer->lock);
     if (is_same && has_answered)

@@ -237,6 +237,11 @@ void rdma_return_links(struct reading_peer *links)
     links->n = 0;
 }
 
+uint32_t rdma_openings(const struct node *node)
+{
+    return node->rails ? rails_openings(node->rails) : 0;
+}
+
 void rdma_forget_peer(struct node_peer *peer)
 {
     if (peer->links)

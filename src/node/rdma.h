@@ -28,6 +28,8 @@ uint64_t rdma_open_until(uint64_t deadline_ns);
 bool rdma_borrow_links(struct node *node, uint16_t peer, uint64_t until_ns,
                        struct reading_peer *ret_links);
 void rdma_return_links(struct reading_peer *links);
+/* Of links to peers, under way: none begins once calls have ended. */
+uint32_t rdma_openings(const struct node *node);
 
 /* With the peer's lock: it has another life, or is gone. */
 void rdma_forget_peer(struct node_peer *peer);

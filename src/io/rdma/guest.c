@@ -17,7 +17,7 @@
 #include "base/log.h"
 #include "io/rdma/pairing.h"
 
-enum { GUEST_REASON_BYTES = 128 };
+enum { GUEST_REASON_BYTES = 192 };
 /* A driver may take a second for an address that does not resolve, and all guests wait for it: who
  * took so long, and failed, is not tried again for a while. */
 #define SLOW_NS UINT64_C(100000000)
@@ -108,19 +108,21 @@ void guest_refuse(struct message_paired *ret_paired, int error, const char *reas
         (struct message_paired){.error = error, .reason = {reason, (uint32_t)strlen(reason)}};
 }
 
-static bool is_unreached(struct rail *rail, struct id128 member)
+static bool is_unreached(struct rail *rail, struct id128 member, struct id128 gid)
 {
     bool is_so = false;
     uint64_t now_ns = clock_now_ns();
     pthread_mutex_lock(&rail->mutex);
     for (uint32_t i = 0; i < RAIL_UNREACHED_MAX; i++)
-        is_so |=
-            now_ns < rail->unreached[i].until_ns && id128_equal(rail->unreached[i].member, member);
+        is_so |= now_ns < rail->unreached[i].until_ns &&
+                 id128_equal(rail->unreached[i].member, member) &&
+                 id128_equal(rail->unreached[i].gid, gid);
     pthread_mutex_unlock(&rail->mutex);
     return is_so;
 }
 
-static void note_unreached(struct rail *rail, struct id128 member, const char *reason)
+static void note_unreached(struct rail *rail, struct id128 member, struct id128 gid,
+                           const char *reason)
 {
     char id[ID128_TEXT_LEN + 1];
     id128_format(member, id);
@@ -128,7 +130,7 @@ static void note_unreached(struct rail *rail, struct id128 member, const char *r
               id, log_quoted(reason));
     pthread_mutex_lock(&rail->mutex);
     rail->unreached[rail->next_unreached++ % RAIL_UNREACHED_MAX] =
-        (struct rail_unreached){member, clock_now_ns() + UNREACHED_NS};
+        (struct rail_unreached){member, gid, clock_now_ns() + UNREACHED_NS};
     pthread_mutex_unlock(&rail->mutex);
 }
 
@@ -169,7 +171,7 @@ void guest_welcome(struct rail *rails, uint32_t n_rails, struct memory *memory,
         guest_refuse(ret_paired, -EAGAIN, GUEST_NOT_READY);
         return;
     }
-    if (is_unreached(rail, member)) {
+    if (is_unreached(rail, member, theirs.gid)) {
         guest_refuse(ret_paired, -EHOSTUNREACH,
                      "the peer's adapter did not reach this node's a moment "
                      "ago: its log says why (rdma_peer_not_reached)");
@@ -189,7 +191,7 @@ void guest_welcome(struct rail *rails, uint32_t n_rails, struct memory *memory,
                  rail->name, rail_connect_error(error));
         guest_refuse(ret_paired, error, reason);
         if (clock_now_ns() - began_ns >= SLOW_NS)
-            note_unreached(rail, member, rail_connect_error(error));
+            note_unreached(rail, member, theirs.gid, rail_connect_error(error));
         guest_leave(guest);
         return;
     }

@@ -190,7 +190,8 @@ static int lend(struct link *link, uint64_t now_ns)
 }
 
 /* As lend(), and for -ENOENT this thread is the one that has it opened, while there is time. */
-static int lend_or_begin(struct link *link, uint64_t deadline_ns, uint32_t *ret_ended)
+static int lend_or_begin(struct link *link, uint64_t deadline_ns, uint32_t *ret_ended,
+                         char ret_reason[LINK_REASON_BYTES])
 {
     uint64_t now_ns = clock_now_ns();
     pthread_mutex_lock(&link->mutex);
@@ -199,6 +200,8 @@ static int lend_or_begin(struct link *link, uint64_t deadline_ns, uint32_t *ret_
         error = -EAGAIN;
     if (error == -ENOENT)
         link->state = LINK_OPENING;
+    if (error == -EAGAIN && link->state == LINK_DOWN && link->open_error)
+        snprintf(ret_reason, LINK_REASON_BYTES, "%s", link->why);
     *ret_ended = link->openings_ended;
     pthread_mutex_unlock(&link->mutex);
     return error;
@@ -209,10 +212,10 @@ int link_borrow(struct link *link, const struct channel_peer *peer,
                 char ret_reason[LINK_REASON_BYTES])
 {
     uint32_t ended;
-    int error = lend_or_begin(link, deadline_ns, &ended);
+    int error = lend_or_begin(link, deadline_ns, &ended, ret_reason);
     if (error == -ENOTCONN) {
         close_rest(link);
-        error = lend_or_begin(link, deadline_ns, &ended);
+        error = lend_or_begin(link, deadline_ns, &ended, ret_reason);
     }
     if (error != -ENOENT)
         return error ? -EAGAIN : 0;
@@ -225,8 +228,10 @@ void link_return(struct link *link)
     pthread_mutex_lock(&link->mutex);
     CHECK(link->users > 0);
     link->users--;
-    if (!link->is_broken)
-        link->pause_ns = LINK_PAUSE_NS; /* it has worked */
+    if (!link->is_broken) { /* it has worked */
+        link->pause_ns = LINK_PAUSE_NS;
+        link->was_renewed = false;
+    }
     bool closes = link->is_broken && begin_to_close(link);
     pthread_mutex_unlock(&link->mutex);
     if (closes)
@@ -239,8 +244,9 @@ static void stop_lending(struct link *link, const char *why, bool pauses)
     if (link->state != LINK_DOWN && !link->is_broken) {
         link->is_broken = true;
         set_why(link, why);
-        if (pauses)
+        if (pauses || link->was_renewed)
             link_pause(link, clock_now_ns());
+        link->was_renewed = !pauses;
     }
     pthread_mutex_unlock(&link->mutex);
 }

@@ -31,6 +31,7 @@ struct link_table {
     pthread_mutex_t mutex;
     uint32_t n;
     struct link *links[LINKS_MAX];
+    _Atomic(uint32_t) openings; /* under way */
 };
 
 enum link_state { LINK_DOWN, LINK_OPENING, LINK_UP };
@@ -41,11 +42,12 @@ struct link {
     pthread_mutex_t mutex;
     pthread_cond_t opened; /* an opening has ended */
     pthread_t opener;
-    bool has_opener; /* to be joined; of who has the state OPENING, and at the end */
+    bool has_opener; /* to be joined, before the next one begins, and at the end */
     enum link_state state;
     uint32_t openings_ended;
-    int open_error; /* of the last that has ended */
-    bool is_broken; /* lent no more; closed when the last one is returned */
+    int open_error;   /* of the last that has ended */
+    bool is_broken;   /* lent no more; closed when the last one is returned */
+    bool was_renewed; /* and has not worked since */
     uint32_t users;
     uint64_t retry_at_ns, pause_ns, used_ns, reopen_at_ns;
     char why[LINK_REASON_BYTES]; /* it is not up; "": it is, or nobody wanted it yet */
@@ -63,13 +65,13 @@ void link_table_fini(struct link_table *table);
 void link_table_close_idle(struct link_table *table, uint64_t now_ns);
 
 void link_init(struct link *link, struct rail *rail, struct link_table *table);
-/* Nobody has borrowed it.  Waits for an opening. */
+/* Nobody has borrowed it, and no opening is under way on any link of the rails. */
 void link_fini(struct link *link);
 
 /* Has it opened where it is not open, and waits for that until the deadline.  A driver may take a
  * second for an address that does not resolve, so it is done on a thread of its own, and goes on for
- * others.  -EAGAIN: it is being opened for another, or failed a moment ago; otherwise @ret_reason
- * says why not.  What @mine names stays until link_fini(). */
+ * others.  -EAGAIN: it is being opened for another, or failed a moment ago; then, as with
+ * another error, @ret_reason says why not, if that is known.  What @mine names stays until link_fini(). */
 int link_borrow(struct link *link, const struct channel_peer *peer,
                 const struct message_hello *mine, uint64_t deadline_ns,
                 char ret_reason[LINK_REASON_BYTES]);
@@ -77,8 +79,8 @@ void link_return(struct link *link);
 /* A read failed or was late, or the peer has another life, as @why says: it is lent no more, and
  * closed by who returns it last, or as one that is idle. */
 void link_break(struct link *link, const char *why);
-/* The same, but nobody is at fault: a call's time was up.  It is opened again as soon as it is
- * wanted. */
+/* The same, but nobody is at fault, as far as is known: a call's time was up.  It is opened again as
+ * soon as it is wanted, unless it is the second time in a row. */
 void link_renew(struct link *link, const char *why);
 /* Whether the peer still keeps its side, as far as is known without waiting; of a borrowed one. */
 bool link_is_alive(const struct link *link);

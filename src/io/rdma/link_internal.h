@@ -16,7 +16,7 @@ void link_begin_opening(struct link *link, const struct channel_peer *peer,
 /* Waits until more openings than @ended have ended, by the deadline.  0: it is up, and lent. */
 int link_await_opening(struct link *link, uint32_t ended, uint64_t deadline_ns,
                        char ret_reason[LINK_REASON_BYTES]);
-/* Waits for the thread. */
+/* Waits for the end of the thread, whose opening has ended. */
 void link_join_opener(struct link *link);
 /* -ENOSPC: its rail has as many as it may. */
 int link_enter_table(struct link *link);

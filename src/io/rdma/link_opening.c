@@ -42,6 +42,7 @@ static void *open_it(void *context)
 {
     struct opener *opener = context;
     struct link *link = opener->link;
+    struct link_table *table = link->table; /* outlives the link */
     char reason[LINK_REASON_BYTES] = "";
     int error =
         link_open(link, &opener->peer, &opener->mine, clock_now_ns() + LINK_OPEN_NS, reason);
@@ -53,6 +54,7 @@ static void *open_it(void *context)
     }
     metric_add(link->rail->metrics, error ? METRIC_rdma_links_failed : METRIC_rdma_links_opened, 1);
     end(link, error, reason);
+    atomic_fetch_sub(&table->openings, 1);
     return NULL;
 }
 
@@ -66,18 +68,22 @@ void link_join_opener(struct link *link)
 void link_begin_opening(struct link *link, const struct channel_peer *peer,
                         const struct message_hello *mine)
 {
-    link_join_opener(link); /* the last one, which has ended */
+    link_join_opener(link);
     struct opener *opener = malloc(sizeof *opener);
-    int error = opener ? 0 : -ENOMEM;
+    atomic_fetch_add(&link->table->openings, 1);
     if (opener) {
         *opener = (struct opener){link, *peer, *mine};
-        error = thread_start(&link->opener, NULL, "pc-rdma-open", open_it, opener);
-        link->has_opener = error == 0;
+        pthread_mutex_lock(&link->mutex); /* the opening does not end before it is known by whom */
+        link->has_opener = thread_start(&link->opener, NULL, "pc-rdma-open", open_it, opener) == 0;
+        bool is_begun = link->has_opener;
+        pthread_mutex_unlock(&link->mutex);
+        if (is_begun)
+            return;
     }
-    if (error) {
-        free(opener);
-        end(link, error, "there is no thread on which to open it");
-    }
+    free(opener);
+    metric_add(link->rail->metrics, METRIC_rdma_links_failed, 1);
+    end(link, -ENOMEM, "there is no thread on which to open it");
+    atomic_fetch_sub(&link->table->openings, 1);
 }
 
 int link_await_opening(struct link *link, uint32_t ended, uint64_t deadline_ns,
@@ -95,8 +101,7 @@ int link_await_opening(struct link *link, uint32_t ended, uint64_t deadline_ns,
         error = -EAGAIN;
     if (!error)
         link->users++;
-    snprintf(ret_reason, LINK_REASON_BYTES, "%s",
-             is_under_way ? "its link is still being made" : link->why);
+    snprintf(ret_reason, LINK_REASON_BYTES, "%s", is_under_way ? "" : link->why);
     pthread_mutex_unlock(&link->mutex);
     return error;
 }

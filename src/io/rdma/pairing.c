@@ -127,7 +127,7 @@ int pairing_path(const struct rail *rail, const struct pairing *theirs, uint32_t
         .own_psn = own_psn,
         .is_global = needs_gid(rail, theirs),
         .peer_lid = theirs->lid,
-        .gid_index = (uint8_t)gid_index,
+        .gid_index = gid_index,
         .mtu_bytes = least(own.mtu_bytes, theirs->mtu_bytes),
         .service_level = rail->service_level,
         .traffic_class = rail->traffic_class,

@@ -85,7 +85,9 @@ static int make_pair(struct queue *queue)
 
 int queue_open(struct rail *rail, struct queue **ret_queue)
 {
-    struct queue *queue = atomic_load(&rail->is_dead) ? NULL : take_place(rail);
+    if (atomic_load(&rail->is_dead))
+        return -EIO;
+    struct queue *queue = take_place(rail);
     if (!queue)
         return -ENOSPC;
     queue->has_failed = false;

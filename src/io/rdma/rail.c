@@ -79,6 +79,19 @@ int rail_open(struct rail *rail, const struct verbs *verbs, const struct rail_se
     return error;
 }
 
+static bool is_same_address(const struct verbs_gid *a, const struct verbs_gid *b)
+{
+    return a->port == b->port && a->type == b->type &&
+           memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
+}
+
+static int closeness(const struct verbs_gid *gid, const struct verbs_gid *own)
+{
+    return gid->index == own->index ? 2 : gid->interface == own->interface ? 1 : 0;
+}
+
+/* Interfaces of one device may have the same address, so the place that was chosen goes
+ * first, then its interface. */
 int rail_gid_index(const struct rail *rail, uint32_t *ret_index)
 {
     const struct verbs_gid *own = &rail->gid.entry;
@@ -87,13 +100,15 @@ int rail_gid_index(const struct rail *rail, uint32_t *ret_index)
     int error = rail->verbs->query_gids(rail->verbs, rail->device, gids, &n);
     if (error)
         return error;
+    const struct verbs_gid *found = NULL;
     for (uint32_t i = 0; i < n; i++)
-        if (gids[i].port == own->port && gids[i].type == own->type &&
-            memcmp(gids[i].bytes, own->bytes, sizeof own->bytes) == 0) {
-            *ret_index = gids[i].index;
-            return 0;
-        }
-    return -EADDRNOTAVAIL;
+        if (is_same_address(&gids[i], own) &&
+            (!found || closeness(&gids[i], own) > closeness(found, own)))
+            found = &gids[i];
+    if (!found)
+        return -EADDRNOTAVAIL;
+    *ret_index = found->index;
+    return 0;
 }
 
 const char *rail_connect_error(int error)

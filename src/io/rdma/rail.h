@@ -48,9 +48,9 @@ struct queue {
     _Atomic(uint32_t) waiters[QUEUE_CHAINS]; /* the place of who waits for it */
 };
 
-/* A member whose adapter kept this one waiting, in vain: it is refused for a while. */
+/* An adapter of a member that kept this one waiting, in vain: it is refused for a while. */
 struct rail_unreached {
-    struct id128 member;
+    struct id128 member, gid;
     uint64_t until_ns;
 };
 

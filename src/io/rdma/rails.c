@@ -18,7 +18,7 @@
 #include "base/log.h"
 #include "base/thread.h"
 
-/* How late an idle link, or a broken one that nobody returns, may be closed. */
+/* How late an idle link may be closed. */
 enum { CLOSE_INTERVAL_S = 10 };
 
 /* The devices that work, by their number in the survey. */
@@ -198,7 +198,10 @@ static void *close_now_and_then(void *context)
         struct timespec next;
         clock_gettime(CLOCK_MONOTONIC, &next);
         next.tv_sec += CLOSE_INTERVAL_S;
-        pthread_cond_timedwait(&rails->closer_wakes, &rails->closer_mutex, &next);
+        int late = 0;
+        while (!rails->closer_is_wanted && !rails->closer_ends && !late)
+            late = pthread_cond_timedwait(&rails->closer_wakes, &rails->closer_mutex, &next);
+        rails->closer_is_wanted = false;
         pthread_mutex_unlock(&rails->closer_mutex);
         rails_close_idle(rails, clock_now_ns());
         pthread_mutex_lock(&rails->closer_mutex);
@@ -292,6 +295,7 @@ struct rails_peer *rails_peer_new(struct rails *rails)
     struct rails_peer *peer = calloc(1, sizeof *peer + rails->n * sizeof *peer->links);
     if (!peer)
         return NULL;
+    peer->rails = rails;
     peer->n = rails->n;
     for (uint32_t i = 0; i < rails->n; i++)
         link_init(&peer->links[i], &rails->list[i], &rails->tables[i]);
@@ -305,8 +309,22 @@ void rails_peer_free(struct rails_peer *peer)
     free(peer);
 }
 
+/* The peer waits for its queue pairs, so what nobody uses is closed now. */
 void rails_peer_break(struct rails_peer *peer)
 {
+    struct rails *rails = peer->rails;
     for (uint32_t i = 0; i < peer->n; i++)
         link_break(&peer->links[i], "the peer is gone, or has another life");
+    pthread_mutex_lock(&rails->closer_mutex);
+    rails->closer_is_wanted = true;
+    pthread_cond_signal(&rails->closer_wakes);
+    pthread_mutex_unlock(&rails->closer_mutex);
+}
+
+uint32_t rails_openings(const struct rails *rails)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < RAILS_MAX; i++)
+        n += atomic_load(&rails->tables[i].openings);
+    return n;
 }

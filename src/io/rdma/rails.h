@@ -43,12 +43,13 @@ struct rails {
     pthread_t closer;
     pthread_mutex_t closer_mutex;
     pthread_cond_t closer_wakes;
-    bool has_closer, closer_ends;
+    bool has_closer, closer_ends, closer_is_wanted;
     bool is_fork_unsafe; /* callers' memory is not read into: a child could take its pages away */
 };
 
 /* The links to one peer, one a rail. */
 struct rails_peer {
+    struct rails *rails;
     uint32_t n;
     struct link links[];
 };
@@ -66,7 +67,9 @@ void rails_peer_free(struct rails_peer *peer);
 /* The peer has another life, or is gone. */
 void rails_peer_break(struct rails_peer *peer);
 
-/* Before the first peer is freed: from then on no other thread closes links. */
+/* Of links, under way. */
+uint32_t rails_openings(const struct rails *rails);
+/* When no link is being opened any more, before the first peer is freed: from then on no other thread closes links. */
 void rails_stop_closing(struct rails *rails);
 /* Its own thread does it, too. */
 void rails_close_idle(struct rails *rails, uint64_t now_ns);
