@@ -65,8 +65,8 @@ int peercache_node_open(const struct peercache_config *config, struct peercache_
 /* Idempotent, from any thread: calls in flight end as REFUSED_CLOSED. */
 void peercache_node_stop(struct peercache_node *node);
 /* Stops, waits for calls in flight (10 s at most), leaves the cluster, and frees the node's
- * namespaces and regions too.  NULL is allowed.  Where a call does not end, since an RDMA device does
- * not let go of its memory, the log says so and what it uses is not freed. */
+ * namespaces and regions too.  NULL is allowed.  Where a call does not end, since an RDMA device
+ * does not let go of its memory, the log says so and what it uses is not freed. */
 void peercache_node_close(struct peercache_node *node);
 /* Before a close that is no hurry: tells the others that the node will leave, refuses to store
  * anything new (REFUSED_DRAINING), and hands the pages that only this node has to others, the

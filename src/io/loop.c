@@ -52,8 +52,8 @@ struct loop {
 
 static void task_run(struct loop_task *task)
 {
-    /* Before it runs: it may queue itself again, or free itself.  What was done before it was queued
-     * once more, in vain, is seen by this run: hence no mere store. */
+    /* Before it runs: it may queue itself again, or free itself.  What was done before it was
+     * queued once more, in vain, is seen by this run: hence no mere store. */
     (void)atomic_exchange(&task->queued, false);
     task->run(task);
 }

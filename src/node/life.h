@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* life.h - who this node is: its id, its present life, and what it does about others with that id. */
+/* life.h - who this node is: its id, its present life, and what it does about others with that
+ * id. */
 #ifndef NODE_LIFE_H
 #define NODE_LIFE_H
 

@@ -63,11 +63,11 @@ int node_open(const struct node_config *config, struct node **ret_node,
               char ret_error[NODE_ERROR_BYTES]);
 /* Idempotent, any thread: calls in flight end soon, new ones are refused. */
 void node_stop(struct node *node);
-/* Stops, and waits for calls in flight, for a while.  False: some have not ended, since a device does
- * not let go of their memory. */
+/* Stops, and waits for calls in flight, for a while.  False: some have not ended, since a device
+ * does not let go of their memory. */
 bool node_await_calls(struct node *node);
-/* Does that, leaves the cluster, and frees.  NULL is allowed.  False: nothing is freed that calls use
- * which have not ended. */
+/* Does that, leaves the cluster, and frees.  NULL is allowed.  False: nothing is freed that calls
+ * use which have not ended. */
 bool node_close(struct node *node);
 
 /* 0, -ESHUTDOWN after stop, -ECHILD in a forked child.  Every call between is counted. */

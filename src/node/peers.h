@@ -43,14 +43,15 @@ void peers_apply(struct node *node, const struct core_peer_change *change);
 void peers_tell_held_back(struct node *node);
 void peers_stop(struct node *node);
 void peers_close(struct node *node);
-/* The peer's arena, mapped; NULL: not by shared memory, or not by the deadline, which should be near.
- * Returned by peers_return_mapping(). */
+/* The peer's arena, mapped; NULL: not by shared memory, or not by the deadline, which should be
+ * near. Returned by peers_return_mapping(). */
 const struct arena_mapping *peers_borrow_mapping(struct node *node, uint16_t peer,
                                                  uint64_t deadline_ns);
 void peers_return_mapping(struct node *node, uint16_t peer);
 /* With the peer's lock: one line says how its pages come, and again when that changes. */
 void peers_tell_protocol(struct node_peer *peer, const char *protocol, const char *reason);
-/* False: its breaker is open, and nobody waits for it; whether it is back is looked up meanwhile. */
+/* False: its breaker is open, and nobody waits for it; whether it is back is looked up
+ * meanwhile. */
 bool peers_may_ask(struct node *node, uint16_t peer);
 /* How long a call may wait until it has a channel to a peer. */
 uint64_t peers_channel_until(uint64_t now_ns, uint64_t deadline_ns);

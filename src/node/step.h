@@ -11,7 +11,8 @@
 
 struct node;
 
-/* Somebody who waits for an operation of the core.  On the waiter's stack, linked while it waits. */
+/* Somebody who waits for an operation of the core.  On the waiter's stack, linked while it
+ * waits. */
 struct waiter {
     struct waiter *next;
     uint32_t op;

@@ -16,8 +16,9 @@ struct slot_table {
     uint64_t payload_bytes; /* of the arena */
 };
 
-/* 0: the slot holds that page, whole, until slot_word_unpin(); nothing is pinned otherwise.  -ESTALE:
- * the page was let go; -EBADMSG: such a page was never there; or what slot_word_pin() says. */
+/* 0: the slot holds that page, whole, until slot_word_unpin(); nothing is pinned otherwise.
+ * -ESTALE: the page was let go; -EBADMSG: such a page was never there; or what slot_word_pin()
+ * says. */
 int slot_pin(const struct slot_table *table, const struct record_wanted *wanted);
 
 #endif

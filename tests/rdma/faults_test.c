@@ -137,8 +137,8 @@ static void a_port_that_is_down_is_probed(void **state)
     nodes_close();
 }
 
-/* Its own time was up, and nobody is at fault: the link is made again at once, and not after the pause
- * that follows a fault (on a busy machine in one of some tries). */
+/* Its own time was up, and nobody is at fault: the link is made again at once, and not after the
+ * pause that follows a fault (on a busy machine in one of some tries). */
 static void a_call_without_time_costs_others_no_pause(void **state)
 {
     uint64_t least_ms = UINT64_MAX;
@@ -171,7 +171,8 @@ static void a_slow_connect_holds_up_no_call(void **state)
     nodes_close();
 }
 
-/* One whose address the holder cannot resolve holds up those behind it once, and not at each try. */
+/* One whose address the holder cannot resolve holds up those behind it once, and not at each
+ * try. */
 static void a_peer_that_is_not_reached_is_refused_for_a_while(void **state)
 {
     (void)state;

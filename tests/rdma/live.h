@@ -26,8 +26,8 @@ void live_freeze(struct live *live, bool is_frozen);
 void live_hold_memory(struct live *live, uint32_t rights);
 /* Of the coming registrations so many are made, and the one behind them is refused. */
 void live_refuse_memory(struct live *live, uint32_t after);
-/* After so many that are as ever, each connect takes so long and fails, as where an address does not
- * resolve; 0 ms: not any more. */
+/* After so many that are as ever, each connect takes so long and fails, as where an address does
+ * not resolve; 0 ms: not any more. */
 void live_slow_connects(struct live *live, uint32_t after, uint32_t ms);
 /* Called with the READs of each post, which it may spoil; NULL: not any more. */
 void live_on_post(struct live *live, void (*callback)(struct verbs_read *reads, uint32_t n));

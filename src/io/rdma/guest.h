@@ -16,8 +16,8 @@ struct guest;
 #define GUEST_NOT_READY "the peer's pool is not registered yet (if it stays so: its log says why)"
 
 /* Any thread, for @member.  Fills the answer, which is an error with a reason when nothing comes of
- * it (valid until this thread's next call); lists of the answer lie in @queues (PAIR_MAX) and @slices
- * (SLICES_MAX). */
+ * it (valid until this thread's next call); lists of the answer lie in @queues (PAIR_MAX) and
+ * @slices (SLICES_MAX). */
 void guest_welcome(struct rail *rails, uint32_t n_rails, struct memory *memory,
                    const struct arena *arena, struct id128 member, const struct message_pair *pair,
                    struct record_queue *queues, struct record_slice *slices,

@@ -3,7 +3,8 @@
  * link.c - lending and closing the queue pairs to one peer on one rail.
  *
  * The link's mutex guards its state and the count of its users; it is not held while it is opened
- * (link_opening.c): who comes meanwhile goes another way.  The table's mutex is taken before a link's.
+ * (link_opening.c): who comes meanwhile goes another way.  The table's mutex is taken before a
+ * link's.
  */
 #include "io/rdma/link_internal.h"
 

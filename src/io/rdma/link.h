@@ -69,9 +69,10 @@ void link_init(struct link *link, struct rail *rail, struct link_table *table);
 void link_fini(struct link *link);
 
 /* Has it opened where it is not open, and waits for that until the deadline.  A driver may take a
- * second for an address that does not resolve, so it is done on a thread of its own, and goes on for
- * others.  -EAGAIN: it is being opened for another, or failed a moment ago; then, as with
- * another error, @ret_reason says why not, if that is known.  What @mine names stays until link_fini(). */
+ * second for an address that does not resolve, so it is done on a thread of its own, and goes on
+ * for others.  -EAGAIN: it is being opened for another, or failed a moment ago; then, as with
+ * another error, @ret_reason says why not, if that is known.  What @mine names stays until
+ * link_fini(). */
 int link_borrow(struct link *link, const struct channel_peer *peer,
                 const struct message_hello *mine, uint64_t deadline_ns,
                 char ret_reason[LINK_REASON_BYTES]);
@@ -79,8 +80,8 @@ void link_return(struct link *link);
 /* A read failed or was late, or the peer has another life, as @why says: it is lent no more, and
  * closed by who returns it last, or as one that is idle. */
 void link_break(struct link *link, const char *why);
-/* The same, but nobody is at fault, as far as is known: a call's time was up.  It is opened again as
- * soon as it is wanted, unless it is the second time in a row. */
+/* The same, but nobody is at fault, as far as is known: a call's time was up.  It is opened again
+ * as soon as it is wanted, unless it is the second time in a row. */
 void link_renew(struct link *link, const char *why);
 /* Whether the peer still keeps its side, as far as is known without waiting; of a borrowed one. */
 bool link_is_alive(const struct link *link);

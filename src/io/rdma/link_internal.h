@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* link_internal.h - what link.c (lending, closing), link_opening.c (a thread that opens) and link_open.c
- * (how it is opened) share. */
+/* link_internal.h - what link.c (lending, closing), link_opening.c (a thread that opens) and
+ * link_open.c (how it is opened) share. */
 #ifndef IO_RDMA_LINK_INTERNAL_H
 #define IO_RDMA_LINK_INTERNAL_H
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * link_opening.c - a link is opened on a thread of its own, since a driver may hold it for longer than
- * the call that wants it has time.
+ * link_opening.c - a link is opened on a thread of its own, since a driver may hold it for longer
+ * than the call that wants it has time.
  */
 #include "io/rdma/link_internal.h"
 

@@ -97,8 +97,8 @@ struct rail_setup {
 
 /* Starts the poller.  The rail does not move. */
 int rail_open(struct rail *rail, const struct verbs *verbs, const struct rail_setup *setup);
-/* Where the device has the rail's address now: an address that is taken away and given back may have
- * another index.  0; -EADDRNOTAVAIL: it is gone; what a query of the device says. */
+/* Where the device has the rail's address now: an address that is taken away and given back may
+ * have another index.  0; -EADDRNOTAVAIL: it is gone; what a query of the device says. */
 int rail_gid_index(const struct rail *rail, uint32_t *ret_index);
 /* Why a queue pair of a rail could not be connected, for people. */
 const char *rail_connect_error(int error);

@@ -69,7 +69,8 @@ void rails_peer_break(struct rails_peer *peer);
 
 /* Of links, under way. */
 uint32_t rails_openings(const struct rails *rails);
-/* When no link is being opened any more, before the first peer is freed: from then on no other thread closes links. */
+/* When no link is being opened any more, before the first peer is freed: from then on no other
+ * thread closes links. */
 void rails_stop_closing(struct rails *rails);
 /* Its own thread does it, too. */
 void rails_close_idle(struct rails *rails, uint64_t now_ns);

@@ -74,8 +74,8 @@ static bool take_ended(struct reading *reading, struct lane *lane)
     return has_moved;
 }
 
-/* The link is not to blame where the lane only waited for others that use it, and not the peer where
- * only the call's time was up. */
+/* The link is not to blame where the lane only waited for others that use it, and not the peer
+ * where only the call's time was up. */
 static void give_up(struct reading *reading, struct lane *lane, bool is_late)
 {
     lane->has_failed = true;

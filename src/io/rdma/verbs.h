@@ -15,8 +15,8 @@
  * One device, completion queue, queue pair or memory belongs to one caller at a time, except that
  * posting to a queue pair, polling the completion queue, and reading events may run in three
  * threads at once, and that memory may be registered and deregistered, and queue pairs made,
- * connected and destroyed, by any thread at any time.  Nothing here takes a lock of ours, and
- * nothing waits, but for what says so.
+ * connected and destroyed, and GIDs asked for, by any thread at any time.  Nothing here takes a
+ * lock of ours, and nothing waits, but for what says so.
  *
  * Remote read is the only right that can be given to others: there is no word for another.
  *
