@@ -155,6 +155,30 @@ static void describe(const struct guest *guest, const struct arena *arena,
     ret_paired->slot_count = arena->slot_count;
 }
 
+/* NULL: the answer says why. */
+static struct guest *make(struct rail *rail, struct id128 member, const struct pairing *theirs,
+                          struct record_queue *queues, struct message_paired *ret_paired)
+{
+    static _Thread_local char reason[GUEST_REASON_BYTES];
+    struct guest *guest = malloc(sizeof *guest);
+    if (!guest || !enter(guest, member, rail)) {
+        free(guest);
+        guest_refuse(ret_paired, -ENOSPC, "the peer has too many queue pairs");
+        return NULL;
+    }
+    uint64_t began_ns = clock_now_ns();
+    int error = fill_guest(guest, theirs, queues);
+    if (!error)
+        return guest;
+    snprintf(reason, sizeof reason, "%s of the peer cannot connect to this node's adapter: %s",
+             rail->name, rail_connect_error(error));
+    guest_refuse(ret_paired, error, reason);
+    if (clock_now_ns() - began_ns >= SLOW_NS)
+        note_unreached(rail, member, theirs->gid, rail_connect_error(error));
+    guest_leave(guest);
+    return NULL;
+}
+
 void guest_welcome(struct rail *rails, uint32_t n_rails, struct memory *memory,
                    const struct arena *arena, struct id128 member, const struct message_pair *pair,
                    struct record_queue *queues, struct record_slice *slices,
@@ -173,28 +197,13 @@ void guest_welcome(struct rail *rails, uint32_t n_rails, struct memory *memory,
     }
     if (is_unreached(rail, member, theirs.gid)) {
         guest_refuse(ret_paired, -EHOSTUNREACH,
-                     "the peer's adapter did not reach this node's a moment "
-                     "ago: its log says why (rdma_peer_not_reached)");
+                     "the peer's adapter did not reach this node's a moment ago: its log says "
+                     "why (rdma_peer_not_reached)");
         return;
     }
-    struct guest *guest = malloc(sizeof *guest);
-    if (!guest || !enter(guest, member, rail)) {
-        free(guest);
-        guest_refuse(ret_paired, -ENOSPC, "the peer has too many queue pairs");
+    struct guest *guest = make(rail, member, &theirs, queues, ret_paired);
+    if (!guest)
         return;
-    }
-    uint64_t began_ns = clock_now_ns();
-    int error = fill_guest(guest, &theirs, queues);
-    if (error) {
-        static _Thread_local char reason[GUEST_REASON_BYTES];
-        snprintf(reason, sizeof reason, "%s of the peer cannot connect to this node's adapter: %s",
-                 rail->name, rail_connect_error(error));
-        guest_refuse(ret_paired, error, reason);
-        if (clock_now_ns() - began_ns >= SLOW_NS)
-            note_unreached(rail, member, theirs.gid, rail_connect_error(error));
-        guest_leave(guest);
-        return;
-    }
     describe(guest, arena, ret_paired);
     ret_paired->queues = queues;
     ret_paired->slices = slices;
