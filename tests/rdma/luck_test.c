@@ -138,6 +138,11 @@ static void a_peer_on_another_link_layer_is_read_by_tcp(void **state)
     nodes_close();
 }
 
+static bool has_failed_link(void)
+{
+    return counter(1, "peercache_rdma_links_failed_total") > 0;
+}
+
 /* RoCE v2 may be routed from one subnet to another, or not: the probe tells. */
 static void a_peer_on_another_subnet_is_read_by_what_works(void **state)
 {
@@ -145,9 +150,12 @@ static void a_peer_on_another_subnet_is_read_by_what_works(void **state)
     nodes_other = other;
     open_apart("protocol=auto");
     uint8_t via = get(1, bytes, BYTES, 4);
+    for (int i = 0; via != PEERCACHE_VIA_RDMA && !has_failed_link(); i++) {
+        assert_in_range(i, 0, 200); /* its link is in the making */
+        poll(NULL, 0, 50);
+        via = get(1, bytes, BYTES, 4);
+    }
     print_message("between two subnets: by %s\n", via == PEERCACHE_VIA_RDMA ? "RDMA" : "TCP");
-    if (via != PEERCACHE_VIA_RDMA)
-        assert_true(counter(1, "peercache_rdma_links_failed_total") > 0);
     nodes_close();
     nodes_other = NULL;
 }
