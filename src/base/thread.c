@@ -3,6 +3,7 @@
 #include "base/thread.h"
 
 #include <signal.h>
+#include <time.h>
 
 int thread_start(pthread_t *ret_thread, const pthread_attr_t *attributes, const char *name,
                  void *(*run)(void *), void *context)
@@ -19,4 +20,13 @@ int thread_start(pthread_t *ret_thread, const pthread_attr_t *attributes, const 
     if (!error && state == PTHREAD_CREATE_JOINABLE)
         pthread_setname_np(*ret_thread, name);
     return -error;
+}
+
+void thread_cond_init(pthread_cond_t *cond)
+{
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &attributes);
+    pthread_condattr_destroy(&attributes);
 }

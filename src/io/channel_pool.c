@@ -18,6 +18,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/thread.h"
 #include "io/channel_internal.h"
 
 struct channel_pool {
@@ -43,11 +44,7 @@ int channel_pool_new(const struct channel_peer *peer, const struct message_hello
     struct channel_pool *pool = calloc(1, sizeof *pool);
     if (pool == NULL)
         return -ENOMEM;
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&pool->returned, &attributes);
-    pthread_condattr_destroy(&attributes);
+    thread_cond_init(&pool->returned);
     pthread_mutex_init(&pool->mutex, NULL);
     pool->peer = *peer;
     pool->mine = *mine;

@@ -134,11 +134,7 @@ static struct resolve *resolve_alloc(const struct address *address)
     struct resolve *resolve = calloc(1, sizeof *resolve);
     if (resolve == NULL)
         return NULL;
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&resolve->done, &attributes);
-    pthread_condattr_destroy(&attributes);
+    thread_cond_init(&resolve->done);
     pthread_mutex_init(&resolve->mutex, NULL);
     resolve->address = *address;
     resolve->error = -EINPROGRESS;

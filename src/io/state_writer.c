@@ -43,16 +43,12 @@ struct state_writer {
 int state_writer_new(const char *folder, struct seat *seat, struct state_writer **ret_writer)
 {
     struct state_writer *writer = calloc(1, sizeof *writer);
-    pthread_condattr_t attributes;
     if (!writer)
         return -ENOMEM;
     strncpy(writer->folder, folder, sizeof writer->folder - 1);
     writer->seat = seat;
     pthread_mutex_init(&writer->lock, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&writer->changed, &attributes);
-    pthread_condattr_destroy(&attributes);
+    thread_cond_init(&writer->changed);
     *ret_writer = writer;
     return 0;
 }

@@ -268,11 +268,7 @@ static void *run(void *context)
 
 void drain_init(struct drain *drain)
 {
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&drain->ended, &attributes);
-    pthread_condattr_destroy(&attributes);
+    thread_cond_init(&drain->ended);
     pthread_mutex_init(&drain->lock, NULL);
 }
 

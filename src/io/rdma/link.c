@@ -15,6 +15,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "base/thread.h"
 
 /* --- closing ---------------------------------------------------------------------------------- */
 
@@ -137,13 +138,9 @@ int link_enter_table(struct link *link)
 
 void link_init(struct link *link, struct rail *rail, struct link_table *table)
 {
-    pthread_condattr_t attributes;
     *link = (struct link){.rail = rail, .table = table, .pause_ns = LINK_PAUSE_NS};
     pthread_mutex_init(&link->mutex, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&link->opened, &attributes);
-    pthread_condattr_destroy(&attributes);
+    thread_cond_init(&link->opened);
 }
 
 void link_fini(struct link *link)

@@ -212,12 +212,8 @@ static void *close_now_and_then(void *context)
 
 static int start_closer(struct rails *rails)
 {
-    pthread_condattr_t attributes;
     pthread_mutex_init(&rails->closer_mutex, NULL);
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&rails->closer_wakes, &attributes);
-    pthread_condattr_destroy(&attributes);
+    thread_cond_init(&rails->closer_wakes);
     int error = thread_start(&rails->closer, NULL, "pc-rdma-idle", close_now_and_then, rails);
     rails->has_closer = error == 0;
     return error;
